@@ -122,8 +122,8 @@ def attacked(attack: str, port: int) -> Iterator[None]:
 
 def certificate(folder: Path) -> tuple[Path, Path]:
     """Return the files of a certificate and of its key, made anew."""
-    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
-    command = ["openssl", *words.split()]
+    arguments = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
+    command = ["openssl", *arguments.split()]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)  # noqa: S603 - ours
     return folder.resolve() / "cert.pem", folder.resolve() / "key.pem"
 
@@ -168,7 +168,7 @@ def main() -> None:
     for attack in arguments.attack:
         found.append(measure(simulation, attack, settings))
         print(row(found[-1]), flush=True)
-    print(f"\n{here.words()}; other work took {100 * meter.elsewhere():.0f} % of its cores meanwhile.")
+    print(f"\n{here.describe()}; other work took {100 * meter.elsewhere():.0f} % of its cores meanwhile.")
     sys.exit(any(one.failures for one in found))
 
 

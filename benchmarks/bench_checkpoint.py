@@ -73,7 +73,7 @@ def main() -> None:
     arguments.add_argument("--rate", type=float, default=4_000, metavar="N", help="commits a second (4000)")
     arguments.add_argument("--directory", type=Path, metavar="DIR", help="where the files are (temporary)")
     given = arguments.parse_args()
-    print(machine().words())
+    print(machine().describe())
     with tempfile.TemporaryDirectory(dir=given.directory) as folder:
         for number in range(ROUNDS):
             for beside in (False, True):

@@ -75,7 +75,7 @@ def main() -> None:
     arguments.add_argument("--bytes", type=int, default=1_300, metavar="N", help="of a row (1300)")
     arguments.add_argument("--directory", type=Path, metavar="DIR", help="where the files are (temporary)")
     given = arguments.parse_args()
-    print(machine().words())
+    print(machine().describe())
     with tempfile.TemporaryDirectory(dir=given.directory) as folder:
         for number in range(ROUNDS):
             for slots in (False, True):

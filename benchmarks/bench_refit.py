@@ -70,10 +70,13 @@ def main() -> None:
         plain = SimulatorSettings(seed=seed, cards=arguments.cards, days=TRAINED + 7 * WEEKS)
         with tempfile.TemporaryDirectory() as name:
             novel = EmergingFraudSettings(plain, "card_testing", BEGINS, 0.4, Path(name))
-        for words, simulation in (("as ever", plain), ("a new kind of fraud", changed_simulation(novel))):
+        for description, simulation in (
+            ("as ever", plain),
+            ("a new kind of fraud", changed_simulation(novel)),
+        ):
             with tempfile.TemporaryDirectory() as name:
                 evaluated, again, frauds = compared(simulation, Path(name))
-            sys.stdout.write(f"{seed} {words:24} {frauds:6,}   {evaluated:.4f}   {again:.4f}\n")
+            sys.stdout.write(f"{seed} {description:24} {frauds:6,}   {evaluated:.4f}   {again:.4f}\n")
             sys.stdout.flush()
 
 

@@ -92,7 +92,7 @@ def simpleeval(simpleeval: Any) -> Ask:  # noqa: ANN401 - a module
 
 def main() -> None:
     """Measure and print."""
-    print(machine().words())
+    print(machine().describe())
     ways: dict[str, Ask] = {"here": own()}
     for library in (celpy, cel, rule_engine, simpleeval):
         try:

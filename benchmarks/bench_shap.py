@@ -55,7 +55,7 @@ def micros(explain: Explain, row: np.ndarray) -> float:
 
 def main() -> None:
     """Measure and print."""
-    print(machine().words())
+    print(machine().describe())
     for trees, depth in FORESTS:
         sample = made_up(TRAINED_ON)
         told = np.nan_to_num(sample)

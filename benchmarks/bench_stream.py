@@ -253,11 +253,11 @@ def report(figures: Figures, arguments: argparse.Namespace) -> str:
         ),
     ]
     for poll in ("1000ms", "200ms"):
-        for what, words in STAGES.items():
+        for what, description in STAGES.items():
             p50, p99 = (figures[f"poll_{poll}_{what}_p{percent}_ms"] for percent in (50, 99))
             rows.append(
                 (
-                    f"{RATE:.0f}/s, read every {poll.replace('ms', ' ms')}: {words}",
+                    f"{RATE:.0f}/s, read every {poll.replace('ms', ' ms')}: {description}",
                     f"{p50:,.1f} / {p99:,.1f} ms",
                 )
             )

@@ -88,7 +88,7 @@ def main() -> None:
     arguments.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     given = arguments.parse_args()
     figures = Figures(machine(), [call for forest in FORESTS for call in measure(*forest)])
-    print(figures.machine.words())
+    print(figures.machine.describe())
     print("trees  depth  rows  compiled  numpy  XGBoost (us)")
     for one in figures.calls:
         print(

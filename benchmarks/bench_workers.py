@@ -144,10 +144,18 @@ def measure(arguments: argparse.Namespace, simulation: SimulatorSettings, worker
     prepared = iter(list(itertools.islice(events, int(arguments.seconds * 8_000))))
     port = free_port()
     with tempfile.TemporaryDirectory() as scratch:
-        words = ["--plain", f"--workers={workers}", f"--port={port}", f"--state={scratch}/state.db"]
-        words += [f"--bundle={arguments.directory}/bundle"]
+        command = [
+            sys.executable,
+            "-m",
+            "fraud_detection.cli",
+            "serve",
+            "--plain",
+            f"--workers={workers}",
+            f"--port={port}",
+            f"--state={scratch}/state.db",
+        ]
+        command += [f"--bundle={arguments.directory}/bundle"]
         new_state(Path(scratch) / "state.db", workers)
-        command = [sys.executable, "-m", "fraud_detection.cli", "serve", *words]
         server = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
         try:
             _wait(port)

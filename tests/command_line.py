@@ -10,9 +10,9 @@ from fraud_detection.cli.command import Deferred
 from fraud_detection.cli.main import fraud
 
 
-def parsed(words: Sequence[str]) -> dict[str, object]:
+def parsed(arguments: Sequence[str]) -> dict[str, object]:
     """Return what a command reads from its arguments; raise click.UsageError for what it refuses."""
-    context = fraud.make_context("fraud", [*words])
+    context = fraud.make_context("fraud", [*arguments])
     while isinstance(context.command, click.Group):
         rest = [*context._protected_args, *context.args]
         name, command, rest = context.command.resolve_command(context, rest)

@@ -154,12 +154,12 @@ def undecidable(events: Stream) -> list[tuple[int, Event | bytes]]:
     return found
 
 
-WORDS = ("NULL", "n/a", "-", "unknown", "None", "", None)
+MARKERS = ("NULL", "n/a", "-", "unknown", "None", "", None)
 
 
 def missing(place: int, event: Event) -> Event:
     """Let an id, an entity, a category or a number be a word that stands for nothing."""
-    word, fields = WORDS[place % len(WORDS)], ("transaction_id", "merchant_id", "terminal_id", "channel")
+    word, fields = MARKERS[place % len(MARKERS)], ("transaction_id", "merchant_id", "terminal_id", "channel")
     if place % 3:
         return event
     return event | {fields[place // 3 % len(fields)]: word}

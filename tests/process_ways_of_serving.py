@@ -42,7 +42,7 @@ ONCE = EVERYTHING - {"duplicate"}
 """What a file of decisions holds after a kill: of duplicates the state keeps no trace."""
 
 
-def words_of(case: Case, folder: Path) -> list[str]:
+def command_arguments(case: Case, folder: Path) -> list[str]:
     config = folder / "params.yaml"
     config.write_text(json.dumps(to_plain(case.project)))
     return [f"--bundle={case.bundle}", f"--config={config}"]
@@ -61,7 +61,7 @@ class RunWay:
         path, out, chance = folder / "events.jsonl", folder / "out.jsonl", Random(len(cuts))
         path.touch()
         source = "-" if self.pipe else str(path)
-        command = [sys.executable, "-m", "fraud_detection.cli", "run", *words_of(case, folder)]
+        command = [sys.executable, "-m", "fraud_detection.cli", "run", *command_arguments(case, folder)]
         command += [f"--source={source}", f"--state={made(folder / 's.db')}", f"--out={out}", "--plain"]
         processes = by_process(cuts)
         for number, parts in enumerate(processes):
@@ -131,13 +131,13 @@ class ServeWay:
 
     def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:
         result = Result()
-        words = [word for word in words_of(case, folder) if word.startswith("--config")]
+        arguments = [word for word in command_arguments(case, folder) if word.startswith("--config")]
         if self.workers > 1:
-            words.append(f"--workers={self.workers}")
+            arguments.append(f"--workers={self.workers}")
         processes = by_process(cuts)
         for number, parts in enumerate(processes):
             last = processes[number + 1][0].before if number + 1 < len(processes) else "closed"
-            with serving(case, folder / "s.db", words, last) as one:
+            with serving(case, folder / "s.db", arguments, last) as one:
                 for places in self._requests(case, parts):
                     self._ask(one, case, places, result)
                     while self.workers > 1 and not self._followed(folder / "s.db"):
@@ -184,8 +184,8 @@ class ServeWay:
 
 
 @contextmanager
-def serving(case: Case, state: Path, words: Sequence[str], last: Before) -> Iterator[Served]:
-    one = Served(case.simulation, state, *words)
+def serving(case: Case, state: Path, arguments: Sequence[str], last: Before) -> Iterator[Served]:
+    one = Served(case.simulation, state, *arguments)
     try:
         one.wait()
         yield one

@@ -24,8 +24,8 @@ def few_features(project: Project) -> Project:
     return msgspec.structs.replace(project, features=features, rules=())
 
 
-def durations(*words: str) -> tuple[Duration, ...]:
-    return tuple(map(Duration.parse, words))
+def durations(*texts: str) -> tuple[Duration, ...]:
+    return tuple(map(Duration.parse, texts))
 
 
 def third_of_cards(history: Path, out: Path) -> Path:

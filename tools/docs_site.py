@@ -62,11 +62,11 @@ def without_links_out(markdown: str, page: str) -> str:
     """
 
     def named(link: re.Match[str]) -> str:
-        words, target = link.groups()
+        text, target = link.groups()
         path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), target))
         if path.startswith("docs/") and not target.endswith("/"):
             return link.group()
-        return f"`{path}`" if words.strip("`") in {path, target} else f"{words} (`{path}`)"
+        return f"`{path}`" if text.strip("`") in {path, target} else f"{text} (`{path}`)"
 
     return LINK.sub(named, markdown)
 

@@ -31,7 +31,7 @@ class Server(Protocol):
     name: str
 
     def start(self) -> Target:
-        """Start it and wait until it answers; raise ConfigError with its last words when it does not."""
+        """Start it and wait until it answers; raise ConfigError with its last output when it does not."""
 
     def stop(self) -> None:
         """End it with every process that it started.  May be called again."""

@@ -28,7 +28,7 @@ class Machine(msgspec.Struct, frozen=True):
     date: str
     load_average: float
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return all of it in one line."""
         how = "hot modules compiled" if self.compiled else "plain Python"
         return (

@@ -64,13 +64,13 @@ def write_soak(root: Path, figures: SoakFigures) -> None:
     )
 
 
-def _write(page: Path, marks: tuple[str, str], words: str, pictures: Pictures) -> None:
+def _write(page: Path, marks: tuple[str, str], text: str, pictures: Pictures) -> None:
     folder = page.parent / PICTURES
     folder.mkdir(exist_ok=True)
     for name, picture in pictures.items():
         (folder / name).write_text(picture)
     shown = "\n".join(f"![{Path(name).stem}]({PICTURES}/{name})" for name in pictures)
-    page.write_text(between(page.read_text(), marks, f"{words}\n\n{shown}"))
+    page.write_text(between(page.read_text(), marks, f"{text}\n\n{shown}"))
 
 
 def bench_pictures(figures: Figures) -> Pictures:

@@ -1,4 +1,4 @@
-"""The figures in words, as a table has them."""
+"""Figures of a benchmark as the text rows of a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATE = " (the client itself was late: the server may be better)"
 
 
 def rows(figures: Figures) -> Iterator[Row]:
-    """Yield what was measured, in words, with its value and unit."""
+    """Yield each figure as text, with its value and unit."""
     if figures.engine is not None:
         yield from engine_rows(figures.engine)
     if figures.scale is not None:
@@ -42,29 +42,29 @@ def rows(figures: Figures) -> Iterator[Row]:
 
 def engine_rows(found: EngineFigures) -> Iterator[Row]:
     """Yield the rows of the engine in this process."""
-    speed = f"{dispersion_words(found.bulk_payments_per_s)} payments/s"
+    speed = f"{format_dispersion(found.bulk_payments_per_s)} payments/s"
     yield f"in bulk, from a file, {found.features} features", speed
     for stage in (TOTAL, *(name for name in found.stages_us if name != TOTAL)):
-        yield f"{STAGES.get(stage, f'of it, {stage}')}: {PERCENTILES}", micros_words(found.stages_us[stage])
+        yield f"{STAGES.get(stage, f'of it, {stage}')}: {PERCENTILES}", format_micros(found.stages_us[stage])
     sizes = f"{found.profile_bytes_mean:,.0f}, {found.profile_bytes_max:,} bytes"
     yield "a profile at rest: mean, largest that was met", sizes
 
 
 def scale_rows(found: ScaleFigures) -> Iterator[Row]:
     """Yield the rows of many entities."""
-    yield f"a payment while {found.few:,} entities are known: {PERCENTILES}", micros_words(found.few_us)
-    yield f"while {found.many:,} are known", micros_words(found.many_us)
-    yield "how many times as long", times_words(found.ratio)
+    yield f"a payment while {found.few:,} entities are known: {PERCENTILES}", format_micros(found.few_us)
+    yield f"while {found.many:,} are known", format_micros(found.many_us)
+    yield "how many times as long", format_ratio(found.ratio)
     whole = f"{found.few_whole_us:,.0f} us, {found.many_whole_us:,.0f} us"
     yield "the same with what is put off until it was answered, in the mean", whole
-    yield "how many times as long", times_words(found.ratio_whole)
-    yield "the first payment of an entity since the start, its profile at rest", micros_words(found.cold_us)
+    yield "how many times as long", format_ratio(found.ratio_whole)
+    yield "the first payment of an entity since the start, its profile at rest", format_micros(found.cold_us)
     yield "memory for a million entities", f"{found.entity_bytes / 1000:,.1f} GB"
     full = f"{found.bound_bytes_in_memory / 1000:,.1f} kB, {found.bound_bytes_at_rest / 1000:,.1f} kB"
     yield "an entity that is full in every window: in memory, at rest", full
 
 
-def times_words(one: Dispersion) -> str:
+def format_ratio(one: Dispersion) -> str:
     """Return how many times, with the spread over the turns."""
     return f"{one.median:.2f} ({one.lowest:.2f} to {one.highest:.2f} of turns)"
 
@@ -74,7 +74,7 @@ def http_rows(found: HttpFigures) -> Iterator[Row]:
     yield "from the start of the process to ready", f"{found.ready_s.median:.1f} s"
     yield "to the first decision", f"{found.first_decision_s.median:.1f} s"
     for one, how in ((found.even, "at even distances"), (found.poisson, "by chance")):
-        yield f"{one.rounds[0].asked_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", fixed_words(one)
+        yield f"{one.rounds[0].asked_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", format_fixed(one)
     sweep = found.sweep
     saturation = f"{sweep.saturation_per_s:,.0f}/s{' or more' if sweep.open_end else ''}"
     late = LATE if sweep.client_bound else ""
@@ -86,17 +86,17 @@ def http_rows(found: HttpFigures) -> Iterator[Row]:
 
 def closed_loop_rows(found: ClosedLoop, where: str = "") -> Iterator[Row]:
     """Yield the rows of one server in a closed loop."""
-    yield f"{where}{found.name}, one connection: {PERCENTILES}", latency_words(found.one)
-    answers = f"{found.many.answered_per_s:,.0f}/s, {latency_words(found.many)}"
+    yield f"{where}{found.name}, one connection: {PERCENTILES}", format_latency(found.one)
+    answers = f"{found.many.answered_per_s:,.0f}/s, {format_latency(found.many)}"
     yield f"{where}{found.name}, {found.connections} connections: answers, {PERCENTILES}", answers
 
 
-def micros_words(one: Micros) -> str:
+def format_micros(one: Micros) -> str:
     """Return p50, p99, p99.9 and the longest in us."""
     return f"{one.p50_us:,.0f} / {one.p99_us:,.0f} / {one.p99_9_us:,.0f} / {one.max_us:,.0f} us"
 
 
-def fixed_words(one: Fixed) -> str:
+def format_fixed(one: Fixed) -> str:
     """Return the percentiles of a load in rounds: medians, and from the least to the most."""
     parts = (one.p50_ms, one.p99_ms, one.p99_9_ms, one.max_ms)
     medians = " / ".join(_short(part.median) for part in parts)
@@ -106,7 +106,7 @@ def fixed_words(one: Fixed) -> str:
     return f"{medians} ms ({ranges}){wrong}{LATE if any(load.client_bound for load in one.rounds) else ''}"
 
 
-def latency_words(load: Load) -> str:
+def format_latency(load: Load) -> str:
     """Return the percentiles of a load, and what went wrong with it."""
     wrong = f", {load.errors:,} errors" if load.errors else ""
     return f"{percentiles(load.latencies)}{wrong}{LATE if load.client_bound else ''}"
@@ -126,7 +126,7 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < MANY_MS else f"{value:,.0f}"
 
 
-def dispersion_words(one: Dispersion) -> str:
+def format_dispersion(one: Dispersion) -> str:
     """Return a median with its extremes."""
     return f"{one.median:,.0f} ({one.lowest:,.0f} to {one.highest:,.0f})"
 
@@ -141,7 +141,7 @@ def soak_rows(found: SoakFigures) -> Iterator[Row]:
         f"{settings.minutes:.3g} minutes, {settings.rate:,.0f}/s at even distances",
     )
     yield "payments answered", f"{whole.latencies.count:,}, {whole.errors:,} errors"
-    yield f"all of it: {PERCENTILES}", latency_words(whole)
+    yield f"all of it: {PERCENTILES}", format_latency(whole)
     p99 = [one.load.latencies.p99_ms for one in found.minutes]
     least, most = min(p99), max(p99)
     yield (
@@ -164,5 +164,5 @@ def _flat(flat: bool) -> str:  # noqa: FBT001 - its word
 def table(machine: Machine, elsewhere_share: float, found: Iterable[Row]) -> str:
     """Return figures as a page shows them."""
     beside = f"other work took {100 * elsewhere_share:.0f} % of its cores meanwhile"
-    head = f"{machine.words()}; {beside}.\n\n| | measured |\n|---|---|\n"
+    head = f"{machine.describe()}; {beside}.\n\n| | measured |\n|---|---|\n"
     return head + "\n".join(f"| {what} | {value} |" for what, value in found)

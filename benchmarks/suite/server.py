@@ -28,7 +28,7 @@ JSON = "application/json"
 LOOK_EVERY_S = 0.01
 TIMEOUT_S = 300.0
 GRACE_S = 60.0
-LAST_WORDS = 2_000
+TAIL_CHARS = 2_000
 
 
 class StartUp(msgspec.Struct, frozen=True):
@@ -121,12 +121,12 @@ OK = 200
 
 
 def answered(name: str, child: Child, log: Path, is_there: Callable[[], bool]) -> float:
-    """Wait until a server answers and return when it did; raise ConfigError with its last words otherwise."""
+    """Wait until a server answers and return when it did; raise ConfigError with its output otherwise."""
     until = time.perf_counter() + TIMEOUT_S
     while not is_there():
         if not child.running or time.perf_counter() > until:
-            said = log.read_text(errors="replace")[-LAST_WORDS:].strip()
-            raise ConfigError(f"{name}: does not answer; its last words were: {said or 'none'}")
+            said = log.read_text(errors="replace")[-TAIL_CHARS:].strip()
+            raise ConfigError(f"{name}: does not answer; its last output was: {said or 'none'}")
         time.sleep(LOOK_EVERY_S)
     return time.perf_counter()
 

@@ -97,9 +97,9 @@ def measure_soak(simulation: BenchmarkSimulation, settings: SoakSettings, progre
 
         def look(one: Slice) -> None:
             minutes.append(Minute(one, server.memory(), server.state_mb()))
-            words = f"p99 {one.latencies.p99_ms:.1f} ms, {minutes[-1].memory.own_mb:,.0f} MB"
+            latency = f"p99 {one.latencies.p99_ms:.1f} ms, {minutes[-1].memory.own_mb:,.0f} MB"
             done = (one.from_s + settings.slice_s) / (60 * settings.minutes)
-            progress(f"soak: {settings.rate:,.0f}/s, {words}, {one.errors} errors", min(done, 1.0))
+            progress(f"soak: {settings.rate:,.0f}/s, {latency}, {one.errors} errors", min(done, 1.0))
 
         whole = run_load(target, _plan(settings, copies), look)
         counted = server.metrics()
@@ -148,12 +148,12 @@ def _load_profiles(
     """Let every card of every copy pay once, in lists, so that all profiles are loaded; return how many."""
     payments, profiles = _one_a_card(simulation, event)
     lists = [b"[" + b",".join(payments[at : at + LIST]) + b"]" for at in range(0, len(payments), LIST)]
-    words, total, done = f"loading {copies * profiles:,} profiles", copies * len(lists), 0
+    message, total, done = f"loading {copies * profiles:,} profiles", copies * len(lists), 0
 
     def look(one: Slice) -> None:
         nonlocal done
         done += one.latencies.count
-        progress(words, done / total)
+        progress(message, done / total)
 
     plan = Plan(1e6, connections=LISTS_AT_ONCE, warm_up_s=0.0, copies=copies, block=len(lists), slice_s=1.0)
     found = run_load(msgspec.structs.replace(target, bodies=lists), plan, look)

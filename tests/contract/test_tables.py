@@ -140,7 +140,7 @@ class TestText:
         assert open_table(tmp_path / "p.csv").rows == 1
 
     @pytest.mark.parametrize(
-        ("content", "words"),
+        ("content", "message"),
         [
             (b"", "the file is empty"),
             (b"\n\n", "holds no text"),
@@ -157,11 +157,11 @@ class TestText:
         ],
     )
     def test_a_csv_file_that_cannot_be_used_says_why(
-        self, tmp_path: Path, content: bytes, words: str
+        self, tmp_path: Path, content: bytes, message: str
     ) -> None:
         (tmp_path / "p.csv").write_bytes(content)
 
-        with pytest.raises(ConfigError, match=words):
+        with pytest.raises(ConfigError, match=message):
             list(open_table(tmp_path / "p.csv").records())
 
     @pytest.mark.parametrize("name", ["2026", "day_2026-01-01", "v1.2.3", "30d", "1", "{a}", "[b]"])
@@ -181,17 +181,19 @@ class TestText:
         assert next(open_table(tmp_path / "p.csv").records()) == [{"column_1": "5", "b": "6"}]
 
     @pytest.mark.parametrize(
-        ("content", "words"),
+        ("content", "message"),
         [
             ('[{"a": 1}]', "line 1: not a JSON object on one line"),
             ('{"a": 1}\n{"a": ', "line 2"),
             ("\n \n", "holds no named values"),
         ],
     )
-    def test_a_json_file_that_cannot_be_used_says_why(self, tmp_path: Path, content: str, words: str) -> None:
+    def test_a_json_file_that_cannot_be_used_says_why(
+        self, tmp_path: Path, content: str, message: str
+    ) -> None:
         (tmp_path / "p.json").write_text(content)
 
-        with pytest.raises(ConfigError, match=words):
+        with pytest.raises(ConfigError, match=message):
             list(open_table(tmp_path / "p.json").records())
 
     def test_names_that_appear_later_are_names(self, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ sys.exit(main())
 """
 
 
-def git(*words: str, folder: Path) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True)  # noqa: S603, S607
+def git(*arguments: str, folder: Path) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True)  # noqa: S603, S607
     return done.stdout
 
 

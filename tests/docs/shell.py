@@ -58,12 +58,12 @@ trap 'kill "${{services[@]}}" 2>/dev/null || true' EXIT
 
 
 def _port(command: str) -> str:
-    words = command.replace("=", " ").split()
-    if "shadow" in words or "generate" in words:
+    arguments = command.replace("=", " ").split()
+    if "shadow" in arguments or "generate" in arguments:
         return "none"
     for name in ("--port", "SAGEMAKER_BIND_TO_PORT"):
-        if name in words:
-            return words[words.index(name) + 1]
+        if name in arguments:
+            return arguments[arguments.index(name) + 1]
     return "8000"
 
 

@@ -56,9 +56,9 @@ def test_few_blocks_are_not_run_and_each_says_why() -> None:
 
 def fraud_calls(text: str) -> list[list[str]]:
     lines = text.replace("\\\n", " ").splitlines()
-    words = [shlex.split(line, comments=True) for line in lines]
+    commands = [shlex.split(line, comments=True) for line in lines]
     calls = []
-    for line in words:
+    for line in commands:
         for start in [at for at, word in enumerate(line) if word == "fraud" and at + 1 < len(line)]:
             ends = [at for at, word in enumerate(line) if at > start and re.fullmatch(r"[|&<>;]+", word)]
             calls.append(line[start + 1 : min(ends, default=len(line))])
@@ -67,8 +67,8 @@ def fraud_calls(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("block", [*of("bash"), *of("cron")], ids=named)
 def test_every_call_of_fraud_is_one_that_it_takes(block: Block) -> None:
-    for words in fraud_calls(block.text):
-        parsed(words)
+    for arguments in fraud_calls(block.text):
+        parsed(arguments)
 
 
 @pytest.mark.parametrize("block", of("cron"), ids=named)

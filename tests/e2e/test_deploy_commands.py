@@ -82,9 +82,9 @@ def fraud(
     (folder / "wider.yaml").write_text(here + "stream: {retention_hours: 48}\n")
     (folder / "protected.yaml").write_text(here + "protect: true\n")
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [*words]
-        if words[:2] in (("deploy", "plan"), ("deploy", "apply"), ("deploy", "backfill")):
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*arguments]
+        if arguments[:2] in (("deploy", "plan"), ("deploy", "apply"), ("deploy", "backfill")):
             command.append(f"--bundle={small_simulation.bundle}")
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
@@ -105,8 +105,13 @@ def applied(fraud: Fraud) -> str:
 
 
 def test_before_anything_is_deployed_each_command_says_so(fraud: Fraud) -> None:
-    for words in (["status"], ["logs"], ["deploy", "status"], ["deploy", "backfill", "--history=none.csv"]):
-        done = fraud(*words)
+    for arguments in (
+        ["status"],
+        ["logs"],
+        ["deploy", "status"],
+        ["deploy", "backfill", "--history=none.csv"],
+    ):
+        done = fraud(*arguments)
         assert done.returncode == 2
         assert "`fraud deploy apply` makes it" in done.stderr
         assert len(done.stderr.splitlines()) == 1

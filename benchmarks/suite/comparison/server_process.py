@@ -88,7 +88,7 @@ class ComparisonServer:
     def start(self) -> Target:
         """Start it anew, wait until it answers, and compare its scores; return where rows are sent.
 
-        Raises ConfigError with its last words when it does not come up, or its scores are not ours.
+        Raises ConfigError with its last output when it does not come up, or its scores are not ours.
         """
         self.stop()
         try:
@@ -121,7 +121,7 @@ class ComparisonServer:
                 )
 
     def tail(self) -> str:
-        """Return its last words."""
+        """Return its last output."""
         said = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         return "\n".join(said.splitlines()[-TAIL_LINES:])
 
@@ -149,13 +149,13 @@ class ComparisonServer:
 
     def _run(self, command: Sequence[str]) -> None:
         """Run a command that prepares it, to its end."""
-        self._child, words = self._begin(command), " ".join(command)
+        self._child, text = self._begin(command), " ".join(command)
         try:
             code = self._child.process.wait(self._patience_s)
         except subprocess.TimeoutExpired:
-            raise self._failure(f"`{words}` did not end within {self._patience_s:g} s") from None
+            raise self._failure(f"`{text}` did not end within {self._patience_s:g} s") from None
         if code:
-            raise self._failure(f"`{words}` ended with {code}")
+            raise self._failure(f"`{text}` ended with {code}")
         self._child.stop()
 
     def _wait(self, port: int) -> None:
@@ -199,8 +199,10 @@ class ComparisonServer:
         except (OSError, HTTPException, msgspec.DecodeError) as error:
             raise self._failure(f"its answer to row {place} cannot be read: {error}") from None
 
-    def _failure(self, words: str) -> ConfigError:
-        return ConfigError(f"{self.name}: {words}; nothing was measured. {self.log} ends in:\n{self.tail()}")
+    def _failure(self, message: str) -> ConfigError:
+        return ConfigError(
+            f"{self.name}: {message}; nothing was measured. {self.log} ends in:\n{self.tail()}"
+        )
 
 
 def evenly(scores: Sequence[float], count: int) -> list[int]:

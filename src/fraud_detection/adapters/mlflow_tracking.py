@@ -142,10 +142,10 @@ class MlflowTracker:
 
         now = int(time.time() * 1000)
         known = [Metric(name, value, now, 0) for name, value in metrics.items() if math.isfinite(value)]
-        words = [Param(name, text) for name, text in params.items()]
-        for start in range(0, max(len(known), len(words)), _AT_ONCE):
+        texts = [Param(name, text) for name, text in params.items()]
+        for start in range(0, max(len(known), len(texts)), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            self.client.log_batch(run_id, metrics=known[part], params=words[part])
+            self.client.log_batch(run_id, metrics=known[part], params=texts[part])
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

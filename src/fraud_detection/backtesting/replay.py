@@ -83,7 +83,7 @@ class Arm:
         self.name, self.model, self.project = name, model, project
         self.engine = model.engine(project)
         self._scored = _Scored(model.scorer)
-        # The model's own words are dear, and change no answer.
+        # Reasons from the model's SHAP values are expensive, and change no action.
         strategy = msgspec.structs.replace(self.engine.strategy, scorer=self._scored, reasons=None)
         self._decision_engine = DecisionEngine(strategy, StageTimes())
         if project.decline_cap is not None:

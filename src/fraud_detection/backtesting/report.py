@@ -67,13 +67,13 @@ def backtest(
     for number, (change, answers) in enumerate(zip(changes, others, strict=True)):
         progress("judging", number / len(changes))
         comparison = compare(traffic, baseline, answers, project.costs, project.model.seed)
-        words = tuple(described(project, change))
+        descriptions = tuple(described(project, change))
         variants.append(
             Variant(
                 name=change.name,
                 owner=change.owner,
                 reason=change.reason,
-                changes=words,
+                changes=descriptions,
                 comparison=comparison,
             )
         )

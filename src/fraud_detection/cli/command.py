@@ -129,9 +129,9 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None) -
 def _usage_error(error: click.UsageError) -> str:
     """Return what is wrong, and what was probably meant, as a part of a sentence."""
     near = getattr(error, "possibilities", None)
-    words = (error.message if near else error.format_message()).rstrip(".")
+    message = (error.message if near else error.format_message()).rstrip(".")
     meant = f" (did you mean {' or '.join(f'`{one}`' for one in near)}?)" if near else ""
-    return f"{words[0].lower()}{words[1:]}{meant}"
+    return f"{message[0].lower()}{message[1:]}{meant}"
 
 
 def _refuse(error: Exception, program: str, log_format: str | None) -> None:

@@ -19,27 +19,27 @@ ROOT = Path("/opt/ml")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve or train; return 2 when it was refused, with one sentence."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = list(sys.argv[1:] if arguments is None else arguments)
     root = Path(os.environ.get("FRAUD_ROOT", ROOT))
     try:
-        _run(words, root)
+        _run(command, root)
     except FraudDetectionError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
 
 
-def _run(words: list[str], root: Path) -> None:
-    if words == ["train"]:
+def _run(command: list[str], root: Path) -> None:
+    if command == ["train"]:
         from fraud_detection.training.sagemaker_job import train
 
         train(root)
-    elif words in (["serve"], []):
+    elif command in (["serve"], []):
         from fraud_detection.serving.sagemaker.container import serve
 
         serve(root)
     else:
-        raise ConfigError(f"expected `serve` or `train`, got {' '.join(words)!r}")
+        raise ConfigError(f"expected `serve` or `train`, got {' '.join(command)!r}")
 
 
 if __name__ == "__main__":

@@ -77,5 +77,5 @@ def has(library: str) -> bool:
 
 
 def advice(library: str) -> str:
-    """Return the words for a library of an extra that is missing: its name, and how to install it."""
+    """Return the message for a library of an extra that is missing: its name, and how to install it."""
     return f"{library}, which is not installed: pip install '{DISTRIBUTION}[{EXTRAS[library]}]'"

@@ -164,9 +164,9 @@ no_tracking = click.option("--no-tracking", is_flag=True, help="Do not log to ML
 drift = click.option("--drift", multiple=True, help="A drift of fields or behaviour, see docs/simulator.md.")
 
 
-def workers(words: str) -> Decorator:
+def workers(help_text: str) -> Decorator:
     """Let a command say how many processes there are."""
-    return click.option("--workers", type=click.IntRange(1, 64), default=1, metavar="N", help=words)
+    return click.option("--workers", type=click.IntRange(1, 64), default=1, metavar="N", help=help_text)
 
 
 def gathered(name: str, kind: Callable[..., object], *several: Decorator) -> Decorator:
@@ -187,13 +187,13 @@ def gathered(name: str, kind: Callable[..., object], *several: Decorator) -> Dec
 
 def simulated(days: int | None = None) -> Decorator:
     """Let a command say what is simulated; days: of history, where not the simulator's own default."""
-    words = "Days of history." if days else "Days of history (90)."
+    help_text = "Days of history." if days else "Days of history (90)."
     return gathered(
         "simulated",
         Simulated,
         click.option("--seed", type=int, default=7, help="Seed of the simulation."),
         click.option("--cards", type=int, help="Number of simulated cards (5,000)."),
-        click.option("--days", type=int, default=days, help=words),
+        click.option("--days", type=int, default=days, help=help_text),
     )
 
 
@@ -213,6 +213,6 @@ releasing = gathered(
     ReleaseRequest,
     own_registry,
     author,
-    click.option("--reason", required=True, metavar="WORDS", help="Reason of the release."),
+    click.option("--reason", required=True, metavar="TEXT", help="Reason of the release."),
     no_tracking,
 )

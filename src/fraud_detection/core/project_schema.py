@@ -26,13 +26,13 @@ from fraud_detection.core.decoding import Count, Duration, Money, Name, Settings
 Hour = Annotated[int, Meta(ge=0, le=24)]
 Statistic = Literal["count", "sum", "mean", "min", "max", "std", "zscore", "ratio"]
 
-WORDS_FOR_MISSING = ("nan", "na", "n/a", "null", "none", "nil", "-", "?", "unknown", "missing")
+MISSING_MARKERS = ("nan", "na", "n/a", "null", "none", "nil", "-", "?", "unknown", "missing")
 
 
 class FieldSource(Settings, frozen=True):
     """Where a value stands in an event: its field, and other names that it goes by.
 
-    keep: words of `schema.missing` that are values here, such as a category 'none'.
+    keep: markers of `schema.missing` that are values here, such as a category 'none'.
     """
 
     field: str
@@ -121,8 +121,8 @@ class Schema(Settings, frozen=True):
     """What the fields of an event mean.  Anything else in an event is ignored and counted.
 
     The first entity orders the stream: its payments are decided one after another.
-    missing: words that stand for a value that is not there, compared without regard to case and blanks
-    around them; null, NaN and empty text always do.
+    missing: markers of a missing value, compared without regard to case and surrounding blanks;
+    null, NaN and empty text always are.
     """
 
     event_time: TimeSource
@@ -134,7 +134,7 @@ class Schema(Settings, frozen=True):
     place: PlaceSource | None = None
     label: LabelSource | None = None
     sent_at: str | None = None
-    missing: tuple[str, ...] = WORDS_FOR_MISSING
+    missing: tuple[str, ...] = MISSING_MARKERS
     ignored: tuple[str, ...] = ()
 
 

@@ -57,7 +57,7 @@ def try_out(
     *,
     local: bool,
 ) -> None:
-    """Let the function of a template decide one payment; raise ConfigError with its own words if it cannot.
+    """Let the function of a template decide one payment; raise ConfigError with its message if it cannot.
 
     environment: of whoever deploys, for the secrets that are given there.
     """

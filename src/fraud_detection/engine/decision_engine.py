@@ -276,7 +276,7 @@ def _explain(
     try:
         contributions = strategy.scorer.contributions([rows[place] for place in scored])
     except RetryError:
-        # The decision stands without the model's words: its own reasons are there.
+        # The decision is valid without the model's reasons: its own are there.
         return
     for place, row in zip(scored, contributions, strict=True):
         decision = decisions[place]

@@ -18,7 +18,7 @@ UNOBSERVED_ADVICE = (
 
 
 class Check(Record, frozen=True):
-    """One check of the gate: its name, whether it passed, and the figures in words."""
+    """One check of the gate: its name, whether it passed, and the figures as text."""
 
     name: str
     passed: bool

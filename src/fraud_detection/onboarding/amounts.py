@@ -9,7 +9,7 @@ import numpy as np
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import AmountSource, Costs
 from fraud_detection.onboarding.column_assignment import ColumnAssignment, best
-from fraud_detection.onboarding.column_keywords import AMOUNT, NOT_AMOUNT, words
+from fraud_detection.onboarding.column_keywords import AMOUNT, NOT_AMOUNT, name_tokens
 from fraud_detection.onboarding.columns import Profile, means_missing
 
 WHERE = "schema.amount"
@@ -88,7 +88,7 @@ def _column(columns: ColumnAssignment) -> Profile | None:
 
 
 def _fitness(profile: Profile) -> float:
-    parts = words(profile.name)
+    parts = name_tokens(profile.name)
     named = max((AMOUNT.get(part, 0) for part in parts), default=0)
     if not named or NOT_AMOUNT & set(parts) or profile.distinct < 2 or profile.missing > _HALF:  # noqa: PLR2004 - one value
         return 0.0
@@ -111,7 +111,7 @@ def not_numbers(profile: Profile) -> str:
 
 
 def _strange(profile: Profile) -> list[str]:
-    """Return some of the values that are neither numbers nor words for 'missing'."""
+    """Return some of the values that are neither numbers nor markers of a missing value."""
     texts = [str(profile.values[place]).strip() for place in np.flatnonzero(~np.isfinite(profile.numbers))]
     return [text for text in texts if not means_missing(text)][:_PROBES]
 

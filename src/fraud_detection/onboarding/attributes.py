@@ -8,7 +8,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import FieldSource
 from fraud_detection.onboarding.amounts import looks_like_money, not_numbers
 from fraud_detection.onboarding.column_assignment import ColumnAssignment, listed
-from fraud_detection.onboarding.column_keywords import CODES, ID, PERSONAL, PROTECTED, THINGS, words
+from fraud_detection.onboarding.column_keywords import CODES, ID, PERSONAL, PROTECTED, THINGS, name_tokens
 from fraud_detection.onboarding.columns import MOSTLY, Profile, follows
 from fraud_detection.onboarding.entity_candidates import EntityCandidate, is_personal_name
 from fraud_detection.onboarding.missing_values import category_source
@@ -66,11 +66,11 @@ def _useless(profile: Profile) -> str | None:
 
 
 def _is_id(profile: Profile) -> bool:
-    return profile.numeric < _HALF or (profile.whole and bool(ID & set(words(profile.name))))
+    return profile.numeric < _HALF or (profile.whole and bool(ID & set(name_tokens(profile.name))))
 
 
 def _personal(profile: Profile) -> str | None:
-    named = PERSONAL & set(words(profile.name)) and (profile.kind == "text" or profile.unique > _HALF)
+    named = PERSONAL & set(name_tokens(profile.name)) and (profile.kind == "text" or profile.unique > _HALF)
     if is_personal_name(profile) or (named and profile.distinct > _MANY):
         return "personal data that says who somebody is, not what the payment is like"
     if profile.kind == "text" and sum("@" in text for text in profile.texts[:_MANY]) > _HALF * min(
@@ -84,7 +84,7 @@ def _one_to_one(profile: Profile, leader: EntityCandidate | None) -> str | None:
     """Return why the column is nearly one to one with the entity, so that a model would memorise entities."""
     if leader is None or profile.distinct <= _MANY:
         return None
-    is_code = profile.kind == "text" or CODES & set(words(profile.name))
+    is_code = profile.kind == "text" or CODES & set(name_tokens(profile.name))
     limit = _ONE_TO_ONE_CODE if is_code else _ONE_TO_ONE_NUMBER
     if not profile.whole and profile.kind == "number":
         return None
@@ -97,7 +97,7 @@ def _is_number(profile: Profile) -> bool:
     if profile.kind != "number":
         return False
     return not (
-        profile.whole and CODES & set(words(profile.name)) and profile.distinct <= MAX_CATEGORY_VALUES
+        profile.whole and CODES & set(name_tokens(profile.name)) and profile.distinct <= MAX_CATEGORY_VALUES
     )
 
 
@@ -117,7 +117,7 @@ def _no_use(profile: Profile) -> str:
 
 
 def _is_protected(name: str) -> bool:
-    parts = set(words(name))
+    parts = set(name_tokens(name))
     return bool(parts & PROTECTED) and not parts & THINGS
 
 

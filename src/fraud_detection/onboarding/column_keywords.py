@@ -1,4 +1,4 @@
-"""What the name of a column says: its words, and which words mean what.
+"""Keywords in the names of columns: which word means an amount, a time, a label, an entity.
 
 Names only ever suggest; the values decide whether the suggestion is followed.
 """
@@ -158,11 +158,11 @@ _HOME = _set("home billing customer cardholder user residence")
 _THERE = _set("merch merchant terminal store shop atm tx trans transaction event device ip payment")
 
 
-def words(name: str) -> tuple[str, ...]:
-    """Return the words that a name is made of.
+def name_tokens(name: str) -> tuple[str, ...]:
+    """Return the words that the name of a column is made of.
 
-    >>> words("TX_DATETIME"), words("nameOrig"), words("FraudFound_P"), words("customerid"), words("card1")
-    (('tx', 'date', 'time'), ('name', 'orig'), ('fraud', 'found', 'p'), ('customer', 'id'), ('card', '1'))
+    >>> name_tokens("TX_DATETIME"), name_tokens("nameOrig"), name_tokens("customerid"), name_tokens("card1")
+    (('tx', 'date', 'time'), ('name', 'orig'), ('customer', 'id'), ('card', '1'))
     """
     parts = [part.lower() for part in _PARTS.findall(name)]
     return tuple(word for part in parts for word in _unglued(part))
@@ -191,7 +191,7 @@ def entity_of(name: str) -> str | None:
     >>> entity_of("customer_email"), entity_of("sender_account"), entity_of("customer_account")
     ('email', 'sender', 'account')
     """
-    parts = words(name)
+    parts = name_tokens(name)
     found = [ENTITIES[word] for word in parts if word in ENTITIES]
     if not found or NOT_AN_ID & set(parts) or any("balance" in part for part in parts):
         return None
@@ -199,7 +199,7 @@ def entity_of(name: str) -> str | None:
 
 
 def place_fitness(rest: tuple[str, ...]) -> int:
-    """Return how well the words beside 'latitude' suit the place of the payment, rather than a home."""
+    """Score how well the words beside 'latitude' suit the location of the payment, rather than a home."""
     if _HOME & set(rest):
         return 0
     return 2 if _THERE & set(rest) else 1

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fraud_detection.core.parse.values import Missing, as_number
-from fraud_detection.core.project_schema import WORDS_FOR_MISSING
+from fraud_detection.core.project_schema import MISSING_MARKERS
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -20,7 +20,7 @@ Kind = Literal["empty", "number", "text", "nested"]
 MOSTLY = 0.8
 """From this share of numbers on a column is numeric; what is left counts as missing."""
 _PROBES = 100
-_MISSING = Missing(WORDS_FOR_MISSING)
+_MISSING = Missing(MISSING_MARKERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class Profile:
 
     codes: by row, a position in `values`, -1 where missing; counts: rows of each value;
     numbers: by value, NaN where it is none; numeric: share of numbers among present rows.
-    words: those that stand for a value that is not there -> rows; such rows count as missing.
+    missing_markers: texts that mark a missing value -> rows; such rows count as missing.
 
     >>> age = profile("age", ["30", None, "41", "30", "n/a"])
-    >>> age.kind, age.values, age.codes.tolist(), age.counts.tolist(), age.words
+    >>> age.kind, age.values, age.codes.tolist(), age.counts.tolist(), age.missing_markers
     ('number', ('30', '41'), [0, -1, 1, 0, -1], [2, 1], {'n/a': 1})
     """
 
@@ -44,7 +44,7 @@ class Profile:
     numeric: float
     kind: Kind
     is_time: bool = False
-    words: Mapping[str, int] = field(default_factory=dict)
+    missing_markers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -108,29 +108,33 @@ def profile(name: str, values: Sequence[object], *, is_time: bool = False) -> Pr
     except TypeError:
         nothing = np.full(len(values), -1, np.int64)
         return Profile(name, (), nothing, nothing[:0], np.empty(0), 0.0, "nested")
-    different, codes, words = _without_words(tuple(places)[2:], codes)
+    different, codes, missing_markers = _without_missing(tuple(places)[2:], codes)
     counts = np.bincount(codes[codes >= 0], minlength=len(different)).astype(np.int64)
     numbers = _numbers(different)
     numeric = _numeric_share(different, counts, numbers)
     kind: Kind = "empty" if not different else "number" if numeric >= MOSTLY else "text"
-    return Profile(name, different, codes, counts, numbers, numeric, kind, is_time, words)
+    return Profile(name, different, codes, counts, numbers, numeric, kind, is_time, missing_markers)
 
 
-def _without_words(
+def _without_missing(
     different: tuple[object, ...], codes: Integers
 ) -> tuple[tuple[object, ...], Integers, dict[str, int]]:
-    """Take the words for 'missing' out of the values, and count their rows."""
+    """Take the markers of a missing value out of the values, and count their rows."""
     strange = [place for place, value in enumerate(different) if means_missing(value)]
     if not strange:
         return different, codes, {}
     rows = np.bincount(codes[codes >= 0], minlength=len(different))
-    words: Counter[str] = Counter()
+    markers: Counter[str] = Counter()
     for place in strange:
-        words[str(different[place]).strip().lower()] += int(rows[place])
+        markers[str(different[place]).strip().lower()] += int(rows[place])
     renumbered = np.full(len(different) + 1, -1, np.int64)
     kept = np.delete(np.arange(len(different)), strange)
     renumbered[kept] = np.arange(len(kept))
-    return tuple(different[place] for place in kept), renumbered[codes], {k: n for k, n in words.items() if k}
+    return (
+        tuple(different[place] for place in kept),
+        renumbered[codes],
+        {k: n for k, n in markers.items() if k},
+    )
 
 
 def spread(by_value: Floats, codes: Integers) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from fraud_detection.core.errors import RejectError
 from fraud_detection.core.parse.times import from_parts
 from fraud_detection.core.project_schema import TimeParts
-from fraud_detection.onboarding.column_keywords import words
+from fraud_detection.onboarding.column_keywords import name_tokens
 from fraud_detection.onboarding.columns import Floats, Profile
 
 _SPELLINGS = {
@@ -55,7 +55,7 @@ def join(profiles: Mapping[str, Profile], parts: TimeParts) -> Floats:
 
 def _readings(name: str) -> list[tuple[str, str]]:
     """Return the date part that the name may mean, with the remaining words of the name."""
-    joined = f" {' '.join(words(name))} "
+    joined = f" {' '.join(name_tokens(name))} "
     longest = max((s for s in _SPELLINGS if f" {s} " in joined), key=len, default=None)
     if longest is None:
         return []

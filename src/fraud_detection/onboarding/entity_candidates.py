@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import EntitySource
 from fraud_detection.onboarding.column_assignment import ColumnAssignment
-from fraud_detection.onboarding.column_keywords import ENTITIES, ID, PAYERS, entity_of, identifier, words
+from fraud_detection.onboarding.column_keywords import (
+    ENTITIES,
+    ID,
+    PAYERS,
+    entity_of,
+    identifier,
+    name_tokens,
+)
 from fraud_detection.onboarding.columns import Profile, repeats, same_partition
 from fraud_detection.onboarding.ids import like_ids
 
@@ -111,7 +118,7 @@ def _candidates(columns: ColumnAssignment) -> list[EntityCandidate]:
 
 def _only_named(profile: Profile) -> bool:
     """Tell whether the name of a numeric column says whose id it is, and nothing more."""
-    return all(word in ENTITIES or word in ID or word.isdigit() for word in words(profile.name))
+    return all(word in ENTITIES or word in ID or word.isdigit() for word in name_tokens(profile.name))
 
 
 def _entity_name(columns: ColumnAssignment, name: str) -> str:
@@ -119,7 +126,9 @@ def _entity_name(columns: ColumnAssignment, name: str) -> str:
     if name != "entity":
         return name
     kinds = [
-        p for p in columns.profiles.values() if set(words(p.name)) == {"entity", "type"} and p.distinct == 1
+        p
+        for p in columns.profiles.values()
+        if set(name_tokens(p.name)) == {"entity", "type"} and p.distinct == 1
     ]
     said = identifier(kinds[0].texts[0]) if kinds else name
     return ENTITIES.get(said, said)
@@ -127,7 +136,7 @@ def _entity_name(columns: ColumnAssignment, name: str) -> str:
 
 def is_personal_name(profile: Profile) -> bool:
     """Tell whether the column holds names of people: a word for names, and letters only."""
-    parts = set(words(profile.name))
+    parts = set(name_tokens(profile.name))
     if parts & {"merchant", "merch", "store", "shop", "vendor", "seller"}:
         return False
     named = parts & {"name", "firstname", "lastname", "surname", "fullname"} or parts in ({"first"}, {"last"})
@@ -138,7 +147,7 @@ def _best_of_each(candidates: list[EntityCandidate]) -> list[EntityCandidate]:
     """Keep one column for each name of an entity: the one that looks most like its id."""
 
     def fitness(entity: EntityCandidate) -> tuple[bool, bool, int]:
-        parts = set(words(entity.profile.name))
+        parts = set(name_tokens(entity.profile.name))
         return bool(parts & ID), entity.profile.missing == 0, entity.profile.distinct
 
     by_name = itertools.groupby(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import IdSource
 from fraud_detection.onboarding.column_assignment import ColumnAssignment, best
-from fraud_detection.onboarding.column_keywords import EVENT, ID, words
+from fraud_detection.onboarding.column_keywords import EVENT, ID, name_tokens
 from fraud_detection.onboarding.columns import Profile, counts_rows, different
 
 WHERE = "schema.transaction_id"
@@ -21,7 +21,7 @@ def infer_id(columns: ColumnAssignment) -> IdSource:
     """Assign the transaction id, if there is one; ignore columns that number the rows."""
     chosen = _column(columns)
     if chosen is not None:
-        columns.assign(chosen, WHERE, _unique_words(chosen, different(chosen, columns.rows)))
+        columns.assign(chosen, WHERE, _unique_message(chosen, different(chosen, columns.rows)))
     elif (repeated := _repeated(columns)) is not None:
         _ignore_repeated_id(columns, repeated)
     else:
@@ -42,7 +42,7 @@ def _column(columns: ColumnAssignment) -> Profile | None:
 
 def _repeated(columns: ColumnAssignment) -> Profile | None:
     """Return a column that is called an id, but is not different in quite all rows."""
-    named = [profile for profile in columns.unassigned.values() if ID & set(words(profile.name))]
+    named = [profile for profile in columns.unassigned.values() if ID & set(name_tokens(profile.name))]
     return next(iter(best((_fitness(columns, profile, _MAX_SHARE), profile) for profile in named)), None)
 
 
@@ -71,7 +71,7 @@ def _ignore_repeated_id(columns: ColumnAssignment, profile: Profile) -> None:
 
 
 def _fitness(columns: ColumnAssignment, profile: Profile, least: float) -> int:
-    parts = set(words(profile.name))
+    parts = set(name_tokens(profile.name))
     if different(profile, columns.rows) < least or profile.missing > _MAX_MISSING or not like_ids(profile):
         return 0
     about_payment = bool(parts & EVENT) or parts <= ID
@@ -83,7 +83,7 @@ def like_ids(profile: Profile) -> bool:
     return profile.kind == "text" or (profile.kind == "number" and profile.whole)
 
 
-def _unique_words(profile: Profile, share: float) -> str:
+def _unique_message(profile: Profile, share: float) -> str:
     one, many = (" that has one", " that have one") if profile.missing else ("", "")
     said = f"different in every row{one}"
     if share < 1:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.onboarding.column_assignment import ColumnAssignment, Question, listed
-from fraud_detection.onboarding.column_keywords import LEGITIMATE, words
+from fraud_detection.onboarding.column_keywords import LEGITIMATE, name_tokens
 from fraud_detection.onboarding.columns import Floats, Profile, spread
 
 WHERE = "schema.label"
@@ -132,7 +132,7 @@ def _unclear(profile: Profile, texts: list[str]) -> str:
 
 def _doubt(profile: Profile, texts: list[str], inferred: LabelValues) -> str | None:
     """Return why the inferred meaning may be wrong here; None where nothing contradicts it."""
-    if {*texts} <= _YES | _NO | UNKNOWN and LEGITIMATE & set(words(profile.name)):
+    if {*texts} <= _YES | _NO | UNKNOWN and LEGITIMATE & set(name_tokens(profile.name)):
         return (
             f"the name of the label `{profile.name}` speaks of legitimate payments: say which of "
             f"{listed(texts)} means fraud (--label-positive VALUE), or name another column with --label"

@@ -11,7 +11,7 @@ from fraud_detection.core.decoding import Duration
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import LabelSource
 from fraud_detection.onboarding.column_assignment import ColumnAssignment, best
-from fraud_detection.onboarding.column_keywords import LABEL, LABEL_TIME, NOT_LABEL, words
+from fraud_detection.onboarding.column_keywords import LABEL, LABEL_TIME, NOT_LABEL, name_tokens
 from fraud_detection.onboarding.columns import Floats, Profile
 from fraud_detection.onboarding.label_values import (
     MAX_VALUES,
@@ -91,11 +91,11 @@ def _fitness(profile: Profile) -> float:
     known = texts & POSITIVE and texts & NEGATIVE and texts <= POSITIVE | NEGATIVE | UNKNOWN
     if not (known or texts <= NEGATIVE or named > 1):
         return 0.0
-    return named + 0.5 * bool(known) - 0.01 * len(words(profile.name))
+    return named + 0.5 * bool(known) - 0.01 * len(name_tokens(profile.name))
 
 
 def _named(profile: Profile) -> int:
-    parts = words(profile.name)
+    parts = name_tokens(profile.name)
     return 0 if NOT_LABEL & set(parts) else max((LABEL.get(part, 0) for part in parts), default=0)
 
 
@@ -112,7 +112,9 @@ def _known_at(
 ) -> tuple[str, Floats] | None:
     """Return the column that says when the label became known, and the delays of the frauds."""
     named = columns.overrides.label_known_at
-    candidates = [named] if named else [name for name in columns.unassigned if LABEL_TIME & set(words(name))]
+    candidates = (
+        [named] if named else [name for name in columns.unassigned if LABEL_TIME & set(name_tokens(name))]
+    )
     for name in candidates:
         instants = columns.instants.get(name)
         if instants is not None:

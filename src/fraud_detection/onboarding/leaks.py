@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from fraud_detection.onboarding.column_assignment import ColumnAssignment
-from fraud_detection.onboarding.column_keywords import AFTERWARDS, HISTORY, words
+from fraud_detection.onboarding.column_keywords import AFTERWARDS, HISTORY, name_tokens
 from fraud_detection.onboarding.columns import Floats, Integers, Profile, spread
 from fraud_detection.onboarding.labels import LabelColumn
 
@@ -31,7 +31,7 @@ def _flag(profile: Profile) -> str:
 
 
 def _by_name(profile: Profile) -> str | None:
-    parts = set(words(profile.name))
+    parts = set(name_tokens(profile.name))
     if parts & HISTORY:
         return None
     found = sorted(parts & AFTERWARDS) or ["new balance"] * ({"new", "balance"} <= parts)

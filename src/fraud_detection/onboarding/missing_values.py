@@ -1,10 +1,10 @@
-"""Report the words that mean a missing value, and the share of rows that have them."""
+"""Report the markers of missing values, and the share of rows that have them."""
 
 from __future__ import annotations
 
 import re
 
-from fraud_detection.core.project_schema import WORDS_FOR_MISSING, FieldSource
+from fraud_detection.core.project_schema import MISSING_MARKERS, FieldSource
 from fraud_detection.onboarding.column_assignment import ColumnAssignment
 from fraud_detection.onboarding.columns import Profile
 
@@ -17,23 +17,23 @@ _CODE = re.compile("[A-Z]{2}")
 _SCIENTIFIC = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,3}")
 
 
-def report_missing_words(columns: ColumnAssignment) -> None:
-    """Record the words for a missing value, and how often the sample has them."""
+def report_missing_markers(columns: ColumnAssignment) -> None:
+    """Record the markers of missing values, and how often the sample has them."""
     most: dict[str, float] = {}
     where: dict[str, str] = {}
     for profile in columns.profiles.values():
-        for word, count in profile.words.items():
+        for word, count in profile.missing_markers.items():
             share = count / max(profile.rows, 1)
             if share > most.get(word, 0.0):
                 where[word] = f"'{word}' in {share:.1%} of `{profile.name}`"
                 most[word] = share
     found = "; at most: " + ", ".join(where[word] for word in sorted(most, key=lambda one: -most[one]))
     said = found if most else "; none of them occurs in the sample"
-    columns.add_finding(WHERE, f"{len(WORDS_FOR_MISSING)} words stand for a value that is not there{said}")
+    columns.add_finding(WHERE, f"{len(MISSING_MARKERS)} texts mark a missing value{said}")
 
 
 def category_source(profile: Profile) -> FieldSource:
-    """Return a category as the schema declares it; words that may be values of one are kept as such.
+    """Return a category as the schema declares it; markers that may be values of it are kept.
 
     >>> from fraud_detection.onboarding.columns import profile
     >>> category_source(profile("claims", ["None", "1", "2 to 4", "n/a"])).keep
@@ -41,8 +41,8 @@ def category_source(profile: Profile) -> FieldSource:
     >>> category_source(profile("country", ["NA", "DE", "ZA"])).keep
     ('na',)
     """
-    keep = [word for word in _MAY_BE_VALUES if word in profile.words]
-    if "na" in profile.words and all(_CODE.fullmatch(text.strip()) for text in profile.texts):
+    keep = [word for word in _MAY_BE_VALUES if word in profile.missing_markers]
+    if "na" in profile.missing_markers and all(_CODE.fullmatch(text.strip()) for text in profile.texts):
         keep.append("na")
     return FieldSource(field=profile.name, keep=tuple(keep))
 

@@ -7,7 +7,7 @@ import numpy as np
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import PlaceSource
 from fraud_detection.onboarding.column_assignment import ColumnAssignment
-from fraud_detection.onboarding.column_keywords import place_fitness, words
+from fraud_detection.onboarding.column_keywords import name_tokens, place_fitness
 from fraud_detection.onboarding.columns import Profile, follows
 from fraud_detection.onboarding.entity_candidates import EntityCandidate
 
@@ -30,7 +30,7 @@ def infer_place(columns: ColumnAssignment, entities: list[EntityCandidate]) -> P
     moving = [pair for pair in _pairs(columns) if not _never_moves(columns, pair, entities)]
     if not moving:
         return None
-    chosen = max(moving, key=lambda pair: place_fitness(words(pair[0].name)))
+    chosen = max(moving, key=lambda pair: place_fitness(name_tokens(pair[0].name)))
     for profile in chosen:
         columns.assign(profile, WHERE, "degrees, and they change from payment to payment")
     return PlaceSource(latitude=chosen[0].name, longitude=chosen[1].name)
@@ -40,7 +40,7 @@ def _pairs(columns: ColumnAssignment) -> list[tuple[Profile, Profile]]:
     """Return columns of degrees whose names differ only in 'latitude' and 'longitude'."""
     found: dict[str, dict[str, Profile]] = {}
     for profile in columns.unassigned.values():
-        parts = words(profile.name)
+        parts = name_tokens(profile.name)
         for axis, spellings, limit in (("lat", _LATITUDE, 90), ("lon", _LONGITUDE, 180)):
             if set(parts) & set(spellings) and _within(profile, limit):
                 rest = " ".join(part for part in parts if part not in spellings)

@@ -23,7 +23,7 @@ from fraud_detection.onboarding.ids import infer_id
 from fraud_detection.onboarding.labels import infer_label
 from fraud_detection.onboarding.leaks import ignore_leaks
 from fraud_detection.onboarding.memory import FeatureInputs, propose_features, propose_split
-from fraud_detection.onboarding.missing_values import report_missing_words, warn_of_lost_digits
+from fraud_detection.onboarding.missing_values import report_missing_markers, warn_of_lost_digits
 from fraud_detection.onboarding.places import infer_place
 from fraud_detection.onboarding.project_text import to_yaml
 from fraud_detection.onboarding.time_column import ignore_other_times, infer_time
@@ -101,7 +101,7 @@ def _project(table: DataFile, columns: ColumnAssignment) -> Project:
     amount = infer_amount(columns)
     ignore_other_times(columns, time_column)
     ignore_leaks(columns, label_column)
-    report_missing_words(columns)
+    report_missing_markers(columns)
     numbers, categories = infer_attributes(columns, entities)
     inputs = FeatureInputs(
         time_column, amount=amount is not None, label=label_column is not None, place=place is not None

@@ -13,7 +13,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.parse.times import TimeBounds
 from fraud_detection.core.project_schema import TimeSource
 from fraud_detection.onboarding.column_assignment import ColumnAssignment, Question, Unit
-from fraud_detection.onboarding.column_keywords import EVENT, NOT_EVENT_TIME, TIME, words
+from fraud_detection.onboarding.column_keywords import EVENT, NOT_EVENT_TIME, TIME, name_tokens
 from fraud_detection.onboarding.columns import Floats, Profile
 from fraud_detection.onboarding.date_parts import find_parts, join
 from fraud_detection.onboarding.times import COUNTED_FROM, Grain, Instants, grain, read
@@ -90,7 +90,7 @@ def ignore_other_times(columns: ColumnAssignment, time_column: TimeColumn) -> No
     """Ignore the times that remain: they say the same, or come later, or belong to something else."""
     for profile in list(columns.unassigned.values()):
         instants = columns.instants.get(profile.name)
-        named = profile.kind == "text" or profile.is_time or TIME & set(words(profile.name))
+        named = profile.kind == "text" or profile.is_time or TIME & set(name_tokens(profile.name))
         if instants is not None and named:
             columns.ignore(profile, _why_not(instants, time_column))
 
@@ -132,7 +132,7 @@ def _usable(instants: Instants) -> bool:
 
 
 def _fitness(profile: Profile, instants: Instants) -> float:
-    parts = set(words(profile.name))
+    parts = set(name_tokens(profile.name))
     points = 2.0 + _FINE[instants.grain] + 4 * bool(parts & EVENT) + 2 * bool(parts & TIME)
     points -= 9 * bool(parts & NOT_EVENT_TIME) + 10 * profile.missing
     return points + 0.5 * (profile.kind == "text" or profile.is_time) + (profile.distinct > 1)
@@ -149,7 +149,7 @@ def _as_written(columns: ColumnAssignment, profile: Profile, instants: Instants)
         instants = _forced(profile, columns.overrides.time_format)
     elif instants.other is not None:
         instants = _day_or_month(columns, profile, instants)
-    named = columns.overrides.time is not None or (EVENT | TIME) & set(words(profile.name))
+    named = columns.overrides.time is not None or (EVENT | TIME) & set(name_tokens(profile.name))
     columns.assign(
         profile, WHERE, f"{instants.description}, to the {instants.grain}", "sure" if named else "likely"
     )
@@ -195,8 +195,8 @@ def _is_counter(profile: Profile) -> bool:
     """Tell whether the name speaks of nothing but time, and the values go beyond an hour of the day."""
     if profile.kind != "number" or profile.distinct < _MIN_STEPS or _unit_of(profile) is None:
         return False
-    only_time = {*words(profile.name)} <= {*_COUNTERS, *EVENT, "elapsed"}
-    return only_time and float(profile.finite.max()) >= _WITHIN.get(words(profile.name)[-1], 0)
+    only_time = {*name_tokens(profile.name)} <= {*_COUNTERS, *EVENT, "elapsed"}
+    return only_time and float(profile.finite.max()) >= _WITHIN.get(name_tokens(profile.name)[-1], 0)
 
 
 def _counted(columns: ColumnAssignment, profile: Profile) -> TimeColumn:
@@ -215,7 +215,7 @@ def _counted(columns: ColumnAssignment, profile: Profile) -> TimeColumn:
 
 
 def _unit_of(profile: Profile) -> Unit | None:
-    return next((_COUNTERS[word] for word in reversed(words(profile.name)) if word in _COUNTERS), None)
+    return next((_COUNTERS[word] for word in reversed(name_tokens(profile.name)) if word in _COUNTERS), None)
 
 
 def _ask_unit(columns: ColumnAssignment, profile: Profile) -> Unit:

@@ -13,7 +13,7 @@ import numpy as np
 from fraud_detection.core.errors import RejectError
 from fraud_detection.core.parse.times import time_reader
 from fraud_detection.core.project_schema import TimeSource
-from fraud_detection.onboarding.column_keywords import ID, TIME, entity_of, words
+from fraud_detection.onboarding.column_keywords import ID, TIME, entity_of, name_tokens
 from fraud_detection.onboarding.columns import Floats, Profile, spread
 
 Grain = Literal["second", "minute", "hour", "day"]
@@ -159,9 +159,9 @@ def _epoch(profile: Profile) -> Instants | None:
     scale = next((s for s in _EPOCHS if _FIRST_S * s <= low and high < _LAST_S * s), None)
     if scale is None:
         return None
-    named = TIME & set(words(profile.name))
+    named = TIME & set(name_tokens(profile.name))
     recent = low >= _RECENT_S * scale and high - low < _DECADES_S * scale and profile.whole
-    if not named and (not recent or ID & set(words(profile.name)) or entity_of(profile.name)):
+    if not named and (not recent or ID & set(name_tokens(profile.name)) or entity_of(profile.name)):
         return None
     return read(profile, TimeSource(field=profile.name), f"{_EPOCHS[scale]} since 1970")
 

@@ -238,8 +238,8 @@ def _report_in(path: Path) -> ServiceReport | None:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # The service rewrites it with the next release; it must not block one.
-        words = "%s: is no report of a service, ignored: %s"
-        LOGGER.warning(words, path, error, extra={"event": "report_unreadable"})
+        message = "%s: is no report of a service, ignored: %s"
+        LOGGER.warning(message, path, error, extra={"event": "report_unreadable"})
         return None
 
 

@@ -156,14 +156,14 @@ _TYPED: dict[str, Sequence[str]] = {
     "event_time": ("epoch_ms", "epoch_s"),
     "sent_at": ("string",),
 }
-_WORDS = ("currency", "merchant_category", "channel", "entry_mode")
+_CATEGORICAL = ("currency", "merchant_category", "channel", "entry_mode")
 
 
 def _problem(drift: Drift) -> str | None:
-    """Return what is wrong with a change, in words."""
+    """Return what is wrong with a change, as text."""
     if drift.kind not in KINDS:
         return f"no kind of drift {drift.kind!r}; there are: {', '.join(KINDS)}"
-    allowed = {"behaviour": tuple(BEHAVIOURS), "category": _WORDS, "retype": tuple(_TYPED)}
+    allowed = {"behaviour": tuple(BEHAVIOURS), "category": _CATEGORICAL, "retype": tuple(_TYPED)}
     fields = allowed.get(drift.kind, LIVE_FIELDS)
     if drift.kind == "add":
         return f"{drift.field!r} is there already" if drift.field in fields else _value_problem(drift)

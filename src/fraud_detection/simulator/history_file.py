@@ -19,7 +19,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.simulator.population.behaviour import behave
 from fraud_detection.simulator.population.catalogue import SCENARIOS
 from fraud_detection.simulator.population.entities import make_population
-from fraud_detection.simulator.population.naming import FIELDS, TRUTH_FIELDS, Naming, Word
+from fraud_detection.simulator.population.naming import FIELDS, TRUTH_FIELDS, Categorical, Naming
 from fraud_detection.simulator.simulate import Simulation
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def write_history(
 
 def history_table(block: Block, naming: Naming) -> Any:  # noqa: ANN401 - pyarrow ships no types
     """Return a day as an Arrow table with the columns of `FIELDS`."""
-    ids, payments, words = naming.ids(block), block.payments, naming.words(block)
+    ids, payments, categories = naming.ids(block), block.payments, naming.categories(block)
     columns = {
         "transaction_id": _text(ids.transaction),
         "event_time": pa.array(payments.time, _TIME),
@@ -119,14 +119,18 @@ def history_table(block: Block, naming: Naming) -> Any:  # noqa: ANN401 - pyarro
         "longitude": _degrees(payments.longitude),
         "is_fraud": pa.array(block.is_fraud.astype(np.int8)),
         "label_known_at": pa.array(block.known_at, _TIME),
-    } | {name: _word(word) for name, word in words.items()}
+    } | {name: _dictionary(column) for name, column in categories.items()}
     return pa.table({name: columns[name] for name in FIELDS})
 
 
 def truth_table(block: Block, history: Any) -> Any:  # noqa: ANN401 - pyarrow ships no types
     """Return what the bank never sees: whether a payment is a fraud, and of which kind."""
     scenario = block.payments.scenario
-    columns = (history.column("transaction_id"), pa.array(scenario > 0), _word(Word(scenario, SCENARIOS)))
+    columns = (
+        history.column("transaction_id"),
+        pa.array(scenario > 0),
+        _dictionary(Categorical(scenario, SCENARIOS)),
+    )
     return pa.table(dict(zip(TRUTH_FIELDS, columns, strict=True)))
 
 
@@ -139,8 +143,8 @@ def _text(values: Texts, missing: Flags | None = None) -> Any:  # noqa: ANN401 -
     return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), data, valid)
 
 
-def _word(word: Word) -> Any:  # noqa: ANN401 - pyarrow ships no types
-    return pa.DictionaryArray.from_arrays(pa.array(word.codes.astype(np.int8)), pa.array(word.values))
+def _dictionary(column: Categorical) -> Any:  # noqa: ANN401 - pyarrow ships no types
+    return pa.DictionaryArray.from_arrays(pa.array(column.codes.astype(np.int8)), pa.array(column.values))
 
 
 def _degrees(values: np.ndarray) -> Any:  # noqa: ANN401 - pyarrow ships no types

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from fraud_detection.simulator.drift import LIVE_FIELDS, FieldDrift, Fields
-from fraud_detection.simulator.population.naming import Naming, Word
+from fraud_detection.simulator.population.naming import Categorical, Naming
 from fraud_detection.simulator.population.opaque import Texts, combine, hexadecimal
 from fraud_detection.simulator.schedule import ArrivalKind, KnownLabels, Schedule
 
@@ -105,8 +105,8 @@ class EventWriter:
     def _columns(self, block: Block, sent_at: Ints) -> list[list[Any]]:
         """Return the columns of `PaymentEvent`."""
         ids, payments = self._naming.ids(block), block.payments
-        words = {name: _spelled(word) for name, word in self._naming.words(block).items()}
-        columns: dict[str, list[Any]] = words | {
+        categories = {name: _spelled(column) for name, column in self._naming.categories(block).items()}
+        columns: dict[str, list[Any]] = categories | {
             "transaction_id": _decoded(ids.transaction),
             "event_time": _iso(payments.time),
             "card_id": _decoded(ids.card),
@@ -140,8 +140,8 @@ def _decoded(values: Texts, missing: Flags | None = None) -> list[Any]:
     return [None if gone else text for gone, text in zip(missing.tolist(), texts, strict=True)]
 
 
-def _spelled(word: Word) -> list[Any]:
-    return [word.values[code] for code in word.codes.tolist()]
+def _spelled(column: Categorical) -> list[Any]:
+    return [column.values[code] for code in column.codes.tolist()]
 
 
 def _known(degrees: Floats) -> list[float | None]:
@@ -173,7 +173,7 @@ def _impossible_time(fields: Fields) -> bytes:
     return msgspec.json.encode(_renumbered(fields) | {"event_time": "2026-13-45T25:61:00.000Z"})
 
 
-def _amount_of_words(fields: Fields) -> bytes:
+def _amount_in_text(fields: Fields) -> bytes:
     return msgspec.json.encode(_renumbered(fields) | {"amount": "a lot"})
 
 
@@ -190,6 +190,6 @@ BREAKAGES: tuple[Callable[[Fields], bytes], ...] = (
     _without_card,
     _without_amount,
     _impossible_time,
-    _amount_of_words,
+    _amount_in_text,
 )
 """The ways in which an event can be broken."""

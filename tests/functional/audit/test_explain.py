@@ -237,8 +237,8 @@ def test_rules_and_lists_say_why_they_spoke_or_did_not(decided_state: DecidedSta
     allowing = {rule.said for explanation in denied for rule in explanation.rules if rule.name == "ours"}
     assert allowing == {"not on it", "outvoted by a list that denies"}
     expired = [decided_state.explain(one) for one, _ in decided_state.rows("action = 0")[:40]]
-    words = {rule.said for explanation in expired for rule in explanation.rules if rule.name == "over"}
-    assert f"expired on {PAST}" in words
+    messages = {rule.said for explanation in expired for rule in explanation.rules if rule.name == "over"}
+    assert f"expired on {PAST}" in messages
 
 
 def test_labels_that_came_say_whether_the_answer_was_right(decided_state: DecidedState) -> None:
@@ -472,7 +472,7 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
     ]
     assert main([*command, "--all-features"]) == 0
     said = capsys.readouterr().out
-    for words in (
+    for text in (
         f"Payment {one} of ",
         "sent to review",
         "decided again from what was stored: bit-identical",
@@ -483,7 +483,7 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
         "payments on this card in the last hour",
         "trained on payments from",
     ):
-        assert words in said
+        assert text in said
     written = json.loads((tmp_path / "one.json").read_bytes())
     assert (written["same"], written["payment"]["transaction_id"]) == (True, one)
     changed = tampered(

@@ -286,7 +286,7 @@ def test_an_object_in_a_bucket_of_many_pages_is_found(small_simulation: SmallSim
 
 
 @pytest.mark.parametrize(
-    ("words", "below"), [([], None), (["--quarantine"], ""), (["--quarantine", "s/1"], "s/1")]
+    ("arguments", "below"), [([], None), (["--quarantine"], ""), (["--quarantine", "s/1"], "s/1")]
 )
-def test_the_command_takes_a_prefix_or_none(words: list[str], below: str | None) -> None:
-    assert parsed(["deploy", "redrive", *words])["quarantine"] == below
+def test_the_command_takes_a_prefix_or_none(arguments: list[str], below: str | None) -> None:
+    assert parsed(["deploy", "redrive", *arguments])["quarantine"] == below

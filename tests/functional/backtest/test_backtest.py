@@ -270,7 +270,7 @@ def test_the_command_prints_the_money_and_writes_the_report(
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ("name: baseline\n", "`baseline` is taken by what is in force"),
         ("name: c\nrules: [{name: r, when: card_cuont > 1, action: review}]\n", "nearest"),
@@ -280,10 +280,10 @@ def test_the_command_prints_the_money_and_writes_the_report(
     ],
 )
 def test_a_change_that_cannot_be_tried_is_refused_before_any_work(
-    small_simulation: SmallSimulation, tmp_path: Path, change: str, words: str
+    small_simulation: SmallSimulation, tmp_path: Path, change: str, message: str
 ) -> None:
     (tmp_path / "c.yaml").write_text(change)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         arms_of(small_simulation.project, small_simulation.bundle, [load_change(tmp_path / "c.yaml")])
 
 

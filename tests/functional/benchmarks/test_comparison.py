@@ -180,7 +180,7 @@ def test_another_score_is_refused_before_anything_is_measured(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "message"),
     [
         ("print('no model here'); raise SystemExit(3)", "it ended before it answered"),
         ("print('no model here', flush=True); import time; time.sleep(600)", "did not answer at / within"),
@@ -190,10 +190,10 @@ def test_another_score_is_refused_before_anything_is_measured(tmp_path: Path) ->
     ids=["ends", "is silent", "answers nonsense", "fails"],
 )
 def test_a_comparison_server_that_does_not_work_is_told_with_its_last_words_and_ended(
-    tmp_path: Path, code: str, words: str
+    tmp_path: Path, code: str, message: str
 ) -> None:
     server = ours(tmp_path, [0.25], code, patience_s=3.0)
-    with pytest.raises(ConfigError, match=words) as refused:
+    with pytest.raises(ConfigError, match=message) as refused:
         server.start()
     assert str(server.log) in str(refused.value)
     assert server.tail().splitlines()[0] in str(refused.value)
@@ -202,7 +202,7 @@ def test_a_comparison_server_that_does_not_work_is_told_with_its_last_words_and_
 
 
 @pytest.mark.parametrize(
-    ("before", "words"),
+    ("before", "message"),
     [
         ("raise SystemExit('no such format')", r"ended with 1; .*\n.*no such format"),
         ("print('no end', flush=True); import time; time.sleep(600)", r"did not end within 2 s; .*\nno end"),
@@ -210,10 +210,10 @@ def test_a_comparison_server_that_does_not_work_is_told_with_its_last_words_and_
     ids=["fails", "never ends"],
 )
 def test_a_model_that_cannot_be_prepared_is_told_and_nothing_is_started(
-    tmp_path: Path, before: str, words: str
+    tmp_path: Path, before: str, message: str
 ) -> None:
     server = ours(tmp_path, [0.25], before=before, patience_s=2.0)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         server.start()
     assert "it was here" not in server.tail()
     assert marked(server.mark) == set()

@@ -46,8 +46,8 @@ STAGES = {"parse", "lookup", "features", "score", "decide", "reasons", "persist"
 
 def test_every_figure_of_the_engine_is_measured(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
     told = tmp_path / "figures.json"
-    words = ["engine", "--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
-    assert main(words) == 0
+    arguments = ["engine", "--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
+    assert main(arguments) == 0
     found = json.loads(told.read_bytes())
     assert all(math.isfinite(number) for number in numbers(found))
     check_engine(found["engine"])
@@ -64,8 +64,8 @@ def check_engine(engine: dict[str, Any]) -> None:
 @pytest.mark.long
 def test_every_figure_that_is_promised_is_measured(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
     told = tmp_path / "figures.json"
-    words = ["--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
-    assert main(words) == 0
+    arguments = ["--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
+    assert main(arguments) == 0
     found = json.loads(told.read_bytes())
     assert all(math.isfinite(number) for number in numbers(found))
     scale, http = found["scale"], found["http"]
@@ -88,8 +88,8 @@ def test_every_figure_that_is_promised_is_measured(simulation: BenchmarkSimulati
 @pytest.mark.long  # tests/unit/benchmarks/test_soak.py is its short form
 def test_a_soak_looks_at_every_slice_and_every_card(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
     told = tmp_path / "soak.json"
-    words = ["soak", "--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
-    assert main(words) == 0
+    arguments = ["soak", "--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
+    assert main(arguments) == 0
     found = json.loads(told.read_bytes())
     assert [one["load"]["from_s"] for one in found["minutes"]] == [0.0, 1.0, 2.0, 3.0]
     assert found["whole"]["statuses"] == {"200": 800}
@@ -103,7 +103,7 @@ def test_a_soak_looks_at_every_slice_and_every_card(simulation: BenchmarkSimulat
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("arguments", "why"),
     [
         (["engine", "--write"], "leave out --quick and parts"),
         (["--quick", "--write"], "leave out --quick and parts"),
@@ -112,9 +112,9 @@ def test_a_soak_looks_at_every_slice_and_every_card(simulation: BenchmarkSimulat
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason(
-    simulation: BenchmarkSimulation, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+    simulation: BenchmarkSimulation, arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([f"--directory={simulation.folder}", "--plain", *words]) == 2
+    assert main([f"--directory={simulation.folder}", "--plain", *arguments]) == 2
     assert why in capsys.readouterr().err
 
 

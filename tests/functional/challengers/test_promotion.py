@@ -100,8 +100,8 @@ def copied(trial: Trial, root: Path) -> tuple[ReleaseRegistry, Path]:
     return registry, state
 
 
-def command(*words: str) -> int:
-    return main([*words, "--plain"])
+def command(*arguments: str) -> int:
+    return main([*arguments, "--plain"])
 
 
 def checks(found: ShadowComparison) -> dict[str, bool]:
@@ -366,8 +366,8 @@ def test_each_side_tells_its_rules_in_its_own_words(
     first = lifecycle.current(registry).champion
     _, project = lifecycle.content_of(registry, first)
 
-    def saying(words: str, *, action: str = "review", name: str = "all") -> Project:
-        rule = {"name": name, "when": "amount >= 0", "action": action, "message": words}
+    def saying(message: str, *, action: str = "review", name: str = "all") -> Project:
+        rule = {"name": name, "when": "amount >= 0", "action": action, "message": message}
         return msgspec.structs.replace(project, rules=(msgspec.convert(rule, RuleSettings),))
 
     lots = iter(

@@ -37,8 +37,8 @@ def test_no_help_imports_a_library_of_numbers_tables_models_or_screens() -> None
     program = (
         "import sys\n"
         "from fraud_detection.cli.main import main\n"
-        "for words in sys.argv[1:]:\n"
-        "    assert main([*words.split(), '--help']) == 0\n"
+        "for line in sys.argv[1:]:\n"
+        "    assert main([*line.split(), '--help']) == 0\n"
         "print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run(  # noqa: S603 - our own command
@@ -80,14 +80,14 @@ def test_the_list_of_commands_says_what_each_command_says_of_itself(name: str) -
     assert (command.name, (command.help or "").splitlines()[0]) == (name, listed[1])
 
 
-@pytest.mark.parametrize("words", ALL)
+@pytest.mark.parametrize("name", ALL)
 def test_every_command_and_every_option_of_it_says_what_it_is_for(
-    words: str, capsys: pytest.CaptureFixture[str]
+    name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*words.split(), "--help"]) == 0
+    assert main([*name.split(), "--help"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"Usage: fraud {words} ")
-    assert [one.name for one in ALL[words].params if isinstance(one, click.Option) and not one.help] == []
+    assert said.startswith(f"Usage: fraud {name} ")
+    assert [one.name for one in ALL[name].params if isinstance(one, click.Option) and not one.help] == []
 
 
 def kind_of(annotation: object) -> object:
@@ -123,10 +123,10 @@ def given(option: click.Parameter) -> object:
     }[option.type.name]  # fmt: skip
 
 
-@pytest.mark.parametrize("words", ALL)
-def test_each_function_takes_what_its_options_give(words: str) -> None:
+@pytest.mark.parametrize("command_name", ALL)
+def test_each_function_takes_what_its_options_give(command_name: str) -> None:
     """Names and types: mypy looks into the function, and click alone knows what it is called with."""
-    command = ALL[words]
+    command = ALL[command_name]
     assert command.callback is not None
     annotations = taken(command.callback)
     parameters = {one.name: one for one in command.params if one.name != "log_format"}
@@ -141,7 +141,7 @@ def test_each_function_takes_what_its_options_give(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("line", "sentence"),
     [
         ("promot", "fraud: no such command 'promot' (did you mean `promote`?); see `fraud --help`"),
         ("release pomote", "fraud release: no such command 'pomote'; see `fraud release --help`"),
@@ -155,9 +155,9 @@ def test_each_function_takes_what_its_options_give(words: str) -> None:
     ],
 )
 def test_what_cannot_be_read_is_one_sentence_with_what_was_probably_meant(
-    words: str, sentence: str, capsys: pytest.CaptureFixture[str]
+    line: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words.split()) == 2
+    assert main(line.split()) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert sentence in err

@@ -27,17 +27,17 @@ PAYMENTS = 2_000
 
 def fraud(*arguments: object, folder: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     """Run a command: in a process of its own where it reads standard input, else here."""
-    words = [*map(str, arguments)]
+    argv = [*map(str, arguments)]
     if stdin is not None:
-        command = [sys.executable, "-m", "fraud_detection.cli", *words]
+        command = [sys.executable, "-m", "fraud_detection.cli", *argv]
         return subprocess.run(  # noqa: S603 - our own command
             command, cwd=folder, input=stdin, capture_output=True, check=False, timeout=280
         )
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with contextlib.chdir(folder), redirect_stdout(out), redirect_stderr(err):
-        code = main(words)
+        code = main(argv)
     said = [one.buffer.getvalue() for one in (out, err)]
-    return subprocess.CompletedProcess(words, code, *said)
+    return subprocess.CompletedProcess(argv, code, *said)
 
 
 def told(result: subprocess.CompletedProcess[bytes]) -> str:
@@ -223,7 +223,7 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("train",), "params.yaml: no such file"),
         (("train", "--config", "broken.yaml"), "did you mean `event_time`?"),
@@ -275,7 +275,7 @@ def test_a_refusal_is_one_sentence_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
-    words: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.yaml").write_text("project: x\nschema: {event_tme: {field: t}}\n")
@@ -289,7 +289,7 @@ def test_a_refusal_is_one_sentence_and_exit_code_2(
         line for line in capsys.readouterr().err.splitlines(keepends=True) if line.startswith("fraud")
     )
     assert all(path.read_bytes() == content for path, content in before.items())
-    assert words in sentence
+    assert message in sentence
     assert len(sentence.strip().splitlines()) == 1
 
 

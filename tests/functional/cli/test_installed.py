@@ -37,15 +37,15 @@ class Present(PathFinder):
 ABSENT = set(sys.argv.pop(1).split(","))
 sys.meta_path[:] = [one for one in sys.meta_path if one is not PathFinder] + [Present]
 from fraud_detection.cli.main import main
-for words in sys.argv[1:]:
-    if code := main(words.split("\\n")):
+for line in sys.argv[1:]:
+    if code := main(line.split("\\n")):
         sys.exit(code)
 """
 """Runs commands, up to the first that fails, as if some libraries were not installed."""
 
 
 def without(absent: str, *commands: tuple[object, ...], folder: Path) -> subprocess.CompletedProcess[str]:
-    lines = ["\n".join(map(str, words)) for words in commands]
+    lines = ["\n".join(map(str, arguments)) for arguments in commands]
     return subprocess.run(  # noqa: S603 - our own commands
         [sys.executable, "-c", WITHOUT_EXTRAS, absent, *lines],
         cwd=folder,
@@ -167,7 +167,7 @@ def test_the_plain_installation_trains_scores_serves_and_explains(
     assert "Usage: fraud serve" in done.stdout
 
 
-Words = tuple[str, ...]
+Arguments = tuple[str, ...]
 
 
 def commands_in(told: str) -> list[str]:
@@ -180,36 +180,38 @@ def commands_in(told: str) -> list[str]:
     return [name for text in listed for name in re.findall(r"(?m)^  ([a-z][a-z-]*)(?:  |$)", text)]
 
 
-def every_command(helps: Callable[[list[Words]], list[str]]) -> set[Words]:
+def every_command(helps: Callable[[list[Arguments]], list[str]]) -> set[Arguments]:
     """Ask for the help of `fraud`, of every command in it, and so on; return all commands.
 
     helps: gives the help of each command.
     """
-    found: set[Words] = set()
-    asked: list[Words] = [()]
+    found: set[Arguments] = set()
+    asked: list[Arguments] = [()]
     while asked:
         texts = helps(asked)
-        for words, told in zip(asked, texts, strict=True):
-            assert told.startswith(" ".join(["Usage: fraud", *words, ""])), words
+        for arguments, told in zip(asked, texts, strict=True):
+            assert told.startswith(" ".join(["Usage: fraud", *arguments, ""])), arguments
             assert "--help" in told
         found |= set(asked)
         asked = [
-            (*words, name) for words, told in zip(asked, texts, strict=True) for name in commands_in(told)
+            (*arguments, name)
+            for arguments, told in zip(asked, texts, strict=True)
+            for name in commands_in(told)
         ]
     return found - {()}
 
 
 README_COMMANDS = {
-    tuple(words)
+    tuple(arguments)
     for row in (ROOT / "README.md").read_text().splitlines()
     if row.startswith("| `fraud ")
-    for words in [re.findall(r"[a-z-]+", row.split("`")[1])[1:]]
+    for arguments in [re.findall(r"[a-z-]+", row.split("`")[1])[1:]]
 }
 
 
 def test_every_command_of_the_help_says_what_it_does_without_any_library_of_an_extra(tmp_path: Path) -> None:
-    def helps(commands: list[Words]) -> list[str]:
-        asked = [(*words, "--help") for words in commands]
+    def helps(commands: list[Arguments]) -> list[str]:
+        asked = [(*arguments, "--help") for arguments in commands]
         done = without(f"{LIBRARIES},{','.join(OF_A_CHECKOUT)}", *asked, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         return re.split(r"(?m)^(?=Usage: )", done.stdout)[1:]
@@ -344,8 +346,8 @@ def test_the_wheel_alone_tells_the_help_of_every_command_and_needs_nothing_of_a_
 ) -> None:
     fraud = installed(wheel, tmp_path / "environment")
 
-    def helps(commands: list[Words]) -> list[str]:
-        done = [run(fraud, *words, "--help", folder=tmp_path) for words in commands]
+    def helps(commands: list[Arguments]) -> list[str]:
+        done = [run(fraud, *arguments, "--help", folder=tmp_path) for arguments in commands]
         assert [one.stderr for one in done if one.returncode or one.stderr] == []
         return [one.stdout for one in done]
 

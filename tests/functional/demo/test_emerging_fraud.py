@@ -125,17 +125,17 @@ def test_a_leak_of_labels_that_nobody_could_have_known_would_be_seen(
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"kind": "bribery"}, "no kind of fraud 'bribery'; there are: card_testing"),
         ({"drift": ("rename:amount=amt",)}, "only behaviour drifts"),
     ],
 )
 def test_a_simulation_that_cannot_be_made_is_refused(
-    change: dict[str, object], words: str, tmp_path: Path
+    change: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     settings = msgspec.structs.replace(SETTINGS, directory=tmp_path, **change)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         replayed(settings, PROJECT, lambda *_: None)
 
 

@@ -36,10 +36,10 @@ NUMBERS: list[float] = [
 NUMBERS += [near / 1000 for bound in BOUNDS_MS for near in (bound - 1, bound)]
 NUMBERS += [0, -1, 1e12, 1.1e12, 1.5, 1e300]
 TIMES = ("2024-02-29", "2023-02-29", "1979-12-31", "2025-04-31T00:00:00Z", "2025-12-31 23:59:59.5+23:59")
-WORDS = ("", " ", "\x85", "\u2003", "0", "12.50", "1" * 256, "x" * 257, "yes", "FALSE", "label", *TIMES)
+TEXTS = ("", " ", "\x85", "\u2003", "0", "12.50", "1" * 256, "x" * 257, "yes", "FALSE", "label", *TIMES)
 # Text without digits: of numbers and times that are written as text, only the usual forms are described.
 TEXT = some.text(some.characters(exclude_categories=["Nd", "Cs"]), max_size=50)
-PLAIN = some.none() | some.booleans() | some.integers() | some.sampled_from([*NUMBERS, *WORDS]) | TEXT
+PLAIN = some.none() | some.booleans() | some.integers() | some.sampled_from([*NUMBERS, *TEXTS]) | TEXT
 VALUES = PLAIN | some.floats(allow_nan=False, allow_infinity=False) | some.lists(PLAIN, max_size=1)
 VALUES |= some.dictionaries(TEXT, PLAIN, max_size=1)
 

@@ -252,8 +252,8 @@ def test_connections_that_ask_nothing_make_room_for_those_that_do(monkeypatch: p
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
-    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
-    command = ["openssl", *words.split()]
+    arguments = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
+    command = ["openssl", *arguments.split()]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)  # noqa: S603 - ours
     return folder / "cert.pem", folder / "key.pem"
 

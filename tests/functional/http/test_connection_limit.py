@@ -73,8 +73,8 @@ def test_more_connections_than_the_system_allows_are_refused_at_the_start(
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard == resource.RLIM_INFINITY:
         pytest.skip("this system has no such limit")
-    words = ["serve", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 's.db'}"]
-    assert main([*words, f"--max-connections={hard}"]) == 2
+    arguments = ["serve", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 's.db'}"]
+    assert main([*arguments, f"--max-connections={hard}"]) == 2
     said = capsys.readouterr().err
     assert f"this user may have {hard:,}; raise that" in said
-    assert main([*words, "--max-connections=0"]) == 2
+    assert main([*arguments, "--max-connections=0"]) == 2

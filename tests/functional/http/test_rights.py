@@ -145,9 +145,9 @@ def test_the_name_of_the_key_is_kept_with_what_it_sent_and_told(
     again = server.ask("till", "POST", "/v1/decisions", server.events[30])[1]
     assert (again["caller"], again["duplicate"]) == ("both", True)
     assert server.ask("reader", "GET", f"/v1/decisions/{one['transaction_id']}")[1]["caller"] == "both"
-    words = ["explain", one["transaction_id"], f"--state={server.state}", "--plain"]
+    arguments = ["explain", one["transaction_id"], f"--state={server.state}", "--plain"]
     bundle = next(part for part in server.one.process.args if str(part).startswith("--bundle="))  # type: ignore[union-attr]
-    assert main([*words, str(bundle)]) == 0
+    assert main([*arguments, str(bundle)]) == 0
     told = capsys.readouterr().out
     assert "sent by the key both" in told
     assert "by bank (sent by the key analyst)" in told

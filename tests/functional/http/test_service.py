@@ -54,8 +54,8 @@ class Served:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.state = state
-        words = for_serving(state, more, simulation.bundle)
-        command = [sys.executable, *self.program, "serve", "--plain", *words]
+        arguments = for_serving(state, more, simulation.bundle)
+        command = [sys.executable, *self.program, "serve", "--plain", *arguments]
         if not any(one.startswith("--registry") for one in more):
             command.append(f"--bundle={simulation.bundle}")
         command += [f"--state={state}", f"--port={self.port}"]
@@ -125,8 +125,13 @@ def test_one_payment_after_the_other_is_decided_as_a_file_of_them_is(
 ) -> None:
     (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
     out = tmp_path / "decisions.jsonl"
-    words = ["score", str(tmp_path / "events.jsonl"), f"--bundle={small_simulation.bundle}", f"--out={out}"]
-    assert main([*words, "--plain"]) == 0
+    arguments = [
+        "score",
+        str(tmp_path / "events.jsonl"),
+        f"--bundle={small_simulation.bundle}",
+        f"--out={out}",
+    ]
+    assert main([*arguments, "--plain"]) == 0
     wanted = [
         {k: v for k, v in json.loads(one).items() if k != "delivery"} for one in out.read_text().splitlines()
     ]
@@ -185,10 +190,10 @@ def test_head_is_answered_where_get_is_and_another_method_tells_what_is_allowed(
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_wrong_is_told_with_the_reason_and_the_server_goes_on(server: Served, case: str) -> None:
-    method, path, body, wanted, words = WRONG[case]
+    method, path, body, wanted, message = WRONG[case]
     status, answer, headers = server.ask(method, path, body, X_Request_Id="mine-7")
     assert status == wanted
-    assert words in json.dumps(answer)
+    assert message in json.dumps(answer)
     assert headers["x-request-id"] == "mine-7"
     assert server.ask("GET", "/healthz")[0] == 200
 
@@ -381,8 +386,13 @@ def test_keys_say_who_may_do_what_and_how_often(
 def test_a_public_address_needs_keys(
     small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["serve", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 's.db'}", "--host=0.0.0.0"]
-    assert main(words) == 2
+    arguments = [
+        "serve",
+        f"--bundle={small_simulation.bundle}",
+        f"--state={tmp_path / 's.db'}",
+        "--host=0.0.0.0",
+    ]
+    assert main(arguments) == 2
     assert "can be reached from outside" in capsys.readouterr().err
 
 

@@ -40,8 +40,8 @@ def test_a_frame_gets_the_decisions_that_the_command_gives_its_file(
     before, file, out = tmp_path / "before.parquet", tmp_path / "payments.parquet", tmp_path / "out.jsonl"
     pq.write_table(earlier(small_simulation), before)
     pq.write_table(payments, file)
-    words = [f"--bundle={small_simulation.bundle}", f"--history={before}", f"--out={out}"]
-    assert main(["score", str(file), *words]) == 0
+    arguments = [f"--bundle={small_simulation.bundle}", f"--history={before}", f"--out={out}"]
+    assert main(["score", str(file), *arguments]) == 0
     expected = [json.loads(line) for line in out.read_bytes().splitlines()]
     found = bundle.score(payments, history=earlier(small_simulation))
     assert isinstance(found, pa.Table)

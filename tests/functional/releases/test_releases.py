@@ -291,8 +291,8 @@ def test_what_changes_nothing_is_refused(
         ),
         (lambda: lifecycle.set_shadows(registry, [], ANN, ended=("x",)), "no shadow is called x"),
     ]
-    for wrong, words in wrongs:
-        with pytest.raises(ConfigError, match=words):
+    for wrong, message in wrongs:
+        with pytest.raises(ConfigError, match=message):
             wrong()
     rule = RuleSettings(name="typo", when="amuont > 3", action="review")
     with pytest.raises(ConfigError, match="nearest: `amount`"):
@@ -320,7 +320,7 @@ def test_a_log_that_was_changed_is_refused(
     lifecycle.publish(registry, lambda _: with_rules(small_simulation), ANN)
     log = registry.path / LOG
     lines = log.read_bytes().splitlines(keepends=True)
-    for changed, words in (
+    for changed, message in (
         ([lines[0].replace(b"ann", b"bob"), *lines[1:]], "line 1 is not as it was written"),
         ([*lines[:2], lines[2].replace(b"ann", b"bob")], "line 3 is not as it was written"),
         ([*lines[:2], lines[2].replace(b',"by"', b', "by"')], "line 3 is not as it was written"),
@@ -330,7 +330,7 @@ def test_a_log_that_was_changed_is_refused(
         (lines[1:], "line 1 does not follow the previous line"),
     ):
         log.write_bytes(b"".join(changed))
-        with pytest.raises(ConfigError, match=f"{words}.*: restore it from a backup"):
+        with pytest.raises(ConfigError, match=f"{message}.*: restore it from a backup"):
             registry.releases()
     log.write_bytes(b"".join(lines))
     assert len(registry.releases()) == 3

@@ -143,7 +143,7 @@ def test_reasons_are_the_strongest_exact_contributions(url: str, bundle: Bundle)
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "words"),
+    ("body", "kind", "message"),
     [
         (b"{", "application/json", "rows"),
         (b'{"rows": [], "fingerprint": "other"}', "application/json", "trained on"),
@@ -154,11 +154,11 @@ def test_reasons_are_the_strongest_exact_contributions(url: str, bundle: Bundle)
     ],
 )
 def test_a_request_that_says_nothing_is_refused_in_words(
-    url: str, body: bytes, kind: str, words: str
+    url: str, body: bytes, kind: str, message: str
 ) -> None:
     status, answer = ask(f"{url}/invocations", body, kind)
     assert status == 400
-    assert words in json.loads(answer)["detail"]
+    assert message in json.loads(answer)["detail"]
 
 
 def test_what_is_too_large_or_elsewhere_is_refused(url: str) -> None:

@@ -60,7 +60,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 STEPS = instructions((ROOT / "Dockerfile").read_text())
 
 
-def words_of(instruction: str) -> list[str]:
+def instruction_arguments(instruction: str) -> list[str]:
     (rest,) = [rest for word, rest in STEPS if word == instruction]
     found: list[str] = json.loads(rest[rest.index("[") :])
     return found
@@ -82,7 +82,7 @@ def environment(root: Path, **more: str) -> dict[str, str]:
 
 def entrypoint(*arguments: str) -> list[str]:
     """Return the command of `docker run IMAGE ARGUMENTS` for this Python, without what the image lacks."""
-    python, flag, module = words_of("ENTRYPOINT")
+    python, flag, module = instruction_arguments("ENTRYPOINT")
     assert (python, flag) == ("python", "-m")
     return [sys.executable, "-c", ONLY_LOCKED, ",".join(names_in("container.lock")), module, *arguments]
 
@@ -104,7 +104,7 @@ def served(
 
 
 def healthy(port: int) -> bool:
-    command = [sys.executable, *words_of("HEALTHCHECK")[1:]]
+    command = [sys.executable, *instruction_arguments("HEALTHCHECK")[1:]]
     settings = {**os.environ, "SAGEMAKER_BIND_TO_PORT": str(port)}
     return subprocess.run(command, env=settings, stderr=subprocess.DEVNULL, check=False).returncode == 0  # noqa: S603
 
@@ -141,15 +141,15 @@ def test_the_server_gives_root_up_before_the_first_request(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give root up")
-@pytest.mark.parametrize(("user", "words"), [("root", "is root"), ("no-such-user", "there is no user")])
+@pytest.mark.parametrize(("user", "message"), [("root", "is root"), ("no-such-user", "there is no user")])
 def test_a_user_that_cannot_be_taken_is_refused_in_words(
-    small_simulation: SmallSimulation, tmp_path: Path, user: str, words: str
+    small_simulation: SmallSimulation, tmp_path: Path, user: str, message: str
 ) -> None:
     shutil.copytree(small_simulation.bundle, tmp_path / "model")
     settings = environment(tmp_path, FRAUD_RUN_AS=user, SAGEMAKER_BIND_TO_PORT=str(free_port()))
     done = subprocess.run(entrypoint("serve"), env=settings, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 2
-    assert words in done.stderr
+    assert message in done.stderr
 
 
 def test_train_runs_with_the_lock_of_the_image(small_simulation: SmallSimulation, tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ class Broken(Served):
     patience_s = 60.0
 
 
-def fraud(one: str, *words: str) -> str:
+def fraud(one: str, *arguments: str) -> str:
     """Run a command in a process whose features raise an error for a payment; return what it said."""
-    command = [sys.executable, "-m", "tests.broken_features", one, *words, "--plain"]
+    command = [sys.executable, "-m", "tests.broken_features", one, *arguments, "--plain"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     assert done.returncode == 0, done.stderr
     assert f"payment {one}" in done.stderr
@@ -73,8 +73,8 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
         assert server.decide(json.dumps(later).encode())[1]["score"] is not None
     finally:
         server.stop(signal.SIGKILL)
-    words = [f"--bundle={small_simulation.bundle}", f"--state={state}"]
-    explained = fraud(POISON, "explain", POISON, *words, "--replay")
+    arguments = [f"--bundle={small_simulation.bundle}", f"--state={state}"]
+    explained = fraud(POISON, "explain", POISON, *arguments, "--replay")
     assert re.search(r"recomputed .* (\d+) of \1 bit-identical", explained)
 
 
@@ -95,10 +95,12 @@ def test_a_change_is_tried_on_all_others(small_simulation: SmallSimulation, tmp_
     change.write_text("name: more\nrules: [{name: dear, when: amount > 100, action: review}]\n")
     config = tmp_path / "params.yaml"
     config.write_text(json.dumps(to_plain(small_simulation.project)))
-    words = [
+    arguments = [
         f"--change={change}",
         f"--features={small_simulation.features}",
         f"--bundle={small_simulation.bundle}",
     ]
-    fraud(one, "backtest", *words, f"--config={config}", "--from=2020-01-01", f"--out={tmp_path / 'out'}")
-    fraud(one, "state", "create", str(tmp_path / "s.db"), f"--history={small_simulation.history}", words[2])
+    fraud(one, "backtest", *arguments, f"--config={config}", "--from=2020-01-01", f"--out={tmp_path / 'out'}")
+    fraud(
+        one, "state", "create", str(tmp_path / "s.db"), f"--history={small_simulation.history}", arguments[2]
+    )

@@ -126,8 +126,8 @@ def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_d
 ) -> None:
     state = copy_state(remembered, tmp_path / "state.db")
     damage(state, table)
-    words = ["serve", f"--bundle={small_simulation.bundle}", f"--state={state}", "--port=0", "--plain"]
-    assert main(words) == 2
+    arguments = ["serve", f"--bundle={small_simulation.bundle}", f"--state={state}", "--port=0", "--plain"]
+    assert main(arguments) == 2
     said = capsys.readouterr().err
     assert f"{state}: is damaged (database disk image is malformed). Put a copy back" in said
     assert "Traceback" not in said
@@ -222,9 +222,9 @@ def failing_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def mounted(image: Path, folder: Path, *, made: bool = False) -> bool:
-    words = [["mkfs.ext4", "-q", "-F", str(image)]] if made else []
-    words.append(["mount", "-o", "loop,errors=remount-ro", str(image), str(folder)])
-    return all(not subprocess.run(one, capture_output=True, check=False).returncode for one in words)  # noqa: S603
+    commands = [["mkfs.ext4", "-q", "-F", str(image)]] if made else []
+    commands.append(["mount", "-o", "loop,errors=remount-ro", str(image), str(folder)])
+    return all(not subprocess.run(one, capture_output=True, check=False).returncode for one in commands)  # noqa: S603
 
 
 def make_read_only(folder: Path) -> None:
@@ -240,8 +240,8 @@ def test_a_disk_that_becomes_read_only_loses_no_answer(
 ) -> None:
     state = failing_disk / "state.db"
     # What the system had not written yet is gone then, as with a loss of power.
-    words = ("--synchronous=full", *more)
-    with served(small_simulation, state, *words) as one:
+    arguments = ("--synchronous=full", *more)
+    with served(small_simulation, state, *arguments) as one:
         answered = [one.decide(event)[1] for event in events[:20]]
         make_read_only(failing_disk)
         assert {one.decide(event)[0] for event in events[20:40]} == {503}
@@ -250,7 +250,7 @@ def test_a_disk_that_becomes_read_only_loses_no_answer(
         assert "Look at its disk (read-only" in one.stop()
     subprocess.run(["umount", str(failing_disk)], check=True)  # noqa: S603, S607 - ours
     assert mounted(failing_disk.with_name("image"), failing_disk)
-    with served(small_simulation, state, *words) as again:
+    with served(small_simulation, state, *arguments) as again:
         assert [again.decide(event)[1] for event in events[:20]] == [
             body | {"duplicate": True} for body in answered
         ]
@@ -276,8 +276,8 @@ def test_a_run_waits_for_its_disk_and_ends_when_it_is_asked_to(
         def shown(count: int) -> list[str]:
             return [json.loads(run.stdout.readline())["transaction_id"] for _ in range(count)]  # type: ignore[union-attr]
 
-        def said(words: bytes) -> None:
-            while words not in run.stderr.readline():  # type: ignore[union-attr]
+        def said(message: bytes) -> None:
+            while message not in run.stderr.readline():  # type: ignore[union-attr]
                 assert run.poll() is None
 
         send(events[:20])

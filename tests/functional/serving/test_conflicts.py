@@ -208,8 +208,8 @@ def test_a_file_that_is_scored_says_which_rows_conflict(
     path, out = tmp_path / "payments.jsonl", tmp_path / "decisions.jsonl"
     later = {"event_time": "2026-03-02T11:00:00Z"}
     path.write_bytes(b"\n".join(raw(one) for one in (SMALL, COPY, LARGE | later)) + b"\n")
-    words = [f"--bundle={small_simulation.bundle}", f"--out={out}", "--plain"]
-    assert main(["score", str(path), *words]) == 0
+    arguments = [f"--bundle={small_simulation.bundle}", f"--out={out}", "--plain"]
+    assert main(["score", str(path), *arguments]) == 0
     first, copy, conflict = map(json.loads, out.read_text().splitlines())
     assert first["action"]
     assert copy["duplicate"]

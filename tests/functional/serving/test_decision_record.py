@@ -96,8 +96,8 @@ class Services:
             db.execute("INSERT OR REPLACE INTO outputs VALUES (?, 0, 0)", (str(out),))
         (self.folder / "nothing.jsonl").write_bytes(b"")
         source = f"--source={self.folder / 'nothing.jsonl'}"
-        words = ["run", *self.decision_engine, source, f"--state={database}", f"--out={out}", "--plain"]
-        assert main(words) == 0
+        arguments = ["run", *self.decision_engine, source, f"--state={database}", f"--out={out}", "--plain"]
+        assert main(arguments) == 0
         return out.read_bytes().splitlines()
 
     def handler(self) -> list[bytes]:
@@ -112,9 +112,9 @@ class Services:
         assert {one[1] for one in dedup_index.values()} == {line.decode() for line in logged}
         return logged
 
-    def _main(self, command: str, *words: str) -> list[bytes]:
+    def _main(self, command: str, *arguments: str) -> list[bytes]:
         out = self.folder / f"{command}.jsonl"
-        assert main([command, *words, *self.decision_engine, f"--out={out}", "--plain"]) == 0
+        assert main([command, *arguments, *self.decision_engine, f"--out={out}", "--plain"]) == 0
         return out.read_bytes().splitlines()
 
     @staticmethod

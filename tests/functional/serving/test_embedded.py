@@ -78,7 +78,7 @@ def test_every_review_and_decline_has_reasons_in_words(
     service.close()
     doubtful = [json.loads(row[3]) for row in decisions(tmp_path / "state.db") if row[1] != 0]
     assert doubtful
-    assert all(len(reasons) >= 2 and all(words for _, _, words in reasons) for reasons in doubtful)
+    assert all(len(reasons) >= 2 and all(message for _, _, message in reasons) for reasons in doubtful)
     assert {"score"} < {code for reasons in doubtful for _, code, _ in reasons}
 
 
@@ -196,9 +196,9 @@ def test_a_second_process_on_one_state_file_is_refused_and_does_no_harm(
     serve(service, events[:64])
     with pytest.raises(ConfigError, match="another process"):
         service_at(small_simulation, tmp_path / "state.db")
-    words = [sys.executable, "-m", "fraud_detection.cli", "run", "--plain", "--source", "-"]
-    words += ["--bundle", str(small_simulation.bundle), "--state", str(tmp_path / "state.db")]
-    second = subprocess.run(words, input=b"\n".join(events), capture_output=True, check=False)  # noqa: S603 - ours
+    arguments = [sys.executable, "-m", "fraud_detection.cli", "run", "--plain", "--source", "-"]
+    arguments += ["--bundle", str(small_simulation.bundle), "--state", str(tmp_path / "state.db")]
+    second = subprocess.run(arguments, input=b"\n".join(events), capture_output=True, check=False)  # noqa: S603 - ours
     assert second.returncode == 2
     assert b"another process" in second.stderr
     serve(service, events[64:128])
@@ -215,14 +215,14 @@ def test_a_file_that_is_no_state_file_is_refused(small_simulation: SmallSimulati
 
 
 def command(simulation: SmallSimulation, source: Path, state: Path) -> list[str]:
-    words = ["run", "--plain", "--source", str(source)]
-    return [*words, "--bundle", str(simulation.bundle), "--state", str(state), "--out", f"{state}.jsonl"]
+    arguments = ["run", "--plain", "--source", str(source)]
+    return [*arguments, "--bundle", str(simulation.bundle), "--state", str(state), "--out", f"{state}.jsonl"]
 
 
 def start(simulation: SmallSimulation, source: Path, state: Path) -> subprocess.Popen[bytes]:
     made(state)
-    words = [sys.executable, "-m", "fraud_detection.cli", *command(simulation, source, state)]
-    return subprocess.Popen(words, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
+    arguments = [sys.executable, "-m", "fraud_detection.cli", *command(simulation, source, state)]
+    return subprocess.Popen(arguments, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
 
 
 @pytest.mark.slow

@@ -61,8 +61,8 @@ def test_scores_of_a_file_are_the_same_with_and_without_payments_dated_far_ahead
     for number, events in enumerate(with_far_ahead):
         source, out = tmp_path / f"{number}.jsonl", tmp_path / f"{number}.out.jsonl"
         source.write_bytes(b"\n".join(events) + b"\n")
-        words = ["score", str(source), f"--bundle={small_simulation.bundle}", f"--out={out}", "--plain"]
-        assert main([*words, f"--history={latest}"]) == 0
+        arguments = ["score", str(source), f"--bundle={small_simulation.bundle}", f"--out={out}", "--plain"]
+        assert main([*arguments, f"--history={latest}"]) == 0
         told = [json.loads(line) for line in out.read_bytes().splitlines()]
         # Rows behind a payment that was put in have another number, and nothing else.
         names = ("transaction_id", "event_time", "action", "score", "reasons")

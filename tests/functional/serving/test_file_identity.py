@@ -55,13 +55,13 @@ class Runs:
 
     def __init__(self, simulation: SmallSimulation, config: Path, folder: Path) -> None:
         self.state = folder / "s.db"
-        self.words = [f"--bundle={simulation.bundle}", f"--config={config}", "--plain"]
+        self.arguments = [f"--bundle={simulation.bundle}", f"--config={config}", "--plain"]
         self.figures: dict[str, Any] = {}
 
     def __call__(self, source: Path) -> int:
         before, figures = len(self.amounts()), self.state.with_name("run.json")
-        words = [f"--source={source}", f"--state={made(self.state)}", f"--json={figures}"]
-        assert main(["run", *words, *self.words]) == 0
+        arguments = [f"--source={source}", f"--state={made(self.state)}", f"--json={figures}"]
+        assert main(["run", *arguments, *self.arguments]) == 0
         self.figures = json.loads(figures.read_text())
         assert self.figures["quarantined"] == self.figures["conflicts"] == 0
         return len(self.amounts()) - before
@@ -108,8 +108,8 @@ def test_a_file_that_is_renamed_after_a_kill_is_read_on(
 ) -> None:
     run = Runs(small_simulation, config, tmp_path)
     source = write(tmp_path / f"payments.{kind}", [1, 1, 1, 2] * 1_000)
-    words = [f"--source={source}", f"--state={made(run.state)}", f"--out={tmp_path / 'out.jsonl'}"]
-    command = [sys.executable, "-m", "fraud_detection.cli", "run", *words, *run.words]
+    arguments = [f"--source={source}", f"--state={made(run.state)}", f"--out={tmp_path / 'out.jsonl'}"]
+    command = [sys.executable, "-m", "fraud_detection.cli", "run", *arguments, *run.arguments]
     with subprocess.Popen(command) as process:  # noqa: S603 - ours
         until(lambda: (tmp_path / "out.jsonl").exists() and (tmp_path / "out.jsonl").stat().st_size > 0)
         process.send_signal(signal.SIGKILL)
@@ -127,13 +127,13 @@ def test_the_rows_of_history_are_known_in_a_file_that_has_grown_since(
     run = Runs(small_simulation, config, tmp_path)
     past = write(tmp_path / f"past.{kind}", [1, 1, 2])
     grown = write(tmp_path / f"grown.{kind}", [1, 1, 2, 2, 2])
-    main(["state", "create", str(run.state), f"--history={past}", *run.words])
+    main(["state", "create", str(run.state), f"--history={past}", *run.arguments])
     assert (run(grown), run.figures["duplicates"]) == (2, 3)
     # What was decided of it is the payment of its row in training too.
     assert len(read_history(open_project(config), grown, lambda *_: None, states=[run.state]).payments) == 5
     out = tmp_path / "scores.jsonl"
-    assert main(["score", str(grown), f"--history={past}", f"--out={out}", *run.words]) == 0
-    assert main(["score", str(grown), f"--out={out}.alone", *run.words]) == 0
+    assert main(["score", str(grown), f"--history={past}", f"--out={out}", *run.arguments]) == 0
+    assert main(["score", str(grown), f"--out={out}.alone", *run.arguments]) == 0
     scores = [
         [json.loads(line)["score"] for line in Path(one).read_text().splitlines()]
         for one in (out, f"{out}.alone")

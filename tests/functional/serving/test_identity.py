@@ -122,8 +122,8 @@ def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its
     )
     told = [one["transaction_id"] for one in (found[0][1], found[1][1], *found[2][1])]
     source.write_bytes((EVENT + b"\n") * 2)
-    words = [f"--state={state}", f"--bundle={small_simulation.bundle}", f"--config={config}", "--plain"]
-    assert main(["run", f"--source={source}", f"--out={out}", *words]) == 0
+    arguments = [f"--state={state}", f"--bundle={small_simulation.bundle}", f"--config={config}", "--plain"]
+    assert main(["run", f"--source={source}", f"--out={out}", *arguments]) == 0
     told += [json.loads(line)["transaction_id"] for line in out.read_text().splitlines()]
     read, write = os.pipe()
     os.write(write, EVENT + b"\n")
@@ -166,9 +166,9 @@ def test_records_of_a_stream_are_known_by_shard_and_number(
 def test_equal_lines_of_a_pipe_are_several(
     small_simulation: SmallSimulation, config: Path, tmp_path: Path, command: str
 ) -> None:
-    words = [command]
-    words += ["-"] if command == "score" else ["--source=-", f"--state={made(tmp_path / 's.db')}"]
-    words += [
+    arguments = [command]
+    arguments += ["-"] if command == "score" else ["--source=-", f"--state={made(tmp_path / 's.db')}"]
+    arguments += [
         f"--bundle={small_simulation.bundle}",
         f"--config={config}",
         f"--out={tmp_path / 'out'}",
@@ -178,7 +178,7 @@ def test_equal_lines_of_a_pipe_are_several(
         made(tmp_path / "s.db")
     for turn in (1, 2):
         with standard_input((EVENT + b"\n") * 3):
-            assert main(words) == 0
+            assert main(arguments) == 0
         if command == "run":
             # Nobody can tell whether another process's pipe gives again what the first one gave.
             assert len((tmp_path / "out").read_text().splitlines()) == 3 * turn
@@ -193,8 +193,8 @@ def test_equal_rows_of_a_file_are_several(
 ) -> None:
     path, out = tmp_path / f"payments.{suffix}", tmp_path / "out.jsonl"
     path.write_text("\n".join([*([",".join(PAID)] if suffix == "csv" else []), *[text(suffix)] * 3]) + "\n")
-    words = [f"--bundle={small_simulation.bundle}", f"--config={config}", f"--out={out}", "--plain"]
-    assert main(["score", str(path), *words]) == 0
+    arguments = [f"--bundle={small_simulation.bundle}", f"--config={config}", f"--out={out}", "--plain"]
+    assert main(["score", str(path), *arguments]) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len({line["transaction_id"] for line in lines if line["type"] == "decision"}) == 3
 

@@ -43,14 +43,14 @@ def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
 ) -> None:
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
     source.write_bytes(b"\n".join([WIDE, LINE, raw(SMALL), b""]))
-    words = [
+    arguments = [
         "run",
         "--plain",
         f"--bundle={small_simulation.bundle}",
         f"--state={state}",
         f"--source={source}",
     ]
-    assert main([*words, "--out=-"]) == 0
+    assert main([*arguments, "--out=-"]) == 0
     told = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
     wide = reason(WIDE, " from byte 0 of the file on")
     long = reason(LINE, f" from byte {len(WIDE) + 1:,} of the file on")
@@ -62,7 +62,7 @@ def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
     # It goes on behind them.
     with source.open("ab") as file:
         file.write(raw(SMALL | {"transaction_id": "A2"}) + b"\n")
-    assert main([*words, "--out=-"]) == 0
+    assert main([*arguments, "--out=-"]) == 0
     assert '"A2"' in capfd.readouterr().out
     assert len(quarantined(state)) == 2
 

@@ -157,10 +157,10 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
         ).fetchone()
     assert "internal_error" in reasons
     # Whoever looks back is told so, and that nothing was changed.
-    words = ["--plain", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 'state.db'}"]
-    assert main(["explain", POISON, *words]) == 0
+    arguments = ["--plain", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 'state.db'}"]
+    assert main(["explain", POISON, *arguments]) == 0
     assert "the program met an error with it" in capsys.readouterr().out
-    assert main(["audit", "verify", words[0], words[2]]) == 0
+    assert main(["audit", "verify", arguments[0], arguments[2]]) == 0
 
 
 def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(

@@ -160,14 +160,14 @@ def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
     one, other = LARGE_LINES
     source.write_bytes(b"\n".join([one, other, one, raw(SMALL), one, b""]))
-    words = [
+    arguments = [
         "run",
         "--plain",
         f"--bundle={small_simulation.bundle}",
         f"--state={state}",
         f"--source={source}",
     ]
-    assert main(words) == 0
+    assert main(arguments) == 0
     found = rows_of(state)
     assert [row.count for row in found] == [3, 1]
     assert [
@@ -183,16 +183,16 @@ def test_a_file_of_decisions_has_a_line_for_each_row(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     source, state, out = tmp_path / "events.jsonl", made(tmp_path / "state.db"), tmp_path / "out.jsonl"
-    words = [
+    arguments = [
         "run",
         "--plain",
         f"--bundle={small_simulation.bundle}",
         f"--state={state}",
         f"--source={source}",
     ]
-    words.append(f"--out={out}")
+    arguments.append(f"--out={out}")
     source.write_bytes(b"\n".join([BAD, GARBAGE, BAD, raw(SMALL), BAD, GARBAGE, b""]))
-    assert main(words) == 0
+    assert main(arguments) == 0
     lines = out.read_bytes()
     assert [json.loads(line)["type"] for line in lines.splitlines()] == ["quarantined"] * 2 + ["decision"]
     # What is written again from the tables is the same.
@@ -201,7 +201,7 @@ def test_a_file_of_decisions_has_a_line_for_each_row(
         db.execute("UPDATE outputs SET seq = 0, bytes = 0")
     with source.open("ab") as more:
         more.write(BAD + b"\n")
-    assert main(words) == 0
+    assert main(arguments) == 0
     assert out.read_bytes() == lines
     assert counts_of(state) == [(BAD, 4), (GARBAGE, 2)]
 

@@ -71,8 +71,8 @@ def test_start_end_each_release_and_each_change_of_the_keys_are_lines(
         found = metrics(one, **headers)
         return {value for name, value in found.items() if name.partition("{")[0] == "fraud_release"}
 
-    words = [f"--registry={registry.path}", f"--keys={keys}", JSON, *([TWO] if workers == 2 else [])]
-    with served(small_simulation, tmp_path / "state.db", *words) as one:
+    arguments = [f"--registry={registry.path}", f"--keys={keys}", JSON, *([TWO] if workers == 2 else [])]
+    with served(small_simulation, tmp_path / "state.db", *arguments) as one:
         lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN)
         until(lambda: taken(one) == {2.0})
         lifecycle.roll_back(registry, ANN)

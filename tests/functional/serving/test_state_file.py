@@ -222,17 +222,17 @@ def test_a_loss_that_is_accepted_stays_written_in_the_file(
     Path(f"{state}-wal").unlink()
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(events[:5]) + b"\n")
-    words = [
+    arguments = [
         "run",
         f"--source={source}",
         "--plain",
         f"--bundle={small_simulation.bundle}",
         f"--state={state}",
     ]
-    assert main(words) == 2
-    assert main([*words, "--accept-loss"]) == 0
+    assert main(arguments) == 2
+    assert main([*arguments, "--accept-loss"]) == 0
     assert "20 answered events are gone, numbers 1 to 20" in capsys.readouterr().err
-    assert main(words) == 0
+    assert main(arguments) == 0
     assert main(["audit", "verify", f"--state={state}", "--plain"]) == 0
     assert "a loss was accepted at" in capsys.readouterr().out
 
@@ -300,12 +300,12 @@ def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
         assert [one.decide(event)[0] for event in events[:30]] == [200] * 30
         one.stop(signal.SIGKILL)
     Path(f"{state}-wal").unlink()
-    words = ["--plain", f"--bundle={small_simulation.bundle}", f"--state={state}"]
-    assert main(["serve", "--port=0", *words]) == 2
+    arguments = ["--plain", f"--bundle={small_simulation.bundle}", f"--state={state}"]
+    assert main(["serve", "--port=0", *arguments]) == 2
     assert "30 answered events are gone, numbers 1 to 30" in capsys.readouterr().err
     source, figures = tmp_path / "events.jsonl", tmp_path / "run.json"
     source.write_bytes(events[0] + b"\n")
-    assert main(["run", f"--source={source}", f"--json={figures}", "--accept-loss", *words]) == 0
+    assert main(["run", f"--source={source}", f"--json={figures}", "--accept-loss", *arguments]) == 0
     counts = json.loads(figures.read_bytes())
     assert (counts["decided"], counts["duplicates"]) == (1, 0)
 
@@ -413,8 +413,12 @@ def test_a_refused_start_leaves_the_log_of_a_file_that_is_cut_short_as_it_was(
     size = state.stat().st_size
     os.truncate(state, int(size * kept))
     files = {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES}
-    words = ["run", "--source=-", "--plain", f"--bundle={small_simulation.bundle}", f"--state={state}"]
-    for command in (words, [*words, "--accept-loss"], ["audit", "verify", f"--state={state}", "--plain"]):
+    arguments = ["run", "--source=-", "--plain", f"--bundle={small_simulation.bundle}", f"--state={state}"]
+    for command in (
+        arguments,
+        [*arguments, "--accept-loss"],
+        ["audit", "verify", f"--state={state}", "--plain"],
+    ):
         if kept and command[0] == "audit":
             continue
         assert main(command) == 2
@@ -485,13 +489,13 @@ def test_what_serves_makes_no_state_file(
     small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     (tmp_path / "e.jsonl").write_bytes(b"")
-    words = {
+    arguments = {
         "run": ["run", f"--source={tmp_path / 'e.jsonl'}"],
         "serve": ["serve", "--port=0"],
         "label": ["label", "import", str(tmp_path / "e.jsonl")],
     }[command]
     state = tmp_path / "none.db"
-    assert main([*words, f"--bundle={small_simulation.bundle}", f"--state={state}", "--plain"]) == 2
+    assert main([*arguments, f"--bundle={small_simulation.bundle}", f"--state={state}", "--plain"]) == 2
     assert f"make a new one with `fraud state create {state}" in capsys.readouterr().err
     assert not list(tmp_path.glob("none.db*"))
 
@@ -503,22 +507,28 @@ def test_a_state_file_is_made_once_whole_or_not_at_all(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     state = tmp_path / "s.db"
-    words = ["state", "create", str(state), "--plain", f"--bundle={small_simulation.bundle}"]
-    command = [sys.executable, "-m", "fraud_detection.cli", *words, f"--history={small_simulation.history}"]
+    arguments = ["state", "create", str(state), "--plain", f"--bundle={small_simulation.bundle}"]
+    command = [
+        sys.executable,
+        "-m",
+        "fraud_detection.cli",
+        *arguments,
+        f"--history={small_simulation.history}",
+    ]
     making = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
     until(lambda: Path(f"{state}.unfinished-wal").exists() or making.poll() is not None)
-    assert main(words) == 2
+    assert main(arguments) == 2
     assert "another process is making this state file" in capsys.readouterr().err
     making.kill()
     making.wait()
     assert not state.exists()
     past = short_history(small_simulation, tmp_path_factory.mktemp("past") / "history.parquet")
-    assert main([*words, f"--history={past}"]) == 0
+    assert main([*arguments, f"--history={past}"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.db", "s.db.marker"]
     service = service_at(small_simulation, state)
     assert service.state_file.meta("history", 0) > 100
     service.close()
-    assert main(words) == 2
+    assert main(arguments) == 2
     assert "is there already" in capsys.readouterr().err
 
 
@@ -526,12 +536,19 @@ def test_the_files_of_all_workers_are_made_together(
     small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "s.db"
-    words = ["serve", f"--bundle={small_simulation.bundle}", f"--state={state}", "--port=0", TWO, "--plain"]
-    assert main(words) == 2
+    arguments = [
+        "serve",
+        f"--bundle={small_simulation.bundle}",
+        f"--state={state}",
+        "--port=0",
+        TWO,
+        "--plain",
+    ]
+    assert main(arguments) == 2
     assert f"`fraud state create {state} --workers 2" in capsys.readouterr().err
     new_state(state, 2)
     shard_path(state, 1, 2).unlink()
-    assert main(words) == 2
+    assert main(arguments) == 2
     assert "worker-1-of-2.db: is missing, and the other workers' files" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="is there already"):
         new_state(state, 2)

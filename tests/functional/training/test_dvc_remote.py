@@ -37,8 +37,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 IN_ONE_PROCESS = """
 import sys
 from dvc.cli import main
-for words in sys.argv[1:]:
-    if code := main(words.split()):
+for line in sys.argv[1:]:
+    if code := main(line.split()):
         sys.exit(code)
 """
 

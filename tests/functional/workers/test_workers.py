@@ -451,7 +451,7 @@ def serving(simulation: SmallSimulation, state: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("first", "then", "words"),
+    ("first", "then", "message"),
     [
         (2, 3, "was made by 2 workers"),
         (2, 1, "start with --workers 2"),
@@ -464,11 +464,11 @@ def test_another_number_of_workers_over_the_same_state_is_refused(
     capsys: pytest.CaptureFixture[str],
     first: int,
     then: int,
-    words: str,
+    message: str,
 ) -> None:
     state = made(tmp_path / "state.db", first)
     assert main([*serving(small_simulation, state), f"--workers={then}"]) == 2
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_state_file_that_is_missing_is_refused(
@@ -485,8 +485,8 @@ def test_a_worker_that_cannot_start_ends_all_with_its_reason(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     state = made(tmp_path / "s.db", WORKERS)
-    words = ["serve", f"--bundle={tmp_path / 'none'}", f"--state={state}", "--port=0", TWO]
-    assert main([*words, "--plain"]) == 2
+    arguments = ["serve", f"--bundle={tmp_path / 'none'}", f"--state={state}", "--port=0", TWO]
+    assert main([*arguments, "--plain"]) == 2
     said = capfd.readouterr().err
     assert "refused to start; its reason stands above" in said
     assert str(tmp_path / "none") in said
@@ -520,8 +520,8 @@ def test_a_worker_that_dies_again_and_again_ends_all(
 def test_two_cannot_serve_at_one_port(
     small_simulation: SmallSimulation, tmp_path: Path, server: Served
 ) -> None:
-    words = ["serve", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 's.db'}", TWO]
-    assert main([*words, f"--port={server.port}", "--plain"]) == 2
+    arguments = ["serve", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 's.db'}", TWO]
+    assert main([*arguments, f"--port={server.port}", "--plain"]) == 2
 
 
 def test_history_is_split_among_the_workers(

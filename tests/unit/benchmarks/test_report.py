@@ -10,10 +10,10 @@ from benchmarks.suite.page import BENCH, between
 from fraud_detection.core.errors import ConfigError
 
 BEGIN, END = BENCH
-WORDS = st.text("abc \n|<>-", max_size=40)
+TEXTS = st.text("abc \n|<>-", max_size=40)
 
 
-@given(WORDS, WORDS, WORDS, WORDS)
+@given(TEXTS, TEXTS, TEXTS, TEXTS)
 def test_a_page_is_renewed_between_the_marks_and_nowhere_else(
     before: str, old: str, after: str, new: str
 ) -> None:

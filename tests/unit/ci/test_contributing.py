@@ -65,7 +65,7 @@ def test_each_way_to_run_one_names_tests() -> None:
 
 def test_each_owner_is_asked_for_files_that_are_there() -> None:
     lines = [line.split() for line in (GITHUB / "CODEOWNERS").read_text().splitlines() if line[:1] in "/*"]
-    patterns = [words[0] for words in lines if words]
+    patterns = [fields[0] for fields in lines if fields]
     assert patterns[0] == "*"
     assert [one for one in patterns[1:] if not (ROOT / one.strip("/")).exists()] == []
 

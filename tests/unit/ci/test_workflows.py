@@ -83,8 +83,8 @@ def test_every_target_of_make_exists(path: Path) -> None:
 
 def test_every_call_of_fraud_is_one_that_it_takes(path: Path) -> None:
     for call in re.findall(r"\bbin/fraud ([^|>\n]+)", commands(path)):
-        words = call.replace('"', "").split()
-        parsed(words)
+        arguments = call.replace('"', "").split()
+        parsed(arguments)
 
 
 def test_every_other_tool_of_the_environment_is_in_the_lock(path: Path) -> None:

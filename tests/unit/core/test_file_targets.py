@@ -43,11 +43,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("words", WRITERS, ids=" ".join)
+@pytest.mark.parametrize("arguments", WRITERS, ids=" ".join)
 def test_no_command_writes_through_a_link(
-    folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+    folder: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*words, *([] if words[0] == "api-key" else ["--plain"])]) == 2
+    assert main([*arguments, *([] if arguments[0] == "api-key" else ["--plain"])]) == 2
     assert "is a symbolic link to theirs, and nothing is written through one" in capsys.readouterr().err
     assert (folder / "theirs").read_text() == "theirs"
     assert (folder / "link").is_symlink()
@@ -66,9 +66,9 @@ def test_a_bundle_neither_replaces_a_link_nor_follows_one(
 
 def test_nothing_is_written_into_the_package(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (PACKAGE / "simulated.yaml").read_bytes()
-    for words in (["--force"], []):
+    for arguments in (["--force"], []):
         out = f"--out={PACKAGE / 'simulated.yaml'}"
-        assert main(["init", "--data=payments.csv", "--yes", "--plain", out, *words]) == 2
+        assert main(["init", "--data=payments.csv", "--yes", "--plain", out, *arguments]) == 2
         assert "lies in the installed package" in capsys.readouterr().err
     (folder / "inside").symlink_to(PACKAGE, target_is_directory=True)
     with pytest.raises(ConfigError, match="installed package"):

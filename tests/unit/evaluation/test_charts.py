@@ -89,9 +89,9 @@ def test_a_picture_is_legible_on_a_light_and_on_a_dark_page(text: str) -> None:
     for page, found in colours(svg).items():
         used = {f".{one.get('class')}" for one in svg.iter() if one.get("class")} | {"svg"}
         assert used <= set(found)
-        words = {f".{one.get('class')}" for one in svg.iter(f"{SVG}text") if one.get("class")} | {"svg"}
+        selectors = {f".{one.get('class')}" for one in svg.iter(f"{SVG}text") if one.get("class")} | {"svg"}
         for selector in used - {".grid"}:
-            least = 4.5 if selector in words else 2.5
+            least = 4.5 if selector in selectors else 2.5
             assert contrast(found[selector], PAGES[page]) >= least, (page, selector)
 
 

@@ -54,11 +54,11 @@ def compared(paid: list[Paid]) -> Comparison:
     return compare(traffic(paid), first, answers("change", [one.second for one in paid]), Costs())
 
 
-def report(*found: Comparison, name: str = "stricter", words: str = "rule x: review") -> Report:
+def report(*found: Comparison, name: str = "stricter", text: str = "rule x: review") -> Report:
     variants = tuple(
-        Variant(name=name, owner=words, reason=words, changes=(words,), comparison=one) for one in found
+        Variant(name=name, owner=text, reason=text, changes=(text,), comparison=one) for one in found
     )
-    return Report(project=name, bundle="b", notes=(words,), variants=variants)
+    return Report(project=name, bundle="b", notes=(text,), variants=variants)
 
 
 @settings(deadline=None, max_examples=20)
@@ -81,11 +81,11 @@ def test_every_figure_of_the_report_is_on_the_page(paid: list[Paid]) -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.text(max_size=20))
-def test_whatever_people_write_stays_text(words: str) -> None:
-    nasty = f"<script>alert(1)</script>&\"'{words}"
+def test_whatever_people_write_stays_text(text: str) -> None:
+    nasty = f"<script>alert(1)</script>&\"'{text}"
     paid = [Paid(0, 100, nasty, 1, 0, 2, nasty), Paid(DAY, 900, "a", 0, 0, 2, "<b>")]
     found = compared(paid)
-    read = Reading(page(report(found, found, name=nasty, words=nasty)))
+    read = Reading(page(report(found, found, name=nasty, text=nasty)))
     assert read.open == []
     assert "script" not in {tag for tag, _ in read.tags}
 
@@ -167,13 +167,13 @@ def test_small_shares_have_ticks_that_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("found", "text"),
     [
         (Estimate(value=None, low=None, high=None), "-"),
         (Estimate(value=0.0, low=0.0, high=0.0), "0 (0 to 0)"),
         (Estimate(value=1234.5, low=-3.0, high=9999.0), "+1,234 (-3 to +9,999)"),
     ],
 )
-def test_differences_are_said_with_their_sign(found: Estimate, words: str) -> None:
-    assert signed(found) == words
+def test_differences_are_said_with_their_sign(found: Estimate, text: str) -> None:
+    assert signed(found) == text
     assert money(-0.04) == "0"

@@ -186,6 +186,6 @@ def test_cutoffs_are_those_of_the_payments_that_the_seen_ones_stand_for() -> Non
 
 def test_it_is_said_when_nobody_stands_for_those_that_were_stopped() -> None:
     score, cutoffs = np.array([0.1, 0.2, 0.9]), Cutoffs(review_at=0.5, decline_at=0.95)
-    (words,) = training_warnings(500, score, cutoffs, np.array([1.0, 1.0, 0.0]))
-    assert "1 payments were stopped and none is in the control group" in words
+    (warning,) = training_warnings(500, score, cutoffs, np.array([1.0, 1.0, 0.0]))
+    assert "1 payments were stopped and none is in the control group" in warning
     assert training_warnings(500, score, cutoffs, np.array([1.0, 0.0, 50.0])) == ()

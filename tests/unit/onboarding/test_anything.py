@@ -102,8 +102,8 @@ ORDINARY = propose(AnyTable(payments(60))).project
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(), st.text(), st.sampled_from(["schema", "schema.event_time", "split", "schema.label"]))
-def test_no_comment_changes_what_the_text_says(origin: str, words: str, where: str) -> None:
-    text = to_yaml(ORDINARY, origin, [Finding(where, words)], {})
+def test_no_comment_changes_what_the_text_says(origin: str, message: str, where: str) -> None:
+    text = to_yaml(ORDINARY, origin, [Finding(where, message)], {})
 
     with tempfile.TemporaryDirectory() as folder:
         params = Path(folder) / "params.yaml"

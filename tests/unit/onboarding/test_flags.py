@@ -48,7 +48,7 @@ def test_no_entities_leaves_no_ids_among_the_attributes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (Overrides(amount="amuont"), r"--amount: .* no column 'amuont'; did you mean 'amount'\?"),
         (Overrides(numbers=("channel",)), "--number channel: none of its values is a number"),
@@ -75,11 +75,11 @@ def test_no_entities_leaves_no_ids_among_the_attributes(tmp_path: Path) -> None:
         (Overrides(amount="channel"), "--amount channel: expected numbers, got 'web'"),
     ],
 )
-def test_a_flag_that_cannot_be_followed_is_refused(tmp_path: Path, flags: Overrides, words: str) -> None:
+def test_a_flag_that_cannot_be_followed_is_refused(tmp_path: Path, flags: Overrides, message: str) -> None:
     columns = payments()
     columns["channel"][:200] = ["web"] * 200
 
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         infer(tmp_path, columns, flags)
 
 

@@ -82,7 +82,7 @@ def test_an_empty_change_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("name: c\npolcy: {review_at: 0.2}\n", r"unknown field `polcy`.*did you mean `policy`"),
         ("name: c\npolicy: {review: 0.2}\n", r"unknown field `review` - at `\$\.policy`"),
@@ -104,8 +104,10 @@ def test_an_empty_change_changes_nothing() -> None:
         ("rules: []\n", "missing required field `name`"),
     ],
 )
-def test_a_change_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_a_change_that_does_not_fit_is_refused_with_what_to_do(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         apply_change(PROJECT, load_change(written(tmp_path / "c.yaml", text)))
 
 

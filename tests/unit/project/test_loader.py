@@ -45,7 +45,7 @@ def test_a_good_project_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "words"),
+    ("path", "value", "message"),
     [
         ("rules", [{"name": "r", "when": "age > 1", "action": "block"}], "allowed here: review, decline"),
         ("features.calendar", ["day"], "allowed here: hour, weekday, night"),
@@ -87,12 +87,12 @@ def test_a_good_project_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_refused_with_its_place(
-    tmp_path: Path, path: str, value: object, words: str
+    tmp_path: Path, path: str, value: object, message: str
 ) -> None:
     file = written(tmp_path, {path: value})
     with pytest.raises(ConfigError) as refusal:
         open_project(file)
-    assert words in str(refusal.value)
+    assert message in str(refusal.value)
     assert str(refusal.value).startswith(str(file))
 
 

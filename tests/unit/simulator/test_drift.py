@@ -125,7 +125,7 @@ def test_payments_move_online(population: Population, town: Block) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("amount=amt", "expected KIND:FIELD=VALUE"),
         ("melt:amount=amt", "there are: rename, add, drop"),
@@ -148,11 +148,11 @@ def test_payments_move_online(population: Population, town: Block) -> None:
         ("rename:amount=amt:until=3", "expected KIND:FIELD=VALUE"),
     ],
 )
-def test_a_wrong_drift_is_refused_with_what_is_allowed(text: str, words: str) -> None:
+def test_a_wrong_drift_is_refused_with_what_is_allowed(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse_drift(text)
     assert str(refused.value).startswith(f"drift {text!r}: ")
-    assert words in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_stream_with_a_wrong_drift_is_not_begun() -> None:

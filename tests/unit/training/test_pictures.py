@@ -126,10 +126,10 @@ def test_importance_says_features_in_words(drawn: dict[str, Figure], bundle: Bun
     definitions = bundle.contents.features.definitions
     titles = [title(one) for one in definitions]
     assert len(set(titles)) == len(titles)
-    for one, words in zip(definitions, titles, strict=True):
-        assert words
-        assert not set("{}_") & set(words)
-        assert one.name not in words or "_" not in one.name
+    for one, shown_title in zip(definitions, titles, strict=True):
+        assert shown_title
+        assert not set("{}_") & set(shown_title)
+        assert one.name not in shown_title or "_" not in one.name
     (axes,) = drawn["importance"].axes
     shown = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
     assert len(shown) == 20

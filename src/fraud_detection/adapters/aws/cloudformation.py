@@ -152,7 +152,7 @@ class Stack:
             status, reason = answer["Status"], answer.get("StatusReason", "")
             if status == "CREATE_COMPLETE":
                 return True
-            if status == "FAILED" and any(words in reason for words in NOTHING):
+            if status == "FAILED" and any(phrase in reason for phrase in NOTHING):
                 return False
             if status == "FAILED":
                 raise ConfigError(f"stack {self.name}: CloudFormation refuses the change: {reason}")

@@ -31,7 +31,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 class _Text(logging.Formatter):
-    """`2026-01-31T12:00:00.000Z WARNING fraud_detection.serving.http.health: words`."""
+    """`2026-01-31T12:00:00.000Z WARNING fraud_detection.serving.http.health: message`."""
 
     def __init__(self, worker: int | None) -> None:
         super().__init__()

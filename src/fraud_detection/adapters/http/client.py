@@ -11,7 +11,7 @@ TIMEOUT_S = 60.0
 
 
 def post_json(url: str, body: bytes, key: str = "") -> bytes:
-    """Send a body of JSON and return the answer's; raise ConfigError for anything but 200, with its words."""
+    """Send a body of JSON and return the answer's; other statuses than 200 raise ConfigError."""
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"{url}: expected an address such as http://127.0.0.1:8000")
     headers = {"content-type": "application/json"}

@@ -1,8 +1,8 @@
 """Refused events of a state file: equal ones have one row, with a count and its first and last time.
 
 Two are equal when all their bytes are, and they are refused at the same field, as a conflict with the same
-payment, or for an error of the program.  The reason in words is not compared: of a large event it tells where
-that one stands.
+payment, or for an error of the program.  The text of the reason is not compared: for a large event it holds
+the offset.
 
 An event that comes again from the same place changes nothing.  Of a merged event nothing is kept but its
 place, 16 bytes of a hash; identities that are drawn by chance never come again, and leave not even that.

@@ -105,7 +105,7 @@ def _locker(path: Path) -> int:
     with contextlib.suppress(OSError, ValueError):
         end = f":{path.stat().st_ino}"
         for line in LOCKS.read_text().splitlines():
-            words = line.split()
-            if words[1] == "FLOCK" and words[5].endswith(end):
-                return max(int(words[4]), 0)
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5].endswith(end):
+                return max(int(fields[4]), 0)
     return 0

@@ -84,5 +84,5 @@ def _print(one: Verified, *, with_anchors: bool) -> None:
 
 
 def _remark(one: Verified) -> None:
-    for words in one.remarks:
-        print_line(f"  note: {words}")
+    for remark in one.remarks:
+        print_line(f"  note: {remark}")

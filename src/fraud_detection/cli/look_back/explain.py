@@ -1,4 +1,4 @@
-"""`fraud explain`: a past decision, made again and told in words."""
+"""`fraud explain`: a past decision, redecided and explained."""
 
 from __future__ import annotations
 

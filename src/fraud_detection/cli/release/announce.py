@@ -105,11 +105,11 @@ def update_model_registry(registry: ReleaseRegistry, release: Release) -> None:
 
 def line(one: Release) -> str:
     """Return a release in one line."""
-    words = f"release {one.number}, {one.at}, {one.kind} by {one.by}: {one.reason} (champion {one.champion}"
+    text = f"release {one.number}, {one.at}, {one.kind} by {one.by}: {one.reason} (champion {one.champion}"
     if one.canary:
-        words += f", canary {one.canary} for {100 * one.share:g} % of the cards"
+        text += f", canary {one.canary} for {100 * one.share:g} % of the cards"
     if one.shadows:
-        words += f", in the shadow {', '.join(one.shadows)}"
+        text += f", in the shadow {', '.join(one.shadows)}"
     if one.reverts_to:
-        words += f", as release {one.reverts_to}"
-    return f"{words})"
+        text += f", as release {one.reverts_to}"
+    return f"{text})"

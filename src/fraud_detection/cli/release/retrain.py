@@ -155,9 +155,9 @@ def _tell(screen: Terminal, found: Retrained) -> None:
             f"on folds before the test slice, {found.tuned.trials} settings tried"
         )
     print_line(f"{'on the latest mature slice':44}{'champion':>12}{'challenger':>12}")
-    for name, words in NAMES.items():
+    for name, label in NAMES.items():
         before = "-" if found.champion is None else told(name, found.champion[name])
-        print_line(f"  {words:42}{before:>12}{told(name, found.challenger[name]):>12}")
+        print_line(f"  {label:42}{before:>12}{told(name, found.challenger[name]):>12}")
     if found.report is not None:
         for line in lines(found.report):
             print_line(line)

@@ -57,6 +57,6 @@ def shadow(
         shadows.close()
     screen.finish()
     decided = shadows.decided
-    words = "stopped: decided in the shadow: %s"
-    LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})
+    message = "stopped: decided in the shadow: %s"
+    LOG.info(message, f"{decided:,}", extra={"event": "stopped", "decided": decided})
     output.write({"decided": decided})

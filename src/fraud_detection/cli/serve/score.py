@@ -41,8 +41,8 @@ def score(
         warn_of_other_rules(engine.project)
     if history is None and engine.project.schema.entities:
         names = ", ".join(engine.project.schema.entities)
-        words = "no --history: every %s is new to it, as few were in training"
-        LOG.warning(words, names, extra={"event": "no_history"})
+        message = "no --history: every %s is new to it, as few were in training"
+        LOG.warning(message, names, extra={"event": "no_history"})
     past = History() if history is None else read_history(engine.project, history, screen.progress)
     log_start(engine, file)
     with open_output(out) as lines:

@@ -67,8 +67,8 @@ def serve_alone(
             if releases is not None:
                 releases.close()
     decided = service.tally.decided
-    words = "stopped: %s payments were decided"
-    LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})
+    message = "stopped: %s payments were decided"
+    LOG.info(message, f"{decided:,}", extra={"event": "stopped", "decided": decided})
 
 
 def _listening(settings: WorkerSettings) -> Listening:

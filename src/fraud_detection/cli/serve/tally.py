@@ -20,8 +20,8 @@ def log_start(engine: Engine, source: str) -> None:
 
 def log_stop(tally: Tally) -> None:
     """Log how many payments were decided."""
-    words = "stopped: %s payments were decided"
-    LOG.info(words, f"{tally.decided:,}", extra={"event": "stopped", **figures(tally)})
+    message = "stopped: %s payments were decided"
+    LOG.info(message, f"{tally.decided:,}", extra={"event": "stopped", **figures(tally)})
 
 
 def summary(tally: Tally) -> str:

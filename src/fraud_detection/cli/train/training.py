@@ -128,13 +128,13 @@ def _immature(count: int, moment: int, *, named: bool) -> str:
     """Say which payments are in no slice, and what to do if that is wrong."""
     from fraud_detection.evaluation.slices import iso
 
-    words = (
+    message = (
         f"the labels of {count:,} payments are immature at {iso(moment)}: they are younger than "
         "`schema.label.delay`, and in no slice"
     )
     if named:
-        return words
-    return f"{words}; nothing is told of later than that: if the labels are, say of when with --as-of"
+        return message
+    return f"{message}; nothing is told of later than that: if the labels are, say of when with --as-of"
 
 
 def say_warnings(screen: Terminal, leakage_suspects: Mapping[str, float], warnings: Iterable[str]) -> None:

@@ -45,7 +45,7 @@ class ValueList:
     def __init__(
         self, name: str, read: ReadText, action: Action, values: Mapping[str, tuple[Span, str]]
     ) -> None:
-        """Take what reads the field, and for each value when it holds, with the words to say then."""
+        """Take what reads the field, and for each value when it holds, with the message of its reason."""
         self.name = name
         self.denies = action is Action.DECLINE
         self._read = read
@@ -81,10 +81,10 @@ def compile_list(settings: ListSettings, texts: Mapping[str, ReadText], path: st
             raise ConfigError(
                 f"`{entry.value}` stands twice on `{settings.name}` - at `{path}.entries[{place}]`"
             )
-        values[value] = (span(entry, span(settings)), _words(settings, entry))
+        values[value] = (span(entry, span(settings)), _message(settings, entry))
     return ValueList(settings.name, texts[settings.of], ACTIONS[settings.kind], values)
 
 
-def _words(settings: ListSettings, entry: ListEntry) -> str:
+def _message(settings: ListSettings, entry: ListEntry) -> str:
     why = entry.reason or settings.reason
     return f"{settings.of} is on the list `{settings.name}`" + (f": {why}" if why else "")

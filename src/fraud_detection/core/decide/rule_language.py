@@ -54,7 +54,7 @@ nearest: `risk` - at `$.rules[0].when`
 
 
 class _Compiler:
-    """Turns the nodes of one text into closures, and words its refusals."""
+    """Compiles the nodes of one text into closures, and writes its error messages."""
 
     def __init__(self, text: str, fields: Mapping[str, Field], where: str) -> None:
         self.text = re.sub(r"[\r\n]+", " ", text).strip()

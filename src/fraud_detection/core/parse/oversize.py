@@ -21,7 +21,7 @@ KEPT: Final = 64 * 1024
 class CutEvent(bytes):
     """The beginning of an event that was read past: one byte more than an event may have, so none reads it.
 
-    size, sha256: of the whole, without the end of its line.  where: in its source, in words.
+    size, sha256: of the whole, without the end of its line.  where: its offset in the source, as text.
     length: bytes in the source with the end of the line.  mark: by which the source knows it again.
     """
 

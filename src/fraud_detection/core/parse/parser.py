@@ -38,7 +38,7 @@ LABEL_EVENT: Final = "label"
 MAX_AMOUNT: Final = 1e15
 POLE: Final = 90.0
 DATE_LINE: Final = 180.0
-BOM_WORDS: Final = "byte-order mark"
+BOM_DETAIL: Final = "byte-order mark"
 
 
 class Parser:
@@ -132,7 +132,7 @@ class Parser:
         except RejectError as refused:
             self.drift.events += 1
             raise self._rejected(refused) from None
-        self.drift.count("loose", "$", self.time_in_hand, BOM_WORDS if raw[:3] == BOM else str(error))
+        self.drift.count("loose", "$", self.time_in_hand, BOM_DETAIL if raw[:3] == BOM else str(error))
         return event
 
     def kept(self, raw: bytes) -> bytes:

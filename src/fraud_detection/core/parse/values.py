@@ -17,15 +17,15 @@ BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
 class Missing:
-    """The words that stand for a value that is not there, however they are written; empty text always does.
+    """Markers of a missing value, compared without regard to case and blanks; empty text always is one.
 
-    Words that are numbers, such as -1, are compared as numbers: a file may hold either.
+    Markers that are numbers, such as -1, are compared as numbers: a file may hold either.
     """
 
-    def __init__(self, words: Iterable[str]) -> None:
-        """Take the words."""
-        known = {word.strip().lower() for word in words}
-        self.words: set[str] = {"", *known}
+    def __init__(self, markers: Iterable[str]) -> None:
+        """Take the markers."""
+        known = {word.strip().lower() for word in markers}
+        self.markers: set[str] = {"", *known}
         self.numbers: set[float] = {number for word in known if math.isfinite(number := as_number(word))}
         self.has_numbers: bool = len(self.numbers) > 0
         begins = {word[0] for word in known if word}
@@ -35,9 +35,9 @@ class Missing:
             self.begins.update("0123456789.+-")
 
     def but(self, keep: Iterable[str]) -> Missing:
-        """Return the words without those that are values somewhere."""
+        """Return the markers without those that a field keeps as values."""
         excluded = {word.strip().lower() for word in keep}
-        return Missing([word for word in self.words if word not in excluded])
+        return Missing([word for word in self.markers if word not in excluded])
 
     def says(self, value: object) -> bool:
         """Tell whether a value that is there means that there is none."""
@@ -47,7 +47,7 @@ class Missing:
             if value[0] not in self.begins:
                 return False
             text = value.strip().lower()
-            return text in self.words or (self.has_numbers and as_number(text) in self.numbers)
+            return text in self.markers or (self.has_numbers and as_number(text) in self.numbers)
         return self.has_numbers and not isinstance(value, bool) and as_number(value) in self.numbers
 
 

@@ -1,4 +1,4 @@
-"""Say the model's reasons in words: "12 payments on this card in the last hour, usually 1".
+"""Write the model's reasons as text: "12 payments on this card in the last hour, usually 1".
 
 Contributions are handed in (exact SHAP values in log-odds); this module ranks and words
 them.  It computes none, and takes no part in the decision.

@@ -1,4 +1,4 @@
-"""The small words that the template is made of."""
+"""Building blocks of the CloudFormation template."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ON_AWS = "OnAws"
 """The condition of what no local service has."""
 
 
-def resource(kind: str, properties: dict[str, Any], **more: Any) -> Resource:  # noqa: ANN401 - CloudFormation's words
+def resource(kind: str, properties: dict[str, Any], **more: Any) -> Resource:  # noqa: ANN401 - CloudFormation's properties
     """Return a resource without the properties that are None."""
     given = {name: value for name, value in properties.items() if value is not None}
     return {"Type": f"AWS::{kind}", **more, "Properties": given}

@@ -30,7 +30,7 @@ WHOLE_FROM = 10
 class Axis(msgspec.Struct, frozen=True):
     """What an axis shows, with its unit, and whether it is logarithmic."""
 
-    words: str
+    label: str
     log: bool = False
 
 
@@ -44,7 +44,7 @@ class Series(msgspec.Struct, frozen=True):
 class Mark(msgspec.Struct, frozen=True):
     """A dashed line across the chart: upright at `x`, or level at `y`."""
 
-    words: str
+    label: str
     x: float | None = None
     y: float | None = None
 
@@ -132,8 +132,8 @@ def _frame(title: str, x_axis: Axis, y_axis: Axis, across: Scale, up: Scale) -> 
         x = across.place(tick)
         yield svg.line("grid", x, TOP, x, HEIGHT - BOTTOM)
         yield svg.text(x, HEIGHT - BOTTOM + 18, svg.number(tick), "middle")
-    yield svg.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, x_axis.words, "middle")
-    yield svg.text(20, (TOP + HEIGHT - BOTTOM) / 2, y_axis.words, "middle", turned=True)
+    yield svg.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, x_axis.label, "middle")
+    yield svg.text(20, (TOP + HEIGHT - BOTTOM) / 2, y_axis.label, "middle", turned=True)
 
 
 def _levels(up: Scale, left: float, right: float) -> Iterator[str]:
@@ -156,11 +156,11 @@ def _mark(one: Mark, across: Scale, up: Scale) -> Iterator[str]:
     if one.x is not None:
         x = across.place(one.x)
         yield svg.line("mark", x, TOP, x, HEIGHT - BOTTOM)
-        yield svg.text(x - 6, TOP + 14, one.words, "end")
+        yield svg.text(x - 6, TOP + 14, one.label, "end")
     if one.y is not None:
         y = up.place(one.y)
         yield svg.line("mark", LEFT, y, WIDTH - RIGHT, y)
-        yield svg.text(LEFT + 8, y - 6, one.words)
+        yield svg.text(LEFT + 8, y - 6, one.label)
 
 
 def _apart(heights: Sequence[float], least: float = 16.0) -> list[float]:

@@ -140,5 +140,5 @@ def _outcomes(arm: ArmMetrics) -> Sequence[str]:
 
 
 def spaced(name: str) -> str:
-    """Return a name as words."""
+    """Return a name with blanks for underscores."""
     return name.replace("_", " ")

@@ -1,4 +1,4 @@
-"""The elements of a chart as SVG: lines, boxes, dots, words, and the scale that says where they are.
+"""The elements of a chart as SVG: lines, boxes, dots, text, and the scale that says where they are.
 
 A class says what a mark is; `STYLE` says how that looks on a light and on a dark page, and leaves the
 background to the page.
@@ -113,10 +113,10 @@ def polyline(kind: str, points: Sequence[tuple[float, float]]) -> str:
     return f'<polyline class="{kind}" points="{places}"/>'
 
 
-def box(kind: str, x: float, y: float, width: float, height: float, words: str = "") -> str:
-    """Return a box, which says its words where a pointer rests on it."""
+def box(kind: str, x: float, y: float, width: float, height: float, tooltip: str = "") -> str:
+    """Return a box, with a tooltip."""
     drawn = f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
-    return f"{drawn}><title>{escape(words)}</title></rect>" if words else f"{drawn}/>"
+    return f"{drawn}><title>{escape(tooltip)}</title></rect>" if tooltip else f"{drawn}/>"
 
 
 def dot(kind: str, x: float, y: float, radius: int) -> str:
@@ -125,12 +125,12 @@ def dot(kind: str, x: float, y: float, radius: int) -> str:
 
 
 def text(
-    x: float, y: float, words: str, anchor: str = "start", *, kind: str = "", turned: bool = False
+    x: float, y: float, content: str, anchor: str = "start", *, kind: str = "", turned: bool = False
 ) -> str:
-    """Return words whose start, middle or end is at a place; `turned` ones run upwards."""
+    """Return text anchored at its start, middle or end; `turned` text runs upwards."""
     own = f' class="{kind}"' if kind else ""
     turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
-    return f'<text{own} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}>{escape(words)}</text>'
+    return f'<text{own} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}>{escape(content)}</text>'
 
 
 def inline(title: str, width: float, height: float, parts: Sequence[str], more: str = "") -> str:

@@ -1,6 +1,6 @@
 """The JSON schemas of payments and labels as a caller sends them: what is valid is taken, all else refused.
 
-What an optional field holds stops no payment, so its schema allows any value and says in words what is read.
+What an optional field holds stops no payment, so its schema allows any value and describes what is read.
 """
 
 from __future__ import annotations

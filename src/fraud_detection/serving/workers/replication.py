@@ -22,7 +22,7 @@ TELL_AFTER_S = 0.02
 LOOK_ANYWAY_S = 1.0
 NEWS = "news"
 MAX_REMEMBERED = 100_000
-"""Marks, and events without their mark: more of either means that the others' words are lost."""
+"""Marks, and events without their mark: more of either means that the others' entries are lost."""
 
 
 class Replicator:

@@ -59,7 +59,7 @@ class Ids:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Categorical:
     """A column of few values: a code a row, and the value of each code."""
 
     codes: Ints
@@ -96,14 +96,14 @@ class Naming:
         """Return the ids of cards; each issue of a card has its own."""
         return hexadecimal(combine(_CARD_SALT + self._population.settings.seed, card, issue), 12, "c")
 
-    def words(self, block: Block) -> dict[str, Word]:
+    def categories(self, block: Block) -> dict[str, Categorical]:
         """Return the columns that have few values, by the name of their field."""
         payments = block.payments
         return {
-            "currency": Word(self._currency[payments.merchant], CURRENCIES),
-            "merchant_category": Word(
+            "currency": Categorical(self._currency[payments.merchant], CURRENCIES),
+            "merchant_category": Categorical(
                 self._population.merchants.category[payments.merchant], catalogue.NAMES
             ),
-            "channel": Word(payments.channel, catalogue.CHANNELS),
-            "entry_mode": Word(payments.entry, catalogue.ENTRY_MODES),
+            "channel": Categorical(payments.channel, catalogue.CHANNELS),
+            "entry_mode": Categorical(payments.entry, catalogue.ENTRY_MODES),
         }

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fraud_detection.core.score.bundle import Cutoffs, Periods
     from fraud_detection.core.score.reference import FeatureReference, Reference
 
-_WORDS = {
+_DESCRIPTIONS = {
     "average_precision": "average precision",
     "auc": "area under the ROC curve",
     "recall_at_0_1_percent_false_positives": "recall at 0.1 % false positives",
@@ -88,7 +88,11 @@ def _quality(metrics: Mapping[str, float], evaluated: str | None) -> list[str]:
         "refit on all payments with mature labels; calibration and cut-offs are still those of that bundle.",
         "",
     ]
-    rows = [(words, f"{metrics[name]:.4g}") for name, words in _WORDS.items() if name in metrics]
+    rows = [
+        (description, f"{metrics[name]:.4g}")
+        for name, description in _DESCRIPTIONS.items()
+        if name in metrics
+    ]
     return [
         "## How good it is",
         "",

@@ -144,7 +144,7 @@ def money(savings: Mapping[str, tuple[np.ndarray, np.ndarray]], cutoffs: Cutoffs
 def importance(titles: Sequence[str], contributions: np.ndarray, top: int = 20) -> Figure:
     """Draw the features that move scores most: mean absolute SHAP value over the rows.
 
-    titles: what each column of `contributions` is about, in words.
+    titles: what each column of `contributions` is about, as text.
     """
     mean = np.abs(contributions).mean(axis=0)
     order = np.argsort(-mean, kind="stable")[:top][::-1]
@@ -175,8 +175,8 @@ def score_by_class(score: np.ndarray, label: np.ndarray, cutoffs: Cutoffs) -> Fi
     figure, (axes,) = _panels("Scores of good payments and of frauds")
     for value, colour, word in ((0, GOOD, "good"), (1, FRAUD, "fraud")):
         chosen = score[label == value]
-        words = f"{word}: {chosen.size:,} payments"
-        axes.hist(chosen, edges, histtype="stepfilled", alpha=0.55, color=colour, label=words)
+        legend = f"{word}: {chosen.size:,} payments"
+        axes.hist(chosen, edges, histtype="stepfilled", alpha=0.55, color=colour, label=legend)
     for (name, cutoff, _), style in zip(_drawn(cutoffs), ("--", "-"), strict=True):
         label_ = f"{name} from {_percent(cutoff)}"
         axes.axvline(cutoff, color=INK, linewidth=1.2, linestyle=style, label=label_)
@@ -198,9 +198,9 @@ def emerging_fraud(kind: str, weeks: Sequence[Week]) -> Figure:
         ("known", INK, "--", 1.2, "known as fraud when the week began"),
     )
     figure, (axes,) = _panels(f"A new kind of fraud begins: {kind.replace('_', ' ')}", 4.5)
-    for name, colour, style, width, words in lines:
+    for name, colour, style, width, label in lines:
         shares = 100 * np.array([getattr(week, name) for week in weeks])
-        axes.plot(since, shares, style, color=colour, linewidth=width, marker="o", ms=4, label=words)
+        axes.plot(since, shares, style, color=colour, linewidth=width, marker="o", ms=4, label=label)
     axes.set(xlim=(0.5, len(weeks) + 0.5), ylim=(0, 103), xticks=since)
     axes.set_xlabel("week since the kind began")
     axes.set_ylabel("% of the kind's payments")

@@ -29,7 +29,7 @@ def source_of(schema: Schema, files: Sequence[Path]) -> str:
 
 
 def why_not(project: Project, table: Path, files: Sequence[Path]) -> str:
-    """Return why a table cannot be used for these files, in a few words; empty where it can.
+    """Return why a table cannot be used for these files, as text; empty where it can.
 
     Raises ConfigError when there is a file that is no feature table: it is not ours to replace.
     """

@@ -47,7 +47,7 @@ def test_no_bytes_between_magic_and_checksum_do_more_than_be_refused(content: by
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "expected"),
     [
         (MAGIC + b"short", "too few"),
         (aggregate([("k", b"{}")])[:-1], "checksum"),
@@ -64,8 +64,8 @@ def test_no_bytes_between_magic_and_checksum_do_more_than_be_refused(content: by
         (sealed(field(1, b"k") + field(3, field(1, 0) + field(3, b"")) * (MAX_EVENTS + 1)), "more than"),
     ],
 )
-def test_what_is_broken_is_said(data: bytes, words: str) -> None:
-    with pytest.raises(AggregateError, match=words):
+def test_what_is_broken_is_said(data: bytes, expected: str) -> None:
+    with pytest.raises(AggregateError, match=expected):
         take_apart(data)
 
 

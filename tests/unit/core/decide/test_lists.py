@@ -110,7 +110,7 @@ def test_rules_and_lists_hold_from_the_end_of_their_snooze_until_they_expire(
 
 
 @pytest.mark.parametrize(
-    ("lists", "words"),
+    ("lists", "message"),
     [
         (
             [listed("deny", of="merchant")],
@@ -127,10 +127,10 @@ def test_rules_and_lists_hold_from_the_end_of_their_snooze_until_they_expire(
         ),
     ],
 )
-def test_a_list_that_cannot_be_understood_stops_the_start(lists: list[ListSettings], words: str) -> None:
+def test_a_list_that_cannot_be_understood_stops_the_start(lists: list[ListSettings], message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         compile_rules((), SCHEMA, (), lists)
-    assert words in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_rule_and_a_list_cannot_share_a_name() -> None:

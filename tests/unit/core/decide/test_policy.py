@@ -102,15 +102,15 @@ def test_a_cut_off_belongs_to_the_severer_side(score: float, action: Action) -> 
 
 
 @pytest.mark.parametrize(
-    ("score", "words"),
+    ("score", "message"),
     [
         (0.5, "fraud probability 50 % is at or above the review cut-off of 50 %"),
         (0.97, "fraud probability 97 % is at or above the decline cut-off of 90 %"),
         (0.9012, "fraud probability 90.1 % is at or above the decline cut-off of 90 %"),
     ],
 )
-def test_the_score_is_a_reason_in_words(score: float, words: str) -> None:
-    assert POLICY.decide("t", score).reasons == (Verdict(POLICY.verdicts(score)[0], "score", words),)
+def test_the_score_is_a_reason_in_words(score: float, message: str) -> None:
+    assert POLICY.decide("t", score).reasons == (Verdict(POLICY.verdicts(score)[0], "score", message),)
 
 
 def test_the_severer_verdict_comes_first() -> None:

@@ -505,10 +505,10 @@ def test_times_that_no_clock_shows_are_refused(written: str) -> None:
     assert refused.value.path == "$.time"
 
 
-WORDS = ["NULL", "nan", "NaN", "None", "N/A", "na", "nil", "-", "?", " unknown ", "Missing", "", "  ", None]
+MARKERS = ["NULL", "nan", "NaN", "None", "N/A", "na", "nil", "-", "?", " unknown ", "Missing", "", "  ", None]
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", MARKERS)
 def test_words_for_missing_are_no_values_of_any_kind(word: str | None) -> None:
     parser = make_parser()
     payment = read(parser, device=word, distance=word, channel=word, lat=word)

@@ -20,8 +20,8 @@ rows = st.lists(st.floats() | st.sampled_from([0.0, 1.0]), min_size=6, max_size=
 units = st.sampled_from([*UNITS, "code"])
 
 
-def said(value: float, unit: str = "count", words: str = "{value}", typical_value: float = NAN) -> str:
-    reasons = Reasons([FeatureDefinition("f", words, unit)], [typical_value])
+def said(value: float, unit: str = "count", template: str = "{value}", typical_value: float = NAN) -> str:
+    reasons = Reasons([FeatureDefinition("f", template, unit)], [typical_value])
     (reason,) = reasons.top([value], [1.0], 1, Action.REVIEW)
     return reason.message
 
@@ -46,8 +46,8 @@ def test_a_reason_has_the_feature_s_name_its_words_and_the_decision_s_action(act
     st.floats(),
     st.sampled_from(["{value} so, usually {typical}", "so {value}", "so"]),
 )
-def test_any_value_can_be_said(unit: str, value: float, typical_value: float, words: str) -> None:
-    sentence = said(value, unit, words, typical_value)
+def test_any_value_can_be_said(unit: str, value: float, typical_value: float, template: str) -> None:
+    sentence = said(value, unit, template, typical_value)
     assert "so" in sentence
     assert "{" not in sentence
     assert "nan" not in sentence
@@ -89,24 +89,24 @@ def test_a_value_is_said_in_its_unit(unit: str, value: float, expected: str) -> 
 
 
 def test_what_is_usual_is_said_in_the_same_unit() -> None:
-    words = "{value} spent on this card, usually {typical}"
-    assert said(1234.5, "money", words, typical_value=40.0) == "1,234.50 spent on this card, usually 40.00"
+    template = "{value} spent on this card, usually {typical}"
+    assert said(1234.5, "money", template, typical_value=40.0) == "1,234.50 spent on this card, usually 40.00"
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("template", "expected"),
     [
         ("{value} payments on this card, usually {typical}", "3 payments on this card"),
         ("{value} payments, usually {typical}, on this card", "3 payments, on this card"),
         ("{value} payments instead of {typical}", "3 payments instead of not known"),
     ],
 )
-def test_an_unknown_usual_value_is_left_out(words: str, expected: str) -> None:
-    assert said(3.0, "count", words, typical_value=NAN) == expected
+def test_an_unknown_usual_value_is_left_out(template: str, expected: str) -> None:
+    assert said(3.0, "count", template, typical_value=NAN) == expected
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("template", "expected"),
     [
         (
             "{value} since the last payment on this card, usually {typical}",
@@ -121,8 +121,8 @@ def test_an_unknown_usual_value_is_left_out(words: str, expected: str) -> None:
         ("unusual channel", "unusual channel: not known"),
     ],
 )
-def test_a_missing_value_is_said_to_be_not_known(words: str, expected: str) -> None:
-    assert said(NAN, "number", words, typical_value=2.0) == expected
+def test_a_missing_value_is_said_to_be_not_known(template: str, expected: str) -> None:
+    assert said(NAN, "number", template, typical_value=2.0) == expected
 
 
 def test_a_code_is_said_as_the_category_it_stands_for() -> None:
