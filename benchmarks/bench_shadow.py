@@ -110,7 +110,7 @@ def _wait_until_it_follows(registry: ReleaseRegistry, state: Path) -> None:
     while True:
         if shadow_path(state).is_file():
             with closing(ShadowLog(shadow_path(state), reading=True)) as log:
-                if config_id in log.config_ids() and log.place(config_id, 0) >= wanted:
+                if config_id in log.config_ids() and log.decided_until(config_id, 0) >= wanted:
                     return
         time.sleep(LOOK_EVERY_S)
 

@@ -102,10 +102,10 @@ class Scene(msgspec.Struct, frozen=True):
         """Put payments, at a rate or as fast as they are taken."""
         producer = KinesisProducer(self.clients("kinesis"), self.outputs["Stream"])
         receiver, began = KinesisReceiver(producer, ("card_id", "transaction_id")), time.monotonic()
-        for place, event in enumerate(payments):
-            if math.isfinite(rate) and place % 10 == 0:
+        for index, event in enumerate(payments):
+            if math.isfinite(rate) and index % 10 == 0:
                 receiver.close()
-                time.sleep(max(0.0, began + place / rate - time.monotonic()))
+                time.sleep(max(0.0, began + index / rate - time.monotonic()))
             receiver.write(event)
         receiver.close()
 
@@ -210,7 +210,7 @@ def endpoint(bundle: Bundle, history: Path) -> Figures:
         client = clients_of(environment | {"AWS_SECRET_ACCESS_KEY": "local"})("sagemaker-runtime")
         features, vectors = bundle.contents.features, bundle.contents.vectors.matrix()
         for rows in (1, 100):
-            matrix = [vectors[place % len(vectors)] for place in range(rows)]
+            matrix = [vectors[index % len(vectors)] for index in range(rows)]
             body = write_request(matrix, features.names, features.fingerprint, 1.0)
             took = [_invoke(client, body) for _ in range(CALLS)][CALLS // 10 :]
             figures |= {

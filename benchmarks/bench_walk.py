@@ -77,8 +77,8 @@ def _micros(rows: np.ndarray, ways: tuple[Callable[[np.ndarray], object], ...]) 
     taken: list[list[float]] = [[] for _ in ways]
     times = [max(1, int(ROUND_S / timeit.timeit(lambda way=way: way(rows), number=1))) for way in ways]  # type: ignore[misc]
     for _ in range(ROUNDS):
-        for place, way in enumerate(ways):
-            taken[place].append(timeit.timeit(lambda way=way: way(rows), number=times[place]) / times[place])  # type: ignore[misc]
+        for index, way in enumerate(ways):
+            taken[index].append(timeit.timeit(lambda way=way: way(rows), number=times[index]) / times[index])  # type: ignore[misc]
     return [1e6 * median(one) for one in taken]
 
 

@@ -78,7 +78,7 @@ class DeployedWay:
         came = [one for _, one in records(kinesis, site.mapping.settings.stream_arn)]
         assert [one.data for one in came] == case.events
         log = as_configured(case, entries(log_lines(self.clients("logs"), outputs["LogGroup"])))
-        result = log_result(case, log, {one.number: place for place, one in enumerate(came)})
+        result = log_result(case, log, {one.number: index for index, one in enumerate(came)})
         dedup_index = DynamoDedupIndex(
             self.clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"]
         )

@@ -49,9 +49,9 @@ def changed(change: Callable[[int, Event], Event | None]) -> Callable[[Stream], 
 
     def transformed(events: Stream) -> Stream:
         found = []
-        for place, raw in enumerate(events):
+        for index, raw in enumerate(events):
             event = read(raw)
-            told = event if event is None or event.get("type") == "label" else change(place, event)
+            told = event if event is None or event.get("type") == "label" else change(index, event)
             if event is None or told is event:
                 found.append(raw)
             elif told is not None:
@@ -75,14 +75,14 @@ def payments(events: Stream) -> list[Event]:
 
 
 def woven(*more: Callable[[Stream], list[tuple[int, Event | bytes]]]) -> Callable[[Stream], Stream]:
-    """Return a transformer that puts events in: each behind the place that it names."""
+    """Return a transformer that puts events in: each behind the index that it names."""
 
     def transformed(events: Stream) -> Stream:
         at: dict[int, list[bytes]] = {}
         for make in more:
-            for place, one in make(events):
-                at.setdefault(place, []).append(one if isinstance(one, bytes) else json.dumps(one).encode())
-        return [one for place, raw in enumerate(events) for one in (raw, *at.get(place, []))]
+            for index, one in make(events):
+                at.setdefault(index, []).append(one if isinstance(one, bytes) else json.dumps(one).encode())
+        return [one for index, raw in enumerate(events) for one in (raw, *at.get(index, []))]
 
     return transformed
 
@@ -90,22 +90,22 @@ def woven(*more: Callable[[Stream], list[tuple[int, Event | bytes]]]) -> Callabl
 def labels(events: Stream) -> list[tuple[int, Event | bytes]]:
     """Return labels of all kinds: of what came, of what comes later, told twice, corrected, of nothing."""
     found: list[tuple[int, Event | bytes]] = []
-    for place, raw in enumerate(events):
+    for index, raw in enumerate(events):
         event = read(raw)
-        if event is None or "amount" not in event or place % 7:
+        if event is None or "amount" not in event or index % 7:
             continue
         told = {
             "type": "label",
             "transaction_id": event.get("transaction_id"),
             "card_id": event.get("card_id"),
-            "is_fraud": place % 2,
-            "label_known_at": f"2026-03-{4 + place % 20:02d}T10:00:00Z",
+            "is_fraud": index % 2,
+            "label_known_at": f"2026-03-{4 + index % 20:02d}T10:00:00Z",
         }
-        found += [(max(place - 9, 0), told)] if place % 3 == 0 else [(place, told)]
-        later = told | {"is_fraud": 1 - place % 2, "label_known_at": f"2026-03-{26 + place % 4}T10:00:00Z"}
-        found += [(min(place + 5, len(events) - 1), later), (min(place + 11, len(events) - 1), later)]
-        found.append((place, told | {"label_known_at": "2026-03-01T10:00:00Z"}))
-        found.append((place, told | {"is_fraud": "perhaps"}))
+        found += [(max(index - 9, 0), told)] if index % 3 == 0 else [(index, told)]
+        later = told | {"is_fraud": 1 - index % 2, "label_known_at": f"2026-03-{26 + index % 4}T10:00:00Z"}
+        found += [(min(index + 5, len(events) - 1), later), (min(index + 11, len(events) - 1), later)]
+        found.append((index, told | {"label_known_at": "2026-03-01T10:00:00Z"}))
+        found.append((index, told | {"is_fraud": "perhaps"}))
     return found
 
 
@@ -113,10 +113,10 @@ def repeated(events: Stream) -> list[tuple[int, Event | bytes]]:
     """Return events that come again: at once, in another order of fields, and much later."""
     found: list[tuple[int, Event | bytes]] = []
     last = len(events) - 1
-    for place, raw in enumerate(events):
+    for index, raw in enumerate(events):
         event = read(raw)
-        if event is not None and place % 6 == 0:
-            found += [(place, raw), (min(place + 30, last), dict(reversed(event.items())))]
+        if event is not None and index % 6 == 0:
+            found += [(index, raw), (min(index + 30, last), dict(reversed(event.items())))]
     return found
 
 
@@ -124,11 +124,11 @@ def conflicting(events: Stream) -> list[tuple[int, Event | bytes]]:
     """Return events with the id of another one, and other content: also of a card that others decide on."""
     found: list[tuple[int, Event | bytes]] = []
     last, cards = len(events) - 1, [one["card_id"] for one in payments(events) if one.get("card_id")]
-    for place, raw in enumerate(events):
+    for index, raw in enumerate(events):
         event = read(raw)
-        if event is not None and "amount" in event and place % 8 == 0:
-            more = {"amount": 9_500.0, "merchant_id": "m9", "card_id": cards[place % len(cards)]}
-            found += [(place, event | more), (min(place + 25, last), event | {"amount": 3.5})]
+        if event is not None and "amount" in event and index % 8 == 0:
+            more = {"amount": 9_500.0, "merchant_id": "m9", "card_id": cards[index % len(cards)]}
+            found += [(index, event | more), (min(index + 25, last), event | {"amount": 3.5})]
     return found
 
 
@@ -157,12 +157,15 @@ def undecidable(events: Stream) -> list[tuple[int, Event | bytes]]:
 MARKERS = ("NULL", "n/a", "-", "unknown", "None", "", None)
 
 
-def missing(place: int, event: Event) -> Event:
+def missing(position: int, event: Event) -> Event:
     """Let an id, an entity, a category or a number be a word that stands for nothing."""
-    word, fields = MARKERS[place % len(MARKERS)], ("transaction_id", "merchant_id", "terminal_id", "channel")
-    if place % 3:
+    word, fields = (
+        MARKERS[position % len(MARKERS)],
+        ("transaction_id", "merchant_id", "terminal_id", "channel"),
+    )
+    if position % 3:
         return event
-    return event | {fields[place // 3 % len(fields)]: word}
+    return event | {fields[position // 3 % len(fields)]: word}
 
 
 def without_id(_: int, event: Event) -> Event:
@@ -173,8 +176,8 @@ def without_amount(_: int, event: Event) -> Event:
     return {key: value for key, value in event.items() if key != "amount"}
 
 
-def misspelt(place: int, event: Event) -> Event:
-    if place % 4:
+def misspelt(position: int, event: Event) -> Event:
+    if position % 4:
         return event
     return {"merchnt_id" if key == "merchant_id" else key: value for key, value in event.items()}
 
@@ -182,10 +185,10 @@ def misspelt(place: int, event: Event) -> Event:
 def late(events: Stream) -> Stream:
     """Let every tenth event come an eighth of the stream later, every thirtieth at its very end."""
     order = [
-        (len(events) if place % 30 == 4 else place + (len(events) // 8 if place % 10 == 4 else 0), place)
-        for place in range(len(events))
+        (len(events) if index % 30 == 4 else index + (len(events) // 8 if index % 10 == 4 else 0), index)
+        for index in range(len(events))
     ]
-    return [events[place] for _, place in sorted(order)]
+    return [events[index] for _, index in sorted(order)]
 
 
 def no_labels(events: Stream) -> Stream:

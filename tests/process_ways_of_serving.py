@@ -116,7 +116,7 @@ def is_quiet(out: Path) -> bool:
 
 
 def in_order(lines: Sequence[tuple[str, str]]) -> dict[int, tuple[str, str]]:
-    """Return what was told by its place among all that was told once."""
+    """Return what was told by its index among all that was told once."""
     return dict(enumerate(one for one in lines if one[0] in ONCE))
 
 
@@ -138,8 +138,8 @@ class ServeWay:
         for number, parts in enumerate(processes):
             last = processes[number + 1][0].before if number + 1 < len(processes) else "closed"
             with serving(case, folder / "s.db", arguments, last) as one:
-                for places in self._requests(case, parts):
-                    self._ask(one, case, places, result)
+                for indices in self._requests(case, parts):
+                    self._ask(one, case, indices, result)
                     while self.workers > 1 and not self._followed(folder / "s.db"):
                         assert one.process.poll() is None
         return result
@@ -150,16 +150,16 @@ class ServeWay:
             if self.workers == 1:
                 yield from requests_of(case, part, alone=False)
                 continue
-            for _, places in turns_of(case, ownership, part):
-                yield from requests_of(case, Part(places[0], places[-1] + 1), alone=False)
+            for _, indices in turns_of(case, ownership, part):
+                yield from requests_of(case, Part(indices[0], indices[-1] + 1), alone=False)
 
-    def _ask(self, one: Served, case: Case, places: range, result: Result) -> None:
-        body = case.events[places[0]] if len(places) == 1 else listed(case, places)
+    def _ask(self, one: Served, case: Case, positions: range, result: Result) -> None:
+        body = case.events[positions[0]] if len(positions) == 1 else listed(case, positions)
         # Whoever is asked: the next line may lead to another worker.
         asker = Asker(one.port)
-        asker._line.request("POST", "/v1/decisions", body, {"Idempotency-Key": f"k{places[0]}"})
+        asker._line.request("POST", "/v1/decisions", body, {"Idempotency-Key": f"k{positions[0]}"})
         with asker._line.getresponse() as answer:
-            read_answer(case, places, answer.read(), result)
+            read_answer(case, positions, answer.read(), result)
         asker.close()
 
     def _followed(self, state: Path) -> bool:

@@ -106,7 +106,7 @@ def fields_of(event: bytes) -> dict[str, Any]:
 class Result(msgspec.Struct):
     """What became of a stream.
 
-    told: the record of each place, as `plain` returns it.  first: the answers that came first, by id.
+    told: the record of each index, as `plain` returns it.  first: the answers that came first, by id.
     counts: by the service's own counters, where it has some: decided, repeated, conflicts, quarantined,
     labels.
     """
@@ -117,7 +117,7 @@ class Result(msgspec.Struct):
 
     def of_kinds(self, kinds: frozenset[str]) -> dict[int, tuple[str, str]]:
         """Return what was told of events that became one of these."""
-        return {place: one for place, one in sorted(self.told.items()) if one[0] in kinds}
+        return {index: one for index, one in sorted(self.told.items()) if one[0] in kinds}
 
 
 def plain(case: Case, line: bytes | str) -> tuple[str, str]:
@@ -183,7 +183,7 @@ class Sitting:
 def killed_once(cuts: Sequence[Part], seed: int) -> list[Part]:
     """Return the same parts with one kill: a process takes a second to start."""
     at = Random(seed).randrange(len(cuts) // 4, len(cuts))
-    return [Part(one.start, one.stop, "killed" if place == at else "") for place, one in enumerate(cuts)]
+    return [Part(one.start, one.stop, "killed" if index == at else "") for index, one in enumerate(cuts)]
 
 
 def taken_in(counts: Counter[str]) -> dict[str, int]:
@@ -191,7 +191,7 @@ def taken_in(counts: Counter[str]) -> dict[str, int]:
 
 
 def lines_of(case: Case, outcomes: Sequence[Outcome]) -> dict[int, tuple[str, str]]:
-    return {place: plain(case, outcome_line(one)) for place, one in enumerate(outcomes)}
+    return {index: plain(case, outcome_line(one)) for index, one in enumerate(outcomes)}
 
 
 class FileWay:
@@ -275,18 +275,18 @@ class HttpWay:
             return await answered
 
         for part in parts:
-            for places in requests_of(case, part, alone=self.alone):
-                body = case.events[places[0]] if len(places) == 1 else listed(case, places)
-                read_answer(case, places, (await send(body, places[0])).body, result)
+            for indices in requests_of(case, part, alone=self.alone):
+                body = case.events[indices[0]] if len(indices) == 1 else listed(case, indices)
+                read_answer(case, indices, (await send(body, indices[0])).body, result)
 
 
 def requests_of(case: Case, part: Part, *, alone: bool) -> Iterator[range]:
-    """Yield the places that one request holds; what is no JSON at all cannot stand in a list."""
-    places = range(part.start, part.stop)
-    if alone or len(places) == 1 or not all(is_json(case.events[place]) for place in places):
-        yield from (range(place, place + 1) for place in places)
+    """Yield the indices that one request holds; what is no JSON at all cannot stand in a list."""
+    indices = range(part.start, part.stop)
+    if alone or len(indices) == 1 or not all(is_json(case.events[index]) for index in indices):
+        yield from (range(index, index + 1) for index in indices)
     else:
-        yield places
+        yield indices
 
 
 def is_json(event: bytes) -> bool:
@@ -297,18 +297,18 @@ def is_json(event: bytes) -> bool:
     return True
 
 
-def listed(case: Case, places: range) -> bytes:
-    return b"[" + b",".join(case.events[place] for place in places) + b"]"
+def listed(case: Case, indices: range) -> bytes:
+    return b"[" + b",".join(case.events[index] for index in indices) + b"]"
 
 
-def read_answer(case: Case, places: range, body: bytes, result: Result) -> None:
-    if len(places) > 1:
+def read_answer(case: Case, indices: range, body: bytes, result: Result) -> None:
+    if len(indices) > 1:
         answers = [bytes(one) for one in msgspec.json.decode(body, type=list[msgspec.Raw])]
     else:
         found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         answers = [bytes(found["record"]) if "record" in found else body]
-    for place, answer in zip(places, answers, strict=True):
-        result.told[place] = plain(case, answer)
+    for index, answer in zip(indices, answers, strict=True):
+        result.told[index] = plain(case, answer)
         record = json.loads(answer)
         if record["type"] == "decision":
             again = record.pop("duplicate", False)
@@ -347,11 +347,11 @@ class LambdaWay:
         return self._result(case, cloud)
 
     def _batches(self, case: Case, part: Part) -> Iterator[tuple[str, list[Arrived]]]:
-        shards = [(self._lane(case.events[place]), place) for place in range(part.start, part.stop)]
+        shards = [(self._lane(case.events[index]), index) for index in range(part.start, part.stop)]
         while shards:
             shard = shards[0][0]
             same = next((at for at, one in enumerate(shards) if one[0] != shard), len(shards))
-            yield shard, [Arrived(str(FIRST + place), case.events[place], 1.0) for _, place in shards[:same]]
+            yield shard, [Arrived(str(FIRST + index), case.events[index], 1.0) for _, index in shards[:same]]
             shards = shards[same:]
 
     def _lane(self, event: bytes) -> str:
@@ -375,23 +375,23 @@ class LambdaWay:
         cloud.trouble(lambda _: None)
 
     def _result(self, case: Case, cloud: Cloud) -> Result:
-        places = {str(FIRST + place): place for place in range(len(case.events))}
-        result = log_result(case, cloud.lines, places)
+        index_of = {str(FIRST + index): index for index in range(len(case.events))}
+        result = log_result(case, cloud.lines, index_of)
         if self.again:
             result.counts = None
         assert len(cloud.decisions()) == len(result.of_kinds(frozenset({"decision"})))
         return result
 
 
-def log_result(case: Case, lines: Sequence[dict[str, Any]], places: dict[str, int]) -> Result:
-    """Return what the log on AWS tells of a stream, whose records stand at these places by their numbers."""
+def log_result(case: Case, lines: Sequence[dict[str, Any]], index_of: dict[str, int]) -> Result:
+    """Return what the log on AWS tells of a stream, whose records have these indices by their numbers."""
     result, batches = Result(), Counter[str]()
     for line in lines:
         if line["type"] in LOGGED:
-            place = places[line["delivery"]["sequence_number"]]
+            index = index_of[line["delivery"]["sequence_number"]]
             found = plain(case, json.dumps(line))
             # Told again, it is told alike.
-            assert result.told.setdefault(place, found) == found
+            assert result.told.setdefault(index, found) == found
         elif line["type"] == "batch":
             batches.update({name: line[name] for name in TALLIED})
     # Told without labels: of duplicates this log counts payments and labels alike.
@@ -418,15 +418,15 @@ class WorkersWay:
                 worker = part.start % self.workers
                 counts += self._ended(services[worker], part.before)
                 services[worker] = self._open(case, folder, boards, worker)
-            for worker, places in turns_of(case, ownership, part):
-                events = [case.events[place] for place in places]
-                identities = [f"place-{one}" for one in places]
+            for worker, indices in turns_of(case, ownership, part):
+                events = [case.events[index] for index in indices]
+                identities = [f"offset-{one}" for one in indices]
                 clear(services, boards, worker, payments_of(ownership, events, identities))
                 outcomes = services[worker].take(Batch(events, identities, 0), "test")
                 services[worker].run_deferred_work()
                 replicate_all(services)
-                for place, one in zip(places, outcomes, strict=True):
-                    result.told[place] = plain(case, outcome_line(one))
+                for index, one in zip(indices, outcomes, strict=True):
+                    result.told[index] = plain(case, outcome_line(one))
         for service in services:
             counts += self._ended(service, "closed")
         result.counts = taken_in(counts)
@@ -453,8 +453,8 @@ class WorkersWay:
 
 
 def payments_of(ownership: Ownership, events: Sequence[bytes], identities: Sequence[str | None]) -> list[str]:
-    places = [ownership.route(*one) for one in zip(events, identities, strict=True)]
-    return [one.transaction_id for one in places if one.transaction_id is not None and not one.is_label]
+    routes = [ownership.route(*one) for one in zip(events, identities, strict=True)]
+    return [one.transaction_id for one in routes if one.transaction_id is not None and not one.is_label]
 
 
 def clear(
@@ -477,15 +477,15 @@ def clear(
 
 def turns_of(case: Case, ownership: Ownership, part: Part) -> Iterator[tuple[int, list[int]]]:
     """Yield runs of events that one worker owns; what nobody owns goes to the first."""
-    owner, places = 0, list[int]()
-    for place in range(part.start, part.stop):
-        found = ownership.route(case.events[place], f"place-{place}").owner or 0
-        if places and found != owner:
-            yield owner, places
-            places = []
+    owner, indices = 0, list[int]()
+    for index in range(part.start, part.stop):
+        found = ownership.route(case.events[index], f"offset-{index}").owner or 0
+        if indices and found != owner:
+            yield owner, indices
+            indices = []
         owner = found
-        places.append(place)
-    yield owner, places
+        indices.append(index)
+    yield owner, indices
 
 
 REFERENCE = FileWay()

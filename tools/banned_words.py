@@ -58,7 +58,7 @@ def banned_words(root: Path) -> list[Banned]:
 
 
 def hits(root: Path, banned: list[Banned]) -> Iterator[Hit]:
-    """Yield every place in which a banned word stands."""
+    """Yield every line in which a banned word stands."""
     by_part = {one.word: one for one in banned if one.where == "name"}
     phrases = [one for one in banned if one.where == "prose"]
     prose = [(re.compile(rf"(?<![\w-]){one.word}(?![\w-])", re.IGNORECASE), one) for one in phrases]
@@ -104,7 +104,7 @@ def parts(identifier: str) -> tuple[str, ...]:
 
 
 def main() -> int:
-    """Print every place; return 1 where there is one."""
+    """Print every hit; return 1 where there is one."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path.cwd()
     found = list(hits(root, banned_words(root)))
     for one in found:

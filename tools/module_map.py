@@ -43,10 +43,10 @@ def picture(rows: Sequence[Sequence[str]], imports: Dependencies) -> str:
     drawn = without_implied(imports)
     level = {room: number for number, row in enumerate(rows) for room in row}
     ways = {(one, other): _way(one, other, level) for one, other in sorted(drawn)}
-    places = _places(rows, ways)
-    left = min(x - _width(node) / 2 for node, x in places.items()) - EDGE
-    x = {node: round(place - left, 1) for node, place in places.items()}
-    right = max(place + _width(node) / 2 for node, place in x.items()) + EDGE
+    positions = _columns_of(rows, ways)
+    left = min(x - _width(node) / 2 for node, x in positions.items()) - EDGE
+    x = {node: round(position - left, 1) for node, position in positions.items()}
+    right = max(position + _width(node) / 2 for node, position in x.items()) + EDGE
     parts = [part for way in ways.values() for part in _arrow(way, x, level)]
     parts += [part for room in level for part in _room(room, x[room,], level[room])]
     bottom = _top(len(rows))
@@ -60,7 +60,9 @@ def _way(one: str, other: str, level: Mapping[str, int]) -> list[Node]:
     return [(one,), *((one, other, str(row)) for row in passed), (other,)]
 
 
-def _places(rows: Sequence[Sequence[str]], ways: Mapping[tuple[str, str], list[Node]]) -> dict[Node, float]:
+def _columns_of(
+    rows: Sequence[Sequence[str]], ways: Mapping[tuple[str, str], list[Node]]
+) -> dict[Node, float]:
     """Return the middle of each room and waypoint, from left to right."""
     levels: list[list[Node]] = [[(room,) for room in row] for row in rows]
     for way in ways.values():
@@ -68,13 +70,15 @@ def _places(rows: Sequence[Sequence[str]], ways: Mapping[tuple[str, str], list[N
             levels[int(waypoint[-1])].append(waypoint)
     joined = {(one, other) for way in ways.values() for one, other in pairwise(way)}
     near = {node: _neighbours(node, joined) for nodes in levels for node in nodes}
-    places = {node: place for nodes in levels for node, place in _apart(nodes, [0.0] * len(nodes))}
+    positions = {node: position for nodes in levels for node, position in _apart(nodes, [0.0] * len(nodes))}
     for _ in range(SWEEPS):
         for nodes in [*levels, *reversed(levels)]:
-            wanted = {node: statistics.fmean(places[one] for one in near[node] or [node]) for node in nodes}
+            wanted = {
+                node: statistics.fmean(positions[one] for one in near[node] or [node]) for node in nodes
+            }
             ordered = sorted(nodes, key=lambda node: (wanted[node], node))
-            places.update(_apart(ordered, [wanted[node] for node in ordered]))
-    return places
+            positions.update(_apart(ordered, [wanted[node] for node in ordered]))
+    return positions
 
 
 def _neighbours(node: Node, joined: Iterable[tuple[Node, Node]]) -> list[Node]:
@@ -82,24 +86,25 @@ def _neighbours(node: Node, joined: Iterable[tuple[Node, Node]]) -> list[Node]:
 
 
 def _apart(nodes: Sequence[Node], wanted: Sequence[float]) -> Iterator[tuple[Node, float]]:
-    """Yield places in this order, none too near to the next, as close to the wanted ones as squares can be.
+    """Yield positions in this order, none too near the next, as close to the wanted ones as squares can be.
 
-    With the distances taken off, the places must only not fall from left to right.  Neighbours that would are
-    pooled at their mean: the least-squares answer, isotonic regression by pooling adjacent violators.
+    With the distances taken off, the positions must only not fall from left to right.  Neighbours that
+    would are pooled at their mean: the least-squares answer, isotonic regression by pooling adjacent
+    violators.
     """
     offsets, offset = list[float](), 0.0
     for node, following in zip(nodes, [*nodes[1:], nodes[-1]], strict=True):
         offsets.append(offset)
         offset += (_width(node) + _width(following)) / 2 + GAP
     pools: list[list[float]] = []
-    for place, start in zip(wanted, offsets, strict=True):
-        pools.append([place - start])
+    for position, start in zip(wanted, offsets, strict=True):
+        pools.append([position - start])
         while len(pools) > 1 and statistics.fmean(pools[-2]) > statistics.fmean(pools[-1]):
             last = pools.pop()
             pools[-1] += last
     pooled = [statistics.fmean(pool) for pool in pools for _ in pool]
-    for node, place, start in zip(nodes, pooled, offsets, strict=True):
-        yield node, place + start
+    for node, position, start in zip(nodes, pooled, offsets, strict=True):
+        yield node, position + start
 
 
 def _width(node: Node) -> float:

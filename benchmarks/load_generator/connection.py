@@ -106,8 +106,8 @@ def _body_maker(bodies: Sequence[bytes], plan: Plan) -> Callable[[int], bytes]:
 
     def make(number: int) -> bytes:
         round_, within = divmod(number, block * copies)
-        copy, place = divmod(within, block)
-        return names[copy].join(pieces[(round_ * block + place) % count])
+        copy, index = divmod(within, block)
+        return names[copy].join(pieces[(round_ * block + index) % count])
 
     return make
 

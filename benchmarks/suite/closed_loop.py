@@ -67,8 +67,8 @@ def measure_servers(
 ) -> list[ClosedLoop]:
     """Start, ask and stop one server after another."""
     found = []
-    for place, server in enumerate(servers):
-        progress(f"comparison: {server.name}", place / len(servers))
+    for index, server in enumerate(servers):
+        progress(f"comparison: {server.name}", index / len(servers))
         try:
             found.append(Session(server.start()).closed_loop(settings))
         finally:

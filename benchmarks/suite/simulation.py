@@ -166,8 +166,8 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
             memory = ProfileCache(extractor, state_file)
             memory.prefetch([alone(index, one) for one in group])
             with state_file.transaction():
-                for place, name in enumerate(names):
-                    others = [one[place] for one in renamed]
+                for position, name in enumerate(names):
+                    others = [one[position] for one in renamed]
                     copies_of = {
                         (index, one + name): _copy(memory.cached[slot][one], others) for one in group
                     }

@@ -41,9 +41,9 @@ def test_what_was_put_is_read_to_the_byte_and_put_again_it_is_replaced(bucket: t
 def test_keys_with_odd_characters_stay_apart(bucket: tuple[Any, str]) -> None:
     objects = Objects(*bucket)
     keys = ["q/a b", "q/a+b", "q/a%20b", "q/ä", "q/a\u0308", "q/😀", "q/a#b", "q/a?b&c=d", "q/A", "q/'\""]
-    for place, key in enumerate(keys):
-        objects.put(key, b"%d" % place)
-    assert [objects.get(key) for key in keys] == [b"%d" % place for place in range(len(keys))]
+    for index, key in enumerate(keys):
+        objects.put(key, b"%d" % index)
+    assert [objects.get(key) for key in keys] == [b"%d" % index for index in range(len(keys))]
     assert list(objects.keys("q/")) == sorted(keys, key=str.encode)
 
 
@@ -66,12 +66,12 @@ def test_pages_hold_each_key_once_in_the_order_of_their_bytes(bucket: tuple[Any,
 @pytest.mark.parametrize("bucket", ["fake", pytest.param("moto", marks=pytest.mark.long)], indirect=True)
 def test_a_page_has_at_most_a_thousand_keys_and_all_are_found(bucket: tuple[Any, str]) -> None:
     objects, number = Objects(*bucket), MAX_LISTED + 3
-    for place in reversed(range(number)):
-        objects.put(f"page/{place:05d}", b"")
+    for index in reversed(range(number)):
+        objects.put(f"page/{index:05d}", b"")
     client, name = bucket
     first = client.list_objects_v2(Bucket=name, Prefix="page/")
     assert (len(first["Contents"]), first["IsTruncated"]) == (MAX_LISTED, True)
-    assert list(objects.keys("page/")) == [f"page/{place:05d}" for place in range(number)]
+    assert list(objects.keys("page/")) == [f"page/{index:05d}" for index in range(number)]
 
 
 def test_a_list_of_nothing_has_no_contents(bucket: tuple[Any, str]) -> None:
@@ -89,7 +89,7 @@ def test_what_is_set_aside_is_read_again(bucket: tuple[Any, str]) -> None:
     objects = Objects(*bucket)
     (key,) = objects.keys("quarantine/")
     (read,) = read_quarantined(key, objects.get(key))
-    assert [place.sequence_number for place in read.places] == ["0", "1", "2"]
+    assert [position.sequence_number for position in read.positions] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ class TestEveryStore:
 
     def test_ids_with_odd_characters_stay_apart(self, harness: StoreHarness) -> None:
         saved = {
-            (entity, one): profile(1, [entity, place]) for place, one in enumerate(ODD) for entity in (0, 1)
+            (entity, one): profile(1, [entity, index]) for index, one in enumerate(ODD) for entity in (0, 1)
         }
         with harness.process() as store:
             store.save(saved)

@@ -93,16 +93,16 @@ class TestEveryTable:
         sample = table.sample(200)
 
         assert len(sample["id"]) == 200
-        places = [int(str(one)[1:]) for one in sample["id"]]
-        assert places == sorted(set(places))
-        assert [typed(table, amount) for amount in sample["amount"]] == [place + 0.5 for place in places]
+        indices = [int(str(one)[1:]) for one in sample["id"]]
+        assert indices == sorted(set(indices))
+        assert [typed(table, amount) for amount in sample["amount"]] == [index + 0.5 for index in indices]
 
     def test_a_sample_reaches_from_end_to_end(self, table: Table) -> None:
-        places = [int(str(one)[1:]) for one in table.sample(200)["id"]]
+        indices = [int(str(one)[1:]) for one in table.sample(200)["id"]]
 
-        assert places[0] < 50
-        assert places[-1] > 950
-        assert any(later - earlier == 1 for earlier, later in itertools.pairwise(places))
+        assert indices[0] < 50
+        assert indices[-1] > 950
+        assert any(later - earlier == 1 for earlier, later in itertools.pairwise(indices))
 
     def test_a_sample_larger_than_the_file_is_the_file(self, table: Table) -> None:
         assert table.sample(5_000)["id"] == [row["id"] for row in ROWS]
@@ -213,7 +213,7 @@ class TestText:
         assert count == len(rows)
         assert len(kept) == min(size, len(rows))
         assert kept == sorted(set(kept))
-        assert all(rows[place] == value for place, value in kept)
+        assert all(rows[index] == value for index, value in kept)
 
     def test_thinning_gives_every_row_the_same_chance(self) -> None:
         kept, _ = thin(range(100_000), 5_000)

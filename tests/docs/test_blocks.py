@@ -28,7 +28,7 @@ NOT_RUN: dict[str, str] = yaml.safe_load((ROOT / "tests/docs/not_run.yaml").read
 """Page and first line of a block that needs Docker, a network or an account -> why."""
 
 
-def place(block: Block) -> str:
+def name_of(block: Block) -> str:
     return f"{block.page}: {block.text.splitlines()[0]}"
 
 
@@ -50,7 +50,7 @@ def test_every_block_is_fenced_and_says_what_it_is(page: Path) -> None:
 
 def test_few_blocks_are_not_run_and_each_says_why() -> None:
     assert len(NOT_RUN) <= 10
-    assert set(NOT_RUN) <= {place(block) for block in BLOCKS}
+    assert set(NOT_RUN) <= {name_of(block) for block in BLOCKS}
     assert all(len(reason) > 20 for reason in NOT_RUN.values())
 
 

@@ -16,7 +16,7 @@ from tests.docs.blocks import BLOCKS, Block
 from tests.docs.clone import environment, fresh_clone
 from tests.docs.samples import write_own_data, write_page_files
 from tests.docs.shell import run_block, run_lines
-from tests.docs.test_blocks import NOT_RUN, named, place
+from tests.docs.test_blocks import NOT_RUN, name_of, named
 from tests.root import ROOT
 from tools.local_aws.services import LocalServices
 
@@ -31,7 +31,7 @@ SMALL = {"make aws-demo": "--cards=100 --days=75 --seconds=5 --plain"}
 
 ELSEWHERE = {"README.md", "docs/python.md", "docs/testing.md"}
 """Pages whose blocks tests of their own run."""
-RUN = [block for block in BLOCKS if block.page not in ELSEWHERE and place(block) not in NOT_RUN]
+RUN = [block for block in BLOCKS if block.page not in ELSEWHERE and name_of(block) not in NOT_RUN]
 
 
 @pytest.fixture(scope="module")

@@ -261,14 +261,14 @@ def test_on_a_good_day_nothing_is_told_twice(good_day: Day) -> None:
 
 
 def test_a_card_is_decided_in_the_order_in_which_its_payments_came(day: Day) -> None:
-    order = {event.data: place for place, event in enumerate(day.truth.came)}
+    order = {event.data: index for index, event in enumerate(day.truth.came)}
     last: dict[str, tuple[str, int, int]] = {}
     for kept in sorted(day.decisions, key=lambda kept: kept.sequence):
         card = str(kept.entities[0])
-        shard, sequence, place = last.get(card, (kept.shard, -1, -1))
+        shard, sequence, index = last.get(card, (kept.shard, -1, -1))
         assert kept.shard == shard
         assert kept.sequence > sequence
-        assert order[kept.event] > place
+        assert order[kept.event] > index
         last[card] = (kept.shard, kept.sequence, order[kept.event])
     assert len(last) > 100
 
@@ -276,7 +276,9 @@ def test_a_card_is_decided_in_the_order_in_which_its_payments_came(day: Day) -> 
 def test_each_poison_record_is_in_quarantine_with_its_reason_and_nothing_was_given_up(day: Day) -> None:
     poison = {(event.shard, event.number): event.data for event in day.truth.poison}
     set_aside = [
-        ((one.shard, int(place.sequence_number)), one.event) for one in day.quarantine for place in one.places
+        ((one.shard, int(position.sequence_number)), one.event)
+        for one in day.quarantine
+        for position in one.positions
     ]
     assert dict(set_aside) == poison
     assert len(set_aside) == sum(one.count for one in day.quarantine) == len(poison) > 10

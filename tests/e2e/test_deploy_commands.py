@@ -207,9 +207,9 @@ def test_batches_that_were_given_up_go_into_the_stream_again(
     records = [record for record in reader.read().records if record.key.endswith("redriven")]
     texts = [record.data.decode() for record in records]
     assert texts == [f"again {number}" for number in (0, 1, 2, 3, 4, 1, 2, 3)]
-    # Each carries the place that it had first.
-    places = [redriven_from(record.key, record.number) for record in records[5:]]
-    assert places == [(one["ShardId"], one["SequenceNumber"], "redriven") for one in put[1:4]]
+    # Each carries the sequence number that it had first.
+    positions = [redriven_from(record.key, record.number) for record in records[5:]]
+    assert positions == [(one["ShardId"], one["SequenceNumber"], "redriven") for one in put[1:4]]
     assert fraud("deploy", "redrive").stdout.startswith("0 batches")
 
 
@@ -246,7 +246,7 @@ def test_what_was_set_aside_goes_into_the_stream_again_as_the_runbook_says(
         for record in ShardReader(kinesis, described["StreamARN"], shard["ShardId"]).read().records
         if record.key.endswith("aside")
     ]
-    # Each carries the place that it had first.
+    # Each carries the sequence number that it had first.
     assert found == [
         (b"aside %d" % shard, (f"shardId-{shard:012d}", number, "aside"))
         for shard in (0, 1)

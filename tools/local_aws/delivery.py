@@ -1,7 +1,7 @@
 """What becomes of a batch when its function has answered: go on, try again, split, or give up.
 
 Pure: no I/O and no clock.  `follow` decides about one invocation; `Delivery` walks a batch to its end,
-strictly in order, so that a checkpoint is always a single place.
+strictly in order, so that a checkpoint is always a single sequence number.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def records_done(result: Invocation, numbers: Sequence[str], settings: MappingSe
     except (msgspec.DecodeError, UnicodeError):
         return 0
     failed = [] if answer is None else [one.itemIdentifier for one in answer.batchItemFailures or ()]
-    places = {number: place for place, number in enumerate(numbers)}
-    return min([places.get(number, 0) for number in failed], default=len(numbers))
+    index_of = {number: index for index, number in enumerate(numbers)}
+    return min([index_of.get(number, 0) for number in failed], default=len(numbers))
 
 
 class _Failure(msgspec.Struct, frozen=True):

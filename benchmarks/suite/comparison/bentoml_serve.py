@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from benchmarks.suite.comparison.kind import HOST, SERVICES, Model, Place, write_model
+from benchmarks.suite.comparison.kind import HOST, SERVICES, Model, RunContext, write_model
 
 
 class BentomlServe:
@@ -20,13 +20,13 @@ class BentomlServe:
     ready = "/readyz"
     path = "/predict"
 
-    def prepare(self, place: Place, model: Model) -> list[list[str]]:
+    def prepare(self, context: RunContext, model: Model) -> list[list[str]]:
         """Put the service into its folder, and return how the model gets into the store, and is served."""
-        source = write_model(place, model)
-        shutil.copy(SERVICES / "bentoml_service.py", place.folder / "service.py")
-        save = [place.command("python"), str(SERVICES / "bentoml_save.py"), str(source)]
-        serve = [place.command("bentoml"), "serve", "service:Fraud"]
-        return [save, [*serve, "--host", HOST, "--port", str(place.ports[0])]]
+        source = write_model(context, model)
+        shutil.copy(SERVICES / "bentoml_service.py", context.folder / "service.py")
+        save = [context.command("python"), str(SERVICES / "bentoml_save.py"), str(source)]
+        serve = [context.command("bentoml"), "serve", "service:Fraud"]
+        return [save, [*serve, "--host", HOST, "--port", str(context.ports[0])]]
 
     def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:
         """Return an array of one row, under the name of the service's argument.

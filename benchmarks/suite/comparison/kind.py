@@ -24,7 +24,7 @@ class Model(msgspec.Struct, frozen=True):
     columns: tuple[str, ...]
 
 
-class Place(msgspec.Struct, frozen=True):
+class RunContext(msgspec.Struct, frozen=True):
     """Where one server lives while it is measured.
 
     environment: its own virtual environment.  folder: takes all that it reads and writes.
@@ -58,7 +58,7 @@ class Kind(Protocol):
     ready: str
     path: str
 
-    def prepare(self, place: Place, model: Model) -> list[list[str]]:
+    def prepare(self, context: RunContext, model: Model) -> list[list[str]]:
         """Write what it reads, and return the commands to run: the last one serves, the others end before."""
 
     def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:
@@ -68,8 +68,8 @@ class Kind(Protocol):
         """Return the probability in an answer; raise msgspec's DecodeError where there is none."""
 
 
-def write_model(place: Place, model: Model) -> Path:
+def write_model(context: RunContext, model: Model) -> Path:
     """Write the model in XGBoost's own format, and return where."""
-    path = place.folder / "model.ubj"
+    path = context.folder / "model.ubj"
     path.write_bytes(model.ubj)
     return path

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from benchmarks.suite.comparison.kind import HOST, SERVICES, Model, Place, write_model
+from benchmarks.suite.comparison.kind import HOST, SERVICES, Model, RunContext, write_model
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -27,15 +27,15 @@ class MlflowServe:
     path = "/invocations"
     form = "frame"
 
-    def prepare(self, place: Place, model: Model) -> list[list[str]]:
+    def prepare(self, context: RunContext, model: Model) -> list[list[str]]:
         """Write the model, to be saved by MLflow, and return how that is done and how it is served."""
-        source, saved = write_model(place, model), place.folder / "saved"
-        columns = place.folder / "columns.json"
+        source, saved = write_model(context, model), context.folder / "saved"
+        columns = context.folder / "columns.json"
         columns.write_bytes(msgspec.json.encode(model.columns))
-        save = [place.command("python"), str(SERVICES / "mlflow_save.py"), self.form]
+        save = [context.command("python"), str(SERVICES / "mlflow_save.py"), self.form]
         save += [str(source), str(columns), str(saved)]
-        serve = [place.command("mlflow"), "models", "serve", "--model-uri", str(saved)]
-        serve += ["--env-manager", "local", "--workers", "1", "--host", HOST, "--port", str(place.ports[0])]
+        serve = [context.command("mlflow"), "models", "serve", "--model-uri", str(saved)]
+        serve += ["--env-manager", "local", "--workers", "1", "--host", HOST, "--port", str(context.ports[0])]
         return [save, serve]
 
     def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:

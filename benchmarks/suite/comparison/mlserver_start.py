@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from benchmarks.suite.comparison.kind import HOST, Model, Place, write_model
+from benchmarks.suite.comparison.kind import HOST, Model, RunContext, write_model
 
 
 class _Output(msgspec.Struct, frozen=True):
@@ -27,18 +27,18 @@ class MlserverStart:
     ready = "/v2/models/fraud/ready"
     path = "/v2/models/fraud/infer"
 
-    def prepare(self, place: Place, model: Model) -> list[list[str]]:
+    def prepare(self, context: RunContext, model: Model) -> list[list[str]]:
         """Write the model with its settings, and those of the server: ports and address."""
-        write_model(place, model)
-        http, grpc, metrics = place.ports
+        write_model(context, model)
+        http, grpc, metrics = context.ports
         runtime = {"name": "fraud", "implementation": "mlserver_xgboost.XGBoostModel"}
         server = {"host": HOST, "http_port": http, "grpc_port": grpc, "metrics_port": metrics}
         for name, settings in (
             ("model-settings.json", runtime | {"parameters": {"uri": "./model.ubj"}}),
             ("settings.json", server),
         ):
-            (place.folder / name).write_bytes(msgspec.json.encode(settings))
-        return [[place.command("mlserver"), "start", "."]]
+            (context.folder / name).write_bytes(msgspec.json.encode(settings))
+        return [[context.command("mlserver"), "start", "."]]
 
     def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:
         """Return a tensor of one row.

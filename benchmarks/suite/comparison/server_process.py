@@ -18,7 +18,7 @@ import msgspec
 
 from benchmarks.load_generator.target import Target
 from benchmarks.suite.comparison import sweeper
-from benchmarks.suite.comparison.kind import HOST, Kind, Model, Place
+from benchmarks.suite.comparison.kind import HOST, Kind, Model, RunContext
 from fraud_detection.core.errors import ConfigError, RetryError
 from tools.local_aws.processes import Child
 
@@ -92,14 +92,14 @@ class ComparisonServer:
         """
         self.stop()
         try:
-            place = self._place()
-            *before, serve = self.kind.prepare(place, self.work.model)
+            context = self._run_context()
+            *before, serve = self.kind.prepare(context, self.work.model)
             self._watch()
             for command in before:
                 self._run(command)
             self._child = self._begin(serve)
-            self._wait(place.ports[0])
-            target = self._target(place.ports[0])
+            self._wait(context.ports[0])
+            target = self._target(context.ports[0])
             self._compare(target)
         except BaseException:
             self.stop()
@@ -125,12 +125,12 @@ class ComparisonServer:
         said = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         return "\n".join(said.splitlines()[-TAIL_LINES:])
 
-    def _place(self) -> Place:
+    def _run_context(self) -> RunContext:
         if self.folder.exists():
             shutil.rmtree(self.folder)
         for name in ("home", "tmp"):
             (self.folder / name).mkdir(parents=True)
-        return Place(self.environment, self.folder, _free_ports())
+        return RunContext(self.environment, self.folder, _free_ports())
 
     def _watch(self) -> None:
         self._sweeper = subprocess.Popen(  # noqa: S603 - our own module
@@ -176,28 +176,26 @@ class ComparisonServer:
         """Raise ConfigError unless it finds our scores: another model would be no comparison."""
         connection = HTTPConnection(target.host, target.port, timeout=self._patience_s)
         try:
-            for place in evenly(self.work.scores, CHECKED):
-                ours, theirs = self.work.scores[place], self._ask(connection, target, place)
+            for row in evenly(self.work.scores, CHECKED):
+                ours, theirs = self.work.scores[row], self._ask(connection, target, row)
                 # Written so that NaN fails too.
                 if not abs(theirs - ours) <= TOLERANCE:
                     raise self._failure(
-                        f"it scores row {place} {theirs}, here it is {ours}: not the same model"
+                        f"it scores row {row} {theirs}, here it is {ours}: not the same model"
                     )
         finally:
             connection.close()
 
-    def _ask(self, connection: HTTPConnection, target: Target, place: int) -> float:
+    def _ask(self, connection: HTTPConnection, target: Target, row: int) -> float:
         try:
-            connection.request(
-                "POST", target.path, target.bodies[place], {"content-type": target.content_type}
-            )
+            connection.request("POST", target.path, target.bodies[row], {"content-type": target.content_type})
             answer = connection.getresponse()
             said = answer.read()
             if answer.status != OK:
-                raise self._failure(f"it answers row {place} with {answer.status}: {said[:300]!r}")
+                raise self._failure(f"it answers row {row} with {answer.status}: {said[:300]!r}")
             return self.kind.score(said)
         except (OSError, HTTPException, msgspec.DecodeError) as error:
-            raise self._failure(f"its answer to row {place} cannot be read: {error}") from None
+            raise self._failure(f"its answer to row {row} cannot be read: {error}") from None
 
     def _failure(self, message: str) -> ConfigError:
         return ConfigError(
@@ -206,7 +204,7 @@ class ComparisonServer:
 
 
 def evenly(scores: Sequence[float], count: int) -> list[int]:
-    """Return the places of `count` scores from the lowest to the highest, evenly by rank.
+    """Return the indices of `count` scores from the lowest to the highest, evenly by rank.
 
     >>> evenly([0.3, 0.1, 0.2, 0.9], 2)
     [1, 3]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from benchmarks.suite.comparison.kind import HOST, SERVICES, Model, Place, write_model
+from benchmarks.suite.comparison.kind import HOST, SERVICES, Model, RunContext, write_model
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -24,12 +24,12 @@ class UsualService:
     ready = "/health"
     path = "/predict"
 
-    def prepare(self, place: Place, model: Model) -> list[list[str]]:
+    def prepare(self, context: RunContext, model: Model) -> list[list[str]]:
         """Put the service beside its model."""
-        write_model(place, model)
-        (place.folder / "columns.json").write_bytes(msgspec.json.encode(model.columns))
-        shutil.copy(SERVICES / "fastapi_service.py", place.folder / "service.py")
-        return [[place.command("uvicorn"), "service:app", "--host", HOST, "--port", str(place.ports[0])]]
+        write_model(context, model)
+        (context.folder / "columns.json").write_bytes(msgspec.json.encode(model.columns))
+        shutil.copy(SERVICES / "fastapi_service.py", context.folder / "service.py")
+        return [[context.command("uvicorn"), "service:app", "--host", HOST, "--port", str(context.ports[0])]]
 
     def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:
         """Return an object with a value for each column.

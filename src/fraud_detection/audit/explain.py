@@ -25,7 +25,7 @@ Progress = Callable[[str, float], None]
 class Refused(msgspec.Struct, frozen=True):
     """An event that was refused, and that speaks of the payment.
 
-    count: how often it came, when first and last; what came again from the same place is not counted.
+    count: how often it came, when first and last; what came again from the same origin is not counted.
     """
 
     state: str
@@ -68,7 +68,7 @@ class Where(msgspec.Struct, frozen=True):
     history: Path | None = None
 
     def all_bundles(self) -> list[Path]:
-        """Return every place where a bundle may lie."""
+        """Return every folder where a bundle may lie."""
         kept = [] if self.live is None else sorted((self.live / "bundles").glob("*.tar.gz"))
         return [*self.bundles, *kept]
 

@@ -157,6 +157,6 @@ def _take_part(replay: FeatureReplay, part: ReplicationEntry, others: Mapping[in
 
 
 def _differences(names: Sequence[str], stored: array[float], replayed: array[float]) -> Iterator[Difference]:
-    for place, name in enumerate(names):
-        if stored[place : place + 1].tobytes() != replayed[place : place + 1].tobytes():
-            yield Difference(f"feature {name}", repr(stored[place]), repr(replayed[place]))
+    for index, name in enumerate(names):
+        if stored[index : index + 1].tobytes() != replayed[index : index + 1].tobytes():
+            yield Difference(f"feature {name}", repr(stored[index]), repr(replayed[index]))

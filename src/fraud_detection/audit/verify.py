@@ -98,7 +98,7 @@ def verify(path: Path, anchors: Sequence[Anchor], progress: Progress) -> Verifie
                     f"the configuration {name} is not the one that was named so: its content was changed"
                 )
         for seq, one in record.displaced_labels():
-            found.fault(f"label {seq} of payment {one} is marked as applied at another place than it was")
+            found.fault(f"label {seq} of payment {one} is marked as applied at another event than it was")
     finally:
         record.close()
     return found

@@ -143,8 +143,8 @@ class _DecidedPayments:
         self.known_at.append(rows.known_at)
         self.weights.append(rows.weight)
         self.card.add([payment.entities[0] if payment.entities else None for payment in rows.payments])
-        for place, builder in enumerate(self.segments):
-            builder.add([payment.categories[place] for payment in rows.payments])
+        for index, builder in enumerate(self.segments):
+            builder.add([payment.categories[index] for payment in rows.payments])
 
     def traffic(self, window: Window, delay_ms: int) -> EvaluationSet:
         segments = self.segments or [CategoricalBuilder() for _ in self.categories]
@@ -176,10 +176,10 @@ def arms_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[A
     models: dict[Path, Model] = {}
 
     def model(path: Path) -> Model:
-        place = path.resolve()
-        if place not in models:
-            models[place] = Model(read_bundle(path), project.model.threads)
-        return models[place]
+        resolved = path.resolve()
+        if resolved not in models:
+            models[resolved] = Model(read_bundle(path), project.model.threads)
+        return models[resolved]
 
     _check_unique_names([change.name for change in changes])
     arms = [Arm(BASELINE, model(bundle), project)]
@@ -241,8 +241,8 @@ def _scored(model: Model, engine: Engine, rows: HistoricalRows) -> tuple[list[ar
 
 
 def _check_unique_names(names: Sequence[str]) -> None:
-    for place, name in enumerate(names):
-        if name == BASELINE or name in names[:place]:
+    for index, name in enumerate(names):
+        if name == BASELINE or name in names[:index]:
             taken = "what is in force" if name == BASELINE else "another change"
             raise ConfigError(f"the name `{name}` is taken by {taken}; give the change another - at `$.name`")
 

@@ -174,9 +174,9 @@ def _traffic(pairs: PairedDecisions, engine: Engine, as_of: int) -> EvaluationSe
     card = CategoricalBuilder()
     card.add([payment.entities[0] if payment.entities else None for payment in payments])
     segments = {}
-    for place, name in enumerate(schema.categories):
+    for index, name in enumerate(schema.categories):
         builder = CategoricalBuilder()
-        builder.add([payment.categories[place] for payment in payments])
+        builder.add([payment.categories[index] for payment in payments])
         segments[name] = builder.categorical()
     return EvaluationSet(
         span=(int(times.min()) // DAY_MS * DAY_MS, int(times.max()) + 1),

@@ -205,22 +205,22 @@ def _rescored(engine: Engine, latest: Sequence[Rescorable]) -> tuple[int, int]:
 
 def _latencies(engines: tuple[Engine, Engine], latest: Sequence[Rescorable]) -> tuple[float, float]:
     """Return the p99 in us of scoring and deciding a payment, measured alternately; best of ROUNDS."""
-    payments = [_payments(engine, latest, place) for place, engine in enumerate(engines)]
+    payments = [_payments(engine, latest, index) for index, engine in enumerate(engines)]
     best = [float("inf"), float("inf")]
     for _ in range(ROUNDS):
-        for place, engine in enumerate(engines):
+        for index, engine in enumerate(engines):
             decision_engine = DecisionEngine(engine.strategy, StageTimes())
-            best[place] = min(best[place], _p99(decision_engine.decide, payments[place]))
+            best[index] = min(best[index], _p99(decision_engine.decide, payments[index]))
     return best[0], best[1]
 
 
 def _payments(
-    engine: Engine, latest: Sequence[Rescorable], place: int
+    engine: Engine, latest: Sequence[Rescorable], index: int
 ) -> list[tuple[Transaction, array[float]]]:
     """Return payments parsed by an engine, with its own feature rows."""
     parser = Parser(engine.project.schema)
     return [
-        (payment, array("d", one.rows[place]))
+        (payment, array("d", one.rows[index]))
         for one in latest
         if isinstance(payment := parser.parse(one.event, one.transaction_id), Transaction)
     ]

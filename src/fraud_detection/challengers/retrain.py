@@ -206,8 +206,8 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
 
 def _evaluated_bundle(champion: Bundle, settings: RetrainSettings) -> Path | None:
     """Return the path of the champion's evaluated bundle, in --out or beside it; None without one."""
-    places = (settings.out, settings.out.parent, settings.champion.parent)
-    return next(filter(None, (evaluated_bundle(place, champion) for place in places)), None)
+    folders = (settings.out, settings.out.parent, settings.champion.parent)
+    return next(filter(None, (evaluated_bundle(folder, champion) for folder in folders)), None)
 
 
 def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:

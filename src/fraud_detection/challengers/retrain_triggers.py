@@ -103,8 +103,8 @@ def drift_of(champion: Bundle, states: Sequence[Path], now_ms: int) -> Drift:
     scores = [one.score for one in decisions if one.bundle == champion.name and one.score is not None]
     enough = len(scores) >= MIN_PAYMENTS
     indexes = {
-        feature.name: stability_index(feature.distribution, matrix[:, place].astype(np.float32))
-        for place, feature in enumerate(reference.features)
+        feature.name: stability_index(feature.distribution, matrix[:, index].astype(np.float32))
+        for index, feature in enumerate(reference.features)
     }
     ordered = dict(sorted(indexes.items(), key=lambda one: -one[1])) if len(matrix) else {}
     follows = {name: value for name, value in ordered.items() if RISK in name}

@@ -140,7 +140,7 @@ class Shadows:
 
     def _decide(self, shadow: Shadow, config_id: str, state: Path) -> int:
         """Let a shadow take the next part of a log; return how many events that has."""
-        part = next_part(self._sites[state], self._logs[state].place(config_id, 0))
+        part = next_part(self._sites[state], self._logs[state].decided_until(config_id, 0))
         if part:
             self.decided += shadow.decide(part)
         return len(part)
@@ -174,7 +174,7 @@ class Shadows:
         for state, state_file in self._sites.items():
             latest = _latest(state_file)
             for name in new:
-                self._logs[state].place(name, latest)
+                self._logs[state].decided_until(name, latest)
         for name in new:
             engine = engine_of(self._registry, name)
             decline_cap = _decline_cap(engine, list(self._logs.values()))
@@ -186,9 +186,10 @@ class Shadows:
             LOG.info(message, name, engine.bundle.name, extra={"event": "shadow_started", "config_id": name})
 
     def _rows(self, engine: Engine, state: Path) -> Rows:
-        state_file, place = self._sites[state], self._logs[state].place(engine.configuration.config_id, 0)
+        state_file = self._sites[state]
+        decided_seq = self._logs[state].decided_until(engine.configuration.config_id, 0)
         fingerprint_of = partial(self._fingerprint, state)
-        if self._answered(state_file, place, fingerprint_of) == {engine.bundle.manifest.fingerprint}:
+        if self._answered(state_file, decided_seq, fingerprint_of) == {engine.bundle.manifest.fingerprint}:
             return ServedRows(engine, fingerprint_of)
         if len(self._sites) > 1:
             raise ConfigError(
@@ -196,12 +197,14 @@ class Shadows:
                 "and makes them itself, of all payments in one order, which several files do not tell; name "
                 "one --state"
             )
-        return OwnRows(engine, state_file, self._history, place, self._progress)
+        return OwnRows(engine, state_file, self._history, decided_seq, self._progress)
 
-    def _answered(self, state_file: StateFile, place: int, fingerprint_of: Callable[[str], str]) -> set[str]:
+    def _answered(
+        self, state_file: StateFile, after_seq: int, fingerprint_of: Callable[[str], str]
+    ) -> set[str]:
         """Return the fingerprints of the champion and of the bundles that decided after an offset."""
         champion = bundle_of(self._registry, current(self._registry).champion)
-        answered = state_file.rows("SELECT DISTINCT bundle FROM decisions WHERE seq > ?", (place,))
+        answered = state_file.rows("SELECT DISTINCT bundle FROM decisions WHERE seq > ?", (after_seq,))
         return {champion.manifest.fingerprint, *(fingerprint_of(bundle) for (bundle,) in answered)}
 
     def _fingerprint(self, state: Path, bundle: str) -> str:

@@ -53,10 +53,10 @@ class Rows(Protocol):
         """Return the rows of the payments in the next part of the log, in order."""
 
 
-def next_part(state_file: StateFile, place: int, until: int | None = None) -> list[LoggedEvent]:
-    """Return the events after `place` in a log, some hundred at most, and none after `until`."""
+def next_part(state_file: StateFile, after_seq: int, until: int | None = None) -> list[LoggedEvent]:
+    """Return the events after `after_seq` in a log, some hundred at most, and none after `until`."""
     part: list[LoggedEvent] = []
-    for past in state_file.since(place):
+    for past in state_file.since(after_seq):
         if until is not None and past.seq > until:
             break
         # Never half of the events that share a number.
@@ -147,15 +147,15 @@ class OwnRows:
             self._check_same_history(history)
             payments = len(history.payments)
             yield from self._remember_history(history)
-        place = 0
-        while part := next_part(self._state_file, place, self._until):
+        seq = 0
+        while part := next_part(self._state_file, seq, self._until):
             for past in part:
                 payment = self._payment(past)
                 if payment is not None:
                     self._memory.reapply_payment(payment)
-            place = part[-1].seq
+            seq = part[-1].seq
             events += len(part)
-            self._progress(f"remembering the log: {events:,} events", place / self._until)
+            self._progress(f"remembering the log: {events:,} events", seq / self._until)
             yield len(part)
         seconds = time.perf_counter() - start
         LOG.info(

@@ -24,8 +24,8 @@ def check_paths(options: Mapping[str, object]) -> None:
     Long work should not fail at its end because of its last line.
     """
     read, kept, written = (list(_named(options, names)) for names in (READ, KEPT, WRITTEN))
-    for place, (flag, path) in enumerate(written):
-        for other, taken in (*read, *kept, *written[:place]):
+    for index, (flag, path) in enumerate(written):
+        for other, taken in (*read, *kept, *written[:index]):
             if _same(path, taken):
                 raise ConfigError(f"{flag} {path}: is the same file as {other}; name another")
         _check_writable(flag, path)

@@ -54,7 +54,7 @@ class ControlGroupRecord(msgspec.Struct, frozen=True, gc=False):
 class Delivery(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What only the way of serving knows; each field is absent where it does not."""
 
-    row: Annotated[int, Meta(description="place in the file, counted from 1")] | None = None
+    row: Annotated[int, Meta(description="row number in the file, counted from 1")] | None = None
     shard: str = ""
     sequence_number: str = ""
     model: Annotated[str, Meta(description="the bundle whose endpoint gave the score")] = ""

@@ -1,4 +1,4 @@
-"""What flows through the house: one record, one type, one place.
+"""What flows through the system: one record, one type, one module.
 
 Times are integer milliseconds since 1970-01-01 UTC; amounts are integer minor
 units (cents), so that sums are exact in any order.  The positions in `entities`,

@@ -26,5 +26,5 @@ def check_target(path: Path, name: str = "") -> Path:
             "remove it, or name the file itself"
         )
     if path.resolve().is_relative_to(PACKAGE):
-        raise ConfigError(f"{called}: lies in the installed package; name a place of your own")
+        raise ConfigError(f"{called}: lies in the installed package; name a path of your own")
     return path

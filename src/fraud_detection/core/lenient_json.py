@@ -97,7 +97,7 @@ def items(body: bytes) -> list[bytes] | None:
 
 
 def _cut(text: bytes) -> Iterator[int]:
-    """Yield the places of the commas of a list, and of its end."""
+    """Yield the offsets of the commas of a list, and of its end."""
     depth = 0
     for match in _PART.finditer(text):
         mark = text[match.start()]

@@ -41,7 +41,7 @@ class FieldSource(Settings, frozen=True):
 
 
 class IdSource(Settings, frozen=True):
-    """The transaction's id; without a field, an event is known by its place in its source."""
+    """The transaction's id; without a field, an event is known by its offset in its source."""
 
     field: str | None = None
     aliases: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ def package(bundle: Bundle, function: Function) -> bytes:
     check_same_machine(function, platform.system(), platform.machine(), sys.version_info[:2])
     content: dict[str, bytes] = {}
     for module, path in modules(HANDLER.rpartition(".")[0]).items():
-        content[_place(module, path)] = path.read_bytes()
+        content[_path_in_package(module, path)] = path.read_bytes()
     for library in LIBRARIES:
         content |= _library(library)
     content |= {f"{BUNDLE_FOLDER}/{name}": data for name, data in bundle.files().items()}
@@ -124,7 +124,7 @@ def _source(module: str) -> Path | None:
     return None
 
 
-def _place(module: str, path: Path) -> str:
+def _path_in_package(module: str, path: Path) -> str:
     parts = module.split(".")
     return "/".join([*parts, "__init__.py"] if path.name == "__init__.py" else [*parts[:-1], path.name])
 

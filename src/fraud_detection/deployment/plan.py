@@ -93,8 +93,8 @@ def differences(now: object, then: object, path: str = "") -> Iterator[str]:
         for key in [*now, *(key for key in then if key not in now)]:
             yield from differences(now.get(key), then.get(key), f"{path}.{key}" if path else str(key))
     elif isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
-        for place, (one, other) in enumerate(zip(now, then, strict=True)):
-            yield from differences(one, other, f"{path}[{place}]")
+        for index, (one, other) in enumerate(zip(now, then, strict=True)):
+            yield from differences(one, other, f"{path}[{index}]")
     elif isinstance(now, list) and isinstance(then, list):
         where = path.removeprefix("Properties.")
         gone = [f"{where}: without {_short(one)}" for one in now if one not in then]

@@ -1,4 +1,4 @@
-"""The child that tries a function out; it is run by its path, and sees of this place only what it is given.
+"""The child that tries a function out; it is run by its path, and sees only what it is given.
 
     python -I -S preflight_child.py < TRIAL    # JSON, see `preflight.Trial`
 

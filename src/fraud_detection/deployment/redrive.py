@@ -67,8 +67,8 @@ def redrive(queue: SqsQueue, kinesis: Any, stream: str, patience_s: int = 10) ->
     """Put the records that the queue names again, each batch before its message is removed.
 
     They come behind what was put meanwhile.  A payment that was decided before is known by its id, or by the
-    first place of its record, which goes with it; so a batch that is put twice does no harm.  What profiles
-    had not taken in, the next batch of its shard does.
+    first sequence number of its record, which goes with it; so a batch that is put twice does no harm.  What
+    profiles had not taken in, the next batch of its shard does.
     """
     again = _Again(kinesis, stream)
     return Redriven(queue.take(again, patience_s), again.records, again.lost)

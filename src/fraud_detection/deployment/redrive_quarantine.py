@@ -2,7 +2,7 @@
 
 What was put is noted beside each object, in `<its key>.redriven`, when the stream has taken all of it: a
 second run puts nothing twice.  After a kill the object is put again that was in hand, which does no harm:
-each event carries its first place, by which one without an id is known.
+each event carries its first sequence number, by which one without an id is known.
 """
 
 from __future__ import annotations
@@ -68,19 +68,19 @@ def redrive_quarantine(bucket: Objects, kinesis: KinesisClient, stream: str, bel
 
 
 def _put(key: str, content: bytes, noted: set[str], producer: KinesisProducer, done: PutAgain) -> set[str]:
-    """Put what was not put before; return the places of these events."""
+    """Put what was not put before; return the positions of these events."""
     put: set[str] = set()
     for one in read_quarantined(key, content):
         if one.kind in LEFT:
             done.left[one.kind] += one.count
             continue
-        for place in one.places:
-            if place.sequence_number in noted:
+        for position in one.positions:
+            if position.sequence_number in noted:
                 done.before += 1
             else:
-                carrying = redriven_key(one.shard, place.sequence_number, place.partition_key)
-                producer.put(place.partition_key, one.event, carrying)
-                put.add(place.sequence_number)
+                carrying = redriven_key(one.shard, position.sequence_number, position.partition_key)
+                producer.put(position.partition_key, one.event, carrying)
+                put.add(position.sequence_number)
     done.events += len(put)
     return put
 

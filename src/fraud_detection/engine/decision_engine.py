@@ -64,11 +64,11 @@ class Canary(msgspec.Struct, frozen=True):
 class Redelivered(msgspec.Struct, frozen=True, gc=False):
     """A payment that an earlier delivery of its record has decided.
 
-    place: of the next payment of the batch that is decided now.  declined: whether a decline cap counts it
+    index: of the next payment of the batch that is decided now.  declined: whether a decline cap counts it
     so.
     """
 
-    place: int
+    index: int
     event_time: int
     declined: bool
 
@@ -106,21 +106,21 @@ class DecisionEngine:
             self._complete(self.champion, payments, rows, decisions)
             return decisions
         by_position: dict[int, Decision] = {}
-        places: dict[bool, list[int]] = {True: [], False: []}
-        for place, payment in enumerate(payments):
+        positions: dict[bool, list[int]] = {True: [], False: []}
+        for index, payment in enumerate(payments):
             try:
-                places[canary.takes(payment)].append(place)
+                positions[canary.takes(payment)].append(index)
             except NOT_OF_ONE_EVENT:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
-                by_position[place] = self._isolated(self.champion, payment, error)
-        sides = [(canary.strategy, places[True]), (self.champion, places[False])]
+                by_position[index] = self._isolated(self.champion, payment, error)
+        sides = [(canary.strategy, positions[True]), (self.champion, positions[False])]
         for strategy, own in sides:
             proposed = self._propose(strategy, [payments[at] for at in own], [rows[at] for at in own])
             by_position.update(zip(own, proposed, strict=True))
         # The decline cap sees the order of the stream, so that no cutting into batches changes what it
         # admits.
-        decisions = [by_position[place] for place in range(len(payments))]
+        decisions = [by_position[index] for index in range(len(payments))]
         self._limit(payments, decisions, redelivered)
         for strategy, own in sides:
             part = [decisions[at] for at in own]
@@ -145,7 +145,7 @@ class DecisionEngine:
         proposed = self._propose(strategy, payments[:half], rows[:half])
         proposed += self._propose(strategy, payments[half:], rows[half:])
         broken = {failure.transaction_id for failure in self.failures[failed:]}
-        good = [place for place, payment in enumerate(payments) if payment.transaction_id not in broken]
+        good = [index for index, payment in enumerate(payments) if payment.transaction_id not in broken]
         if len(payments) > len(good) > 0:
             # Once more together: the scorer keeps what it was asked last, for reasons and counts.
             again = self._propose(strategy, [payments[at] for at in good], [rows[at] for at in good])
@@ -162,15 +162,15 @@ class DecisionEngine:
         self, strategy: DecisionStrategy, payments: Sequence[Transaction], rows: Sequence[array[float]]
     ) -> list[Decision]:
         verdicts = [strategy.rules.fired(payment, row) for payment, row in zip(payments, rows, strict=True)]
-        stopped = [place for place, fired in enumerate(verdicts) if fired]
+        stopped = [index for index, fired in enumerate(verdicts) if fired]
         self.stages.lap(DECIDE)
         scores = _scores(strategy, rows, stopped)
         self.stages.lap(SCORE)
         return [
             strategy.policy.decide(
-                payment.transaction_id, scores[place], verdicts[place], strategy.bundle, strategy.config_id
+                payment.transaction_id, scores[index], verdicts[index], strategy.bundle, strategy.config_id
             )
-            for place, payment in enumerate(payments)
+            for index, payment in enumerate(payments)
         ]
 
     def _limit(
@@ -181,10 +181,10 @@ class DecisionEngine:
         if decline_cap is None:
             return
         earlier = list(reversed(redelivered))
-        for place, payment in enumerate(payments):
-            while earlier and earlier[-1].place <= place:
+        for index, payment in enumerate(payments):
+            while earlier and earlier[-1].index <= index:
                 decline_cap.add(earlier[-1].event_time, declined=earlier.pop().declined)
-            decision = decisions[place]
+            decision = decisions[index]
             wanted = decision.action is Action.DECLINE
             try:
                 declined = wanted and decline_cap.allows(payment.event_time)
@@ -194,12 +194,12 @@ class DecisionEngine:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
                 transaction_id = payment.transaction_id
                 self.failures.append(Failure(transaction_id, b"", error))
-                decisions[place] = unforeseen(
+                decisions[index] = unforeseen(
                     transaction_id, decision.policy, decision.bundle, decision.config_id
                 )
                 continue
             if declined is not wanted:
-                decisions[place] = capped(decision, decline_cap.message)
+                decisions[index] = capped(decision, decline_cap.message)
         while earlier:
             decline_cap.add(earlier[-1].event_time, declined=earlier.pop().declined)
 
@@ -236,16 +236,16 @@ class DecisionEngine:
         decisions: list[Decision],
     ) -> None:
         doubtful = [
-            place
-            for place, decision in enumerate(decisions)
+            index
+            for index, decision in enumerate(decisions)
             if decision.reasons and decision.action is not Action.APPROVE and not decision.is_failure
         ]
         self.stages.lap(DECIDE)
         _explain(strategy, rows, decisions, doubtful)
         if strategy.sampler is not None:
-            for place in doubtful:
-                decisions[place] = _assign_control_group(
-                    strategy, strategy.sampler, payments[place], decisions[place]
+            for index in doubtful:
+                decisions[index] = _assign_control_group(
+                    strategy, strategy.sampler, payments[index], decisions[index]
                 )
         self.stages.lap(REASONS)
 
@@ -270,18 +270,18 @@ def _explain(
     doubtful: Sequence[int],
 ) -> None:
     """Add the model's own reasons to those decisions that need some and have a score."""
-    scored = [place for place in doubtful if decisions[place].score is not None]
+    scored = [index for index in doubtful if decisions[index].score is not None]
     if strategy.scorer is None or strategy.reasons is None or not scored:
         return
     try:
-        contributions = strategy.scorer.contributions([rows[place] for place in scored])
+        contributions = strategy.scorer.contributions([rows[index] for index in scored])
     except RetryError:
         # The decision is valid without the model's reasons: its own are there.
         return
-    for place, row in zip(scored, contributions, strict=True):
-        decision = decisions[place]
-        top = strategy.reasons.top(rows[place], row, strategy.reasons_shown, decision.action)
-        decisions[place] = explained(decision, top)
+    for index, row in zip(scored, contributions, strict=True):
+        decision = decisions[index]
+        top = strategy.reasons.top(rows[index], row, strategy.reasons_shown, decision.action)
+        decisions[index] = explained(decision, top)
 
 
 def _assign_control_group(

@@ -17,7 +17,7 @@ from fraud_detection.core.outcomes import Decided, Duplicate, Forbidden, Outcome
 
 
 def outcome_line(outcome: Outcome, row: int | None = None) -> bytes:
-    """Return one line; `row` is the event's place in its source, counted from 1, where it has one."""
+    """Return one line; `row` is the event's row number in its source, counted from 1, where it has one."""
     delivery = None if row is None else Delivery(row)
     if isinstance(outcome, Decided):
         return encode(decision_record(outcome.decision, outcome.payment.event_time, delivery)) + b"\n"

@@ -41,9 +41,9 @@ def examples(
 def _largest(
     evaluation_set: EvaluationSet, arms: tuple[ArmDecisions, ArmDecisions], rows: np.ndarray
 ) -> Iterator[Example]:
-    places = np.flatnonzero(rows)
-    order = np.argsort(-np.nan_to_num(evaluation_set.amount[places]), kind="stable")[:MAX_EXAMPLES]
-    for row in places[order].tolist():
+    indices = np.flatnonzero(rows)
+    order = np.argsort(-np.nan_to_num(evaluation_set.amount[indices]), kind="stable")[:MAX_EXAMPLES]
+    for row in indices[order].tolist():
         label = int(evaluation_set.label[row])
         yield Example(
             transaction_id=str(evaluation_set.transaction_id[row]),
@@ -108,20 +108,20 @@ def _fired(evaluation_set: EvaluationSet, arm: ArmDecisions, total: Segmentation
     unknown = np.bincount(why[label == UNKNOWN], minlength=size)
     return {
         code: Fired(
-            payments=int(count[places].sum()),
-            frauds=round(float(frauds[places].sum()), 6),
-            good=round(float(good[places].sum()), 6),
-            unlabelled=int(unknown[places].sum()),
+            payments=int(count[indices].sum()),
+            frauds=round(float(frauds[indices].sum()), 6),
+            good=round(float(good[indices].sum()), 6),
+            unlabelled=int(unknown[indices].sum()),
         )
-        for code, places in _places(arm).items()
-        if count[places].any()
+        for code, indices in _payments_by_reason(arm).items()
+        if count[indices].any()
     }
 
 
-def _places(arm: ArmDecisions) -> dict[str, list[int]]:
+def _payments_by_reason(arm: ArmDecisions) -> dict[str, list[int]]:
     """Return the positions in `reasons` of each code."""
     found: dict[str, list[int]] = {}
-    for place, codes in enumerate(arm.reasons):
+    for index, codes in enumerate(arm.reasons):
         for code in codes:
-            found.setdefault(code, []).append(place)
+            found.setdefault(code, []).append(index)
     return found

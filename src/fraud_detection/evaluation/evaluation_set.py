@@ -57,7 +57,7 @@ class CategoricalBuilder:
     def add(self, texts: Iterable[str | None]) -> None:
         """Append the texts of the next payments; None where there is none."""
         known = self._known
-        # The length is read before the text goes in, and NONE takes one place.
+        # The length is read before the text goes in, and NONE takes one character.
         self._codes.extend([known.setdefault(text, len(known) - 1) for text in texts])
 
     def categorical(self) -> Categorical:

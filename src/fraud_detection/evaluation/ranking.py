@@ -30,11 +30,11 @@ def ranked(
     All arrays have one row per payment; card: int64, cluster of the bootstrap.  Both arms see the same draws.
     """
     levels = [_Levels(score) for score in scores]
-    cards, place = np.unique(card, return_inverse=True)
+    cards, card_index = np.unique(card, return_inverse=True)
     rng = np.random.default_rng(seed)
     found = np.empty((RESAMPLES, 2))
     for row in range(RESAMPLES):
-        weights = weight * rng.poisson(1.0, cards.size)[place]
+        weights = weight * rng.poisson(1.0, cards.size)[card_index]
         found[row] = [one.average_precision(fraud * weights, (1 - fraud) * weights) for one in levels]
     exact = [one.average_precision(fraud * weight, (1 - fraud) * weight) for one in levels]
     return (

@@ -41,8 +41,8 @@ def bootstrap_sums(
     found = np.zeros((RESAMPLES, groups, sums.shape[1]))
     if not group.size:
         return found
-    clusters, place = np.unique(cluster, return_inverse=True)
-    pairs, pair = np.unique(group * clusters.size + place, return_inverse=True)
+    clusters, cluster_index = np.unique(cluster, return_inverse=True)
+    pairs, pair = np.unique(group * clusters.size + cluster_index, return_inverse=True)
     columns = [np.bincount(pair, weights=column, minlength=pairs.size) for column in sums.T]
     values, owner = np.column_stack(columns), pairs % clusters.size
     edges = np.searchsorted(pairs // clusters.size, np.arange(groups + 1))

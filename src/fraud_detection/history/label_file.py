@@ -17,7 +17,7 @@ TYPE = msgspec.Raw(b'"label"')
 
 
 def label_batches(path: Path) -> Iterator[Batch]:
-    """Yield the rows of a file as label events, with the place reached; a row that is no object as it is."""
+    """Yield the rows of a file as label events, with the offset reached; a row that is no object as it is."""
     for batch in open_file(path).batches(0, READ_ROWS):
         yield msgspec.structs.replace(batch, events=[as_label_or_as_it_is(raw) for raw in batch.events])
 

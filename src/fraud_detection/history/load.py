@@ -59,7 +59,7 @@ def read_history(
 def _read_file(reader: HistoryReader, path: Path, progress: Progress, states: Sequence[Path]) -> None:
     rows, opened = 0, open_file(path)
     recognised(opened, list(_known_sources(states, opened.beginning)))
-    # Also where the schema declares an id: a row without one is known by its place.
+    # Also where the schema declares an id: a row without one is known by its offset.
     for batch in opened.batches(0, READ_ROWS):
         reader.history.source = KnownSource(opened.name, batch.offset, batch.fingerprint)
         names = batch.identities or itertools.repeat(None)
@@ -84,9 +84,9 @@ def _read_labels(reader: HistoryReader, path: Path) -> None:
         rows += 1
     errors = reader.history.refused[refused:]
     if errors and len(errors) == rows:
-        place, reason = errors[0]
+        json_path, reason = errors[0]
         raise ConfigError(
-            f"{path}: none of {rows:,} labels can be read; the first: {reason} - at `{place}`; name the "
+            f"{path}: none of {rows:,} labels can be read; the first: {reason} - at `{json_path}`; name the "
             "columns as `schema.transaction_id` and `schema.label` of the project file do"
         )
 
@@ -107,7 +107,7 @@ def _read_state(reader: HistoryReader, path: Path, progress: Progress) -> None:
 def check_not_empty(history: History, path: Path) -> None:
     """Raise ConfigError when a declared field has no readable value in any row."""
     if history.empty:
-        fields = ", ".join(f"`{field}` (at `{place}`)" for place, field in history.empty)
+        fields = ", ".join(f"`{field}` (at `{json_path}`)" for json_path, field in history.empty)
         raise ConfigError(
             f"{path}: no row has a readable value for {fields}; correct the name of the field in the "
             "project file, or remove it there"

@@ -55,10 +55,10 @@ def check_schema_fits(path: Path, history: History, rows: int) -> None:
     if rows == 0:
         raise ConfigError(f"{path}: has no rows")
     if len(history.refused) > WORST_SHARE_REFUSED * rows:
-        place, reason = history.refused[0]
+        json_path, reason = history.refused[0]
         raise ConfigError(
             f"{path}: {len(history.refused):,} of {rows:,} rows cannot be read; the first: {reason} - at "
-            f"`{place}`; does the schema in the project file fit this file?"
+            f"`{json_path}`; does the schema in the project file fit this file?"
         )
 
 
@@ -70,7 +70,7 @@ class HistoryReader:
         self.parser = Parser(schema, textual=textual)
         self.parser.bounds.arrived(int(time.time() * 1000))
         self.history = History()
-        # The places of the payments in the history, which is put in order at the end.
+        # The indices of the payments in the history, which is put in order at the end.
         self.seen: dict[str, int] = {}
         self.labels: dict[str, list[Label]] = {}
         self.known_until_in_rows = -1
@@ -119,11 +119,13 @@ class HistoryReader:
     def _is_repeated(self, payment: Transaction) -> bool:
         """Tell whether the id came before, and note it where it did not."""
         transaction_id, payments = payment.transaction_id, self.history.payments
-        place = self.seen.setdefault(transaction_id, len(payments))
-        if place == len(payments):
+        position = self.seen.setdefault(transaction_id, len(payments))
+        if position == len(payments):
             return False
         self.history.repeated += 1
-        self.history.conflicts += bool(differing_fields(self.parser.schema, payments[place].payment, payment))
+        self.history.conflicts += bool(
+            differing_fields(self.parser.schema, payments[position].payment, payment)
+        )
         return True
 
     def finished(self, schema: Schema, as_of: int | None) -> History:
@@ -154,14 +156,14 @@ class HistoryReader:
 
 
 def _empty_fields(schema: Schema, payments: Sequence[Transaction]) -> Iterator[tuple[str, str]]:
-    for place, (name, entity) in enumerate(schema.entities.items()):
-        if all(payment.entities[place] is None for payment in payments):
+    for index, (name, entity) in enumerate(schema.entities.items()):
+        if all(payment.entities[index] is None for payment in payments):
             yield f"$.schema.entities.{name}", entity.field
-    for place, (name, number) in enumerate(schema.numbers.items()):
-        if all(math.isnan(payment.numbers[place]) for payment in payments):
+    for index, (name, number) in enumerate(schema.numbers.items()):
+        if all(math.isnan(payment.numbers[index]) for payment in payments):
             yield f"$.schema.numbers.{name}", number.field
-    for place, (name, category) in enumerate(schema.categories.items()):
-        if all(payment.categories[place] is None for payment in payments):
+    for index, (name, category) in enumerate(schema.categories.items()):
+        if all(payment.categories[index] is None for payment in payments):
             yield f"$.schema.categories.{name}", category.field
     if schema.place is not None and all(payment.place is None for payment in payments):
         yield "$.schema.place", f"{schema.place.latitude}, {schema.place.longitude}"

@@ -112,7 +112,7 @@ def not_numbers(profile: Profile) -> str:
 
 def _strange(profile: Profile) -> list[str]:
     """Return some of the values that are neither numbers nor markers of a missing value."""
-    texts = [str(profile.values[place]).strip() for place in np.flatnonzero(~np.isfinite(profile.numbers))]
+    texts = [str(profile.values[index]).strip() for index in np.flatnonzero(~np.isfinite(profile.numbers))]
     return [text for text in texts if not means_missing(text)][:_PROBES]
 
 

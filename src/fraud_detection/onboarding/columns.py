@@ -97,18 +97,18 @@ class Profile:
     def examples(self) -> str:
         """Return a few values, the most frequent first, as a person would list them."""
         most = np.argsort(-self.counts, kind="stable")[:3]
-        return ", ".join(f"{str(self.values[place])[:30]!r}" for place in most)
+        return ", ".join(f"{str(self.values[index])[:30]!r}" for index in most)
 
 
 def profile(name: str, values: Sequence[object], *, is_time: bool = False) -> Profile:
     """Profile a column; lists and objects inside a value make it 'nested'."""
-    places: dict[object, int] = {None: -1, "": -1}
+    code_of: dict[object, int] = {None: -1, "": -1}
     try:
-        codes = np.array([places.setdefault(value, len(places) - 2) for value in values], np.int64)
+        codes = np.array([code_of.setdefault(value, len(code_of) - 2) for value in values], np.int64)
     except TypeError:
         nothing = np.full(len(values), -1, np.int64)
         return Profile(name, (), nothing, nothing[:0], np.empty(0), 0.0, "nested")
-    different, codes, missing_markers = _without_missing(tuple(places)[2:], codes)
+    different, codes, missing_markers = _without_missing(tuple(code_of)[2:], codes)
     counts = np.bincount(codes[codes >= 0], minlength=len(different)).astype(np.int64)
     numbers = _numbers(different)
     numeric = _numeric_share(different, counts, numbers)
@@ -120,18 +120,18 @@ def _without_missing(
     different: tuple[object, ...], codes: Integers
 ) -> tuple[tuple[object, ...], Integers, dict[str, int]]:
     """Take the markers of a missing value out of the values, and count their rows."""
-    strange = [place for place, value in enumerate(different) if means_missing(value)]
+    strange = [index for index, value in enumerate(different) if means_missing(value)]
     if not strange:
         return different, codes, {}
     rows = np.bincount(codes[codes >= 0], minlength=len(different))
     markers: Counter[str] = Counter()
-    for place in strange:
-        markers[str(different[place]).strip().lower()] += int(rows[place])
+    for index in strange:
+        markers[str(different[index]).strip().lower()] += int(rows[index])
     renumbered = np.full(len(different) + 1, -1, np.int64)
     kept = np.delete(np.arange(len(different)), strange)
     renumbered[kept] = np.arange(len(kept))
     return (
-        tuple(different[place] for place in kept),
+        tuple(different[index] for index in kept),
         renumbered[codes],
         {k: n for k, n in markers.items() if k},
     )
@@ -242,6 +242,6 @@ def _numeric_share(values: tuple[object, ...], counts: Integers, numbers: Floats
         return 0.0
     strange = np.flatnonzero(~finite)
     meant = counts[finite].sum() + sum(
-        int(counts[place]) for place in strange if not means_missing(values[place])
+        int(counts[index]) for index in strange if not means_missing(values[index])
     )
     return float(counts[finite].sum() / meant)

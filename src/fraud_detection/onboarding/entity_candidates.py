@@ -60,8 +60,8 @@ def infer_entities(columns: ColumnAssignment) -> list[EntityCandidate]:
         return entities
     entities = _without_duplicates(columns, _ordered(_best_of_each(candidates)))
     _ignore_others(columns, entities[_MAX_ENTITIES:])
-    for place, entity in enumerate(entities[:_MAX_ENTITIES]):
-        columns.assign(entity.profile, f"{WHERE}.{entity.name}", _entity_finding(entity, first=place == 0))
+    for index, entity in enumerate(entities[:_MAX_ENTITIES]):
+        columns.assign(entity.profile, f"{WHERE}.{entity.name}", _entity_finding(entity, first=index == 0))
     if not entities:
         columns.add_finding(WHERE, "no column looks like ids that payments share (--entity)", "likely")
     return entities[:_MAX_ENTITIES]
@@ -81,9 +81,9 @@ def entity_sources(entities: Iterable[EntityCandidate]) -> dict[str, EntitySourc
     """
     return {
         entity.name: EntitySource(
-            field=entity.profile.name, required=place == 0 and not entity.profile.missing
+            field=entity.profile.name, required=index == 0 and not entity.profile.missing
         )
-        for place, entity in enumerate(entities)
+        for index, entity in enumerate(entities)
     }
 
 

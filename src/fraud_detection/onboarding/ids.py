@@ -14,7 +14,7 @@ _NEARLY_ALL = 0.999
 _MAX_SHARE = 0.9
 """Ids that differ in fewer rows name something else: the others would be dropped as copies."""
 _MAX_MISSING = 0.5
-"""Rows without an id are known by their place; what most rows lack is no id of payments."""
+"""Rows without an id are known by their offset; what most rows lack is no id of payments."""
 
 
 def infer_id(columns: ColumnAssignment) -> IdSource:
@@ -25,7 +25,7 @@ def infer_id(columns: ColumnAssignment) -> IdSource:
     elif (repeated := _repeated(columns)) is not None:
         _ignore_repeated_id(columns, repeated)
     else:
-        columns.add_finding(WHERE, "no column: a payment is known by its place in its source", "likely")
+        columns.add_finding(WHERE, "no column: a payment is known by its offset in its source", "likely")
     for profile in list(columns.unassigned.values()):
         if counts_rows(profile, columns.rows):
             columns.ignore(profile, "counts the rows, and says nothing about a payment")
@@ -89,5 +89,5 @@ def _unique_message(profile: Profile, share: float) -> str:
     if share < 1:
         said = f"different in {share:.2%} of rows{many}; a row with an id seen before counts as its copy"
     if profile.missing:
-        said += f"; {profile.missing:.2%} of the rows have none: these are known by their place"
+        said += f"; {profile.missing:.2%} of the rows have none: these are known by their offset"
     return said

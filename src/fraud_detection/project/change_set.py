@@ -99,8 +99,8 @@ def apply_change(project: Project, change: Change) -> Project:
         lists=_with_entries(lists, change),
     )
     changed = _replaced(changed, {"decline_cap": change.decline_cap, "control_group": change.control_group})
-    for problem, place in contradictions(changed):
-        raise ConfigError(f"{problem} - at `{place}`")
+    for problem, json_path in contradictions(changed):
+        raise ConfigError(f"{problem} - at `{json_path}`")
     return changed
 
 

@@ -22,8 +22,8 @@ RESERVED = {"amount", "transaction_id"}
 def load_project(path: Path) -> Project:
     """Read and check the project file; raise ConfigError with the path of what is wrong."""
     project = decode(read_yaml(path), Project, str(path))
-    for problem, place in contradictions(project):
-        raise ConfigError(f"{path}: {problem} - at `{place}`")
+    for problem, json_path in contradictions(project):
+        raise ConfigError(f"{path}: {problem} - at `{json_path}`")
     return project
 
 
@@ -42,14 +42,14 @@ def contradictions(project: Project) -> Iterator[tuple[str, str]]:
 
 
 def _time(schema: Schema) -> Iterator[tuple[str, str]]:
-    time, place = schema.event_time, "$.schema.event_time"
+    time, json_path = schema.event_time, "$.schema.event_time"
     if (time.field is None) == (time.parts is None):
-        yield "give either `field` or `parts`", place
+        yield "give either `field` or `parts`", json_path
     if time.format not in TIME_FORMATS and "%" not in time.format:
         allowed = f"{', '.join(TIME_FORMATS)}, or a strptime pattern such as '%d/%m/%Y %H:%M'"
-        yield f"unknown format {time.format!r}; allowed here: {allowed}", f"{place}.format"
+        yield f"unknown format {time.format!r}; allowed here: {allowed}", f"{json_path}.format"
     if time.earliest >= time.latest:
-        yield f"need earliest < latest, got {time.earliest} and {time.latest}", place
+        yield f"need earliest < latest, got {time.earliest} and {time.latest}", json_path
 
 
 def _names(schema: Schema) -> Iterator[tuple[str, str]]:
@@ -75,18 +75,18 @@ def _label(schema: Schema) -> Iterator[tuple[str, str]]:
     if both := sorted(positive & negative):
         yield f"{', '.join(both)} cannot mean fraud and legitimate at once", "$.schema.label"
     outcome_fields = {label.field, label.known_at}
-    for place, source in _sources(schema):
+    for json_path, source in _sources(schema):
         for field in outcome_fields & {source.field, *source.aliases}:
-            yield f"the field `{field}` tells the outcome, so nothing may be decided by it", place
+            yield f"the field `{field}` tells the outcome, so nothing may be decided by it", json_path
 
 
 def _fields(schema: Schema) -> Iterator[tuple[str, str]]:
-    owned = {source.field: place for place, source in _sources(schema)}
-    for place, source in _sources(schema):
+    owned = {source.field: json_path for json_path, source in _sources(schema)}
+    for json_path, source in _sources(schema):
         for alias in source.aliases:
-            owner = owned.setdefault(alias, place)
-            if owner != place:
-                yield f"the alias `{alias}` is a field of {owner} too", place
+            owner = owned.setdefault(alias, json_path)
+            if owner != json_path:
+                yield f"the alias `{alias}` is a field of {owner} too", json_path
 
 
 def _sources(schema: Schema) -> Iterator[tuple[str, FieldSource]]:
@@ -138,5 +138,5 @@ def _answers(project: Project) -> Iterator[tuple[str, str]]:
 
 def _repeated(values: Sequence[Hashable]) -> str:
     """Return a problem when a value stands twice, else nothing."""
-    twice = [value for place, value in enumerate(values) if value in values[:place]]
+    twice = [value for index, value in enumerate(values) if value in values[:index]]
     return f"`{twice[0]}` stands twice" if twice else ""

@@ -104,14 +104,14 @@ def _chunks(
     writer: EventWriter, schedule: Schedule, told: KnownLabels, position: int
 ) -> Iterator[list[Timed]]:
     """Yield the payments and labels of a day in order; they are written as they are asked for."""
-    places = np.searchsorted(schedule.at, told.known_at)
+    indices = np.searchsorted(schedule.at, told.known_at)
     for start in range(0, max(len(schedule), 1), _CHUNK):
         end = start + _CHUNK
-        here = (places >= start) & ((places < end) | (end >= len(schedule)))
+        here = (indices >= start) & ((indices < end) | (end >= len(schedule)))
         numbers = np.arange(start, min(end, len(schedule)))
         payments = writer.payments(schedule.pick(numbers), position + start)
-        labels = writer.labels(told.pick(here), position + places[here])
-        order = np.argsort(np.concatenate([places[here] * 2, numbers * 2 + 1]), kind="stable")
+        labels = writer.labels(told.pick(here), position + indices[here])
+        order = np.argsort(np.concatenate([indices[here] * 2, numbers * 2 + 1]), kind="stable")
         both = labels + payments
         yield [both[number] for number in order.tolist()]
 

@@ -84,14 +84,14 @@ class EventWriter:
         )
         return list(map(Timed, due.tolist(), arrival_kinds, data))
 
-    def labels(self, told: KnownLabels, places: Ints) -> list[Timed]:
-        """Return the events of labels; each is due with the payment at its place."""
+    def labels(self, told: KnownLabels, indices: Ints) -> list[Timed]:
+        """Return the events of labels; each is due with the payment at its index."""
         times, codes = _iso(told.known_at), _decoded(hexadecimal(told.code))
         cards = _decoded(self._naming.cards(told.card, told.issue))
         events = map(LabelEvent, codes, cards, told.is_fraud.tolist(), times)
         return [
-            Timed(place / self._rate, ArrivalKind.LABEL, self._encoder.encode(event))
-            for place, event in zip(places.tolist(), events, strict=True)
+            Timed(index / self._rate, ArrivalKind.LABEL, self._encoder.encode(event))
+            for index, event in zip(indices.tolist(), events, strict=True)
         ]
 
     def _encode(self, event: PaymentEvent, arrival_kind: ArrivalKind, position: int, time: int) -> bytes:

@@ -1,6 +1,6 @@
 """Arrival schedule of payments and labels: most on time, some late, some duplicated, some malformed.
 
-Simulated time only; `live` turns places in this order into times of sending.
+Simulated time only; `live` turns indices in this order into times of sending.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Schedule(Table):
 
     def until(self, moment: int) -> tuple[Schedule, Schedule]:
         """Return those before a moment, and the others."""
-        place = int(np.searchsorted(self.at, moment))
-        return self.pick(slice(place)), self.pick(slice(place, None))
+        index = int(np.searchsorted(self.at, moment))
+        return self.pick(slice(index)), self.pick(slice(index, None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,11 +70,11 @@ class Simulation:
 
     def _begin_episodes(self, day: int) -> None:
         settings = self.population.settings
-        period, place = divmod(day + _WARM_UP_DAYS, _PERIOD_DAYS)
-        if place == 0:
+        period, day_of_period = divmod(day + _WARM_UP_DAYS, _PERIOD_DAYS)
+        if day_of_period == 0:
             self._beginnings = {kind: _beginnings(settings, kind, period) for kind in KINDS}
         for number, (kind, days) in enumerate(self._beginnings.items()):
-            count = np.count_nonzero(days == place)
+            count = np.count_nonzero(days == day_of_period)
             if count and getattr(settings.scenarios, kind).begins_on(day):
                 rng = settings.generator(Purpose.FRAUD, day + _WARM_UP_DAYS, number)
                 scene = Scene(self.population, rng, self._presence, day)

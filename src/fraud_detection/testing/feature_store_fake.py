@@ -92,9 +92,9 @@ class FakeFeatureStore:
         self._begin("BatchGetRecord", asked)
         with_expiry = asked.get("ExpirationTimeResponse") == "Enabled"
         ids = [(part, one) for part in asked["Identifiers"] for one in part["RecordIdentifiersValueAsString"]]
-        places = [(part["FeatureGroupName"], one) for part, one in ids]
-        if len(places) > MAX_RECORDS or len(set(places)) < len(places):
-            raise _wrong("BatchGetRecord", f"{len(places)} records, at most {MAX_RECORDS}, each once")
+        record_keys = [(part["FeatureGroupName"], one) for part, one in ids]
+        if len(record_keys) > MAX_RECORDS or len(set(record_keys)) < len(record_keys):
+            raise _wrong("BatchGetRecord", f"{len(record_keys)} records, at most {MAX_RECORDS}, each once")
         answer: dict[str, Any] = {"Records": [], "Errors": [], "UnprocessedIdentifiers": []}
         for part, one in ids:
             kind, detail = self._read(part, one, with_expiry=with_expiry)

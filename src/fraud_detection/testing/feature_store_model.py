@@ -23,7 +23,7 @@ def service() -> Any:  # noqa: ANN401 - botocore has no types
 
 
 def wrongs(shape: Any, value: object) -> list[str]:  # noqa: ANN401 - botocore has no types
-    """Return what about a value is not as the shape says, each with its place."""
+    """Return what about a value is not as the shape says, each with its path."""
     found = ParamValidator().validate(value, shape)
     return [found.generate_report()] if found.has_errors() else list(_limits(shape, value, ""))
 
@@ -35,8 +35,8 @@ def _limits(shape: Any, value: Any, at: str) -> Iterator[str]:  # noqa: ANN401 -
             yield from _limits(shape.members[name], part, f"{at}.{name}")
     elif shape.type_name == "list":
         yield from _length(shape, value, at)
-        for place, part in enumerate(value):
-            yield from _limits(shape.member, part, f"{at}[{place}]")
+        for index, part in enumerate(value):
+            yield from _limits(shape.member, part, f"{at}[{index}]")
     elif shape.type_name == "string":
         yield from _length(shape, value, at)
         pattern, allowed = shape.metadata.get("pattern"), shape.metadata.get("enum")

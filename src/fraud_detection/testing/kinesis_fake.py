@@ -72,8 +72,8 @@ class FakeKinesis:
         self._numbers = 0
         self._lock = threading.RLock()
         step = SPACE // shards
-        for place in range(shards):
-            self._add(place * step, SPACE if place == shards - 1 else (place + 1) * step)
+        for index in range(shards):
+            self._add(index * step, SPACE if index == shards - 1 else (index + 1) * step)
 
     def put_records(self, *, StreamName: str = "", Records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Put records; those for which the stream is `busy` are refused one by one."""
@@ -106,8 +106,8 @@ class FakeKinesis:
             shard = next((one for one in self._shards if one.name == ShardId), None)
             if shard is None:
                 raise refusal("ResourceNotFoundException", "GetShardIterator")
-            place = _place(shard, ShardIteratorType, StartingSequenceNumber, Timestamp)
-            return {"ShardIterator": self._iterator(shard, place)}
+            offset = _start_offset(shard, ShardIteratorType, StartingSequenceNumber, Timestamp)
+            return {"ShardIterator": self._iterator(shard, offset)}
 
     def get_records(self, *, ShardIterator: str, Limit: int) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Return records."""
@@ -120,13 +120,13 @@ class FakeKinesis:
             at = self._iterators[ShardIterator]
             if at is None:
                 raise refusal("ExpiredIteratorException", "GetRecords")
-            shard, place = at
-            records = _fitting(shard.records[place : place + Limit])
-            rest = shard.records[place + len(records) :]
+            shard, offset = at
+            records = _fitting(shard.records[offset : offset + Limit])
+            rest = shard.records[offset + len(records) :]
             behind_s = self.clock() - rest[0]["ApproximateArrivalTimestamp"].timestamp() if rest else 0.0
             answer = {"Records": records, "MillisBehindLatest": max(bool(rest), int(1000 * behind_s))}
             if rest or not shard.closed:
-                answer["NextShardIterator"] = self._iterator(shard, place + len(records))
+                answer["NextShardIterator"] = self._iterator(shard, offset + len(records))
             return answer
 
     def expire_iterators(self) -> None:
@@ -150,8 +150,10 @@ class FakeKinesis:
 
     def _put(self, PartitionKey: str, Data: bytes, ExplicitHashKey: str = "") -> dict[str, str]:  # noqa: N803 - AWS's names
         key, data = PartitionKey, Data
-        place = int(ExplicitHashKey or int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16))
-        (shard,) = [one for one in self._shards if not one.closed and one.low <= place < one.high]
+        hash_key = int(
+            ExplicitHashKey or int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16)
+        )
+        (shard,) = [one for one in self._shards if not one.closed and one.low <= hash_key < one.high]
         self._numbers += 1
         number = str(FIRST + self._numbers)
         at = datetime.fromtimestamp(self.clock(), UTC)
@@ -162,10 +164,10 @@ class FakeKinesis:
     def _add(self, low: int, high: int, parents: tuple[str, ...] = ()) -> None:
         self._shards.append(_Shard(f"shardId-{len(self._shards):012d}", low, high, parents))
 
-    def _iterator(self, shard: _Shard, place: int) -> str:
+    def _iterator(self, shard: _Shard, offset: int) -> str:
         self._numbers += 1
-        name = f"{shard.name}:{place}:{self._numbers}"
-        self._iterators[name] = shard, place
+        name = f"{shard.name}:{offset}:{self._numbers}"
+        self._iterators[name] = shard, offset
         return name
 
     def _check(self, operation: str, stream_arn: str) -> None:
@@ -188,7 +190,7 @@ def _check_put(records: Sequence[Mapping[str, Any]]) -> None:
         raise refusal("InvalidArgumentException", "PutRecords")
 
 
-def _place(shard: _Shard, kind: str, number: str, at: datetime | None) -> int:
+def _start_offset(shard: _Shard, kind: str, number: str, at: datetime | None) -> int:
     """Return how many records of a shard an iterator passes over; raise what it is refused for."""
     if kind == "TRIM_HORIZON":
         return 0

@@ -96,9 +96,9 @@ def money(known: Scored, cutoffs: Cutoffs, costs: Costs) -> dict[str, float]:
 
 
 def savings(known: Scored, cutoffs: Cutoffs, costs: Costs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return, for every possible place of each cut-off, the major units saved a day; the other stays.
+    """Return, for every possible value of each cut-off, the major units saved a day; the other stays.
 
-    Keys 'review' and 'decline'; values are places (rising distinct scores) and savings.
+    Keys 'review' and 'decline'; values are thresholds (rising distinct scores) and savings.
     """
     each = _prices(known, costs)
     below = known.score < cutoffs.decline_at
@@ -108,8 +108,8 @@ def savings(known: Scored, cutoffs: Cutoffs, costs: Costs) -> dict[str, tuple[np
     review = _falling_sums(known.score[below], reviewing[below], fixed)
     decline = _falling_sums(known.score[above], (declining - reviewing)[above], float(reviewing[above].sum()))
     return {
-        name: (places, sums / known.days)
-        for name, (places, sums) in (("review", review), ("decline", decline))
+        name: (thresholds, sums / known.days)
+        for name, (thresholds, sums) in (("review", review), ("decline", decline))
     }
 
 
@@ -124,9 +124,9 @@ def _price_of(each: Prices, score: np.ndarray, cutoffs: Cutoffs) -> np.ndarray:
 
 
 def _falling_sums(score: np.ndarray, gain: np.ndarray, start: float) -> tuple[np.ndarray, np.ndarray]:
-    places, group = np.unique(score, return_inverse=True)
-    each = np.bincount(group, weights=gain, minlength=places.size)
-    return places, start + np.cumsum(each[::-1])[::-1]
+    thresholds, group = np.unique(score, return_inverse=True)
+    each = np.bincount(group, weights=gain, minlength=thresholds.size)
+    return thresholds, start + np.cumsum(each[::-1])[::-1]
 
 
 def _counts(scored: Scored, known: Scored) -> dict[str, float]:

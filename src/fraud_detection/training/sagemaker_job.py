@@ -63,8 +63,8 @@ def read_project(folder: Path) -> Project:
         # All hyperparameters are texts; YAML knows which of them are numbers.
         at[last] = parse_yaml(value, f"hyperparameter {name}")
     project = decode(plain, Project, f"{path} with hyperparameters")
-    for problem, place in contradictions(project):
-        raise ConfigError(f"{path} with hyperparameters: {problem} - at `{place}`")
+    for problem, json_path in contradictions(project):
+        raise ConfigError(f"{path} with hyperparameters: {problem} - at `{json_path}`")
     return project
 
 

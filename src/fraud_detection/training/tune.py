@@ -77,8 +77,8 @@ def folds(cut: Boundaries, delay_ms: int) -> list[Fold]:
             "the history is too short to tune on: the label delay leaves no days; give more, or --trials 0"
         )
     found = []
-    for place in range(FOLDS):
-        until = end - (FOLDS - 1 - place) * length
+    for index in range(FOLDS):
+        until = end - (FOLDS - 1 - index) * length
         test_from = until - length
         learned = test_from - delay_ms
         found.append(Fold(cut.train_from, learned - length, learned, test_from, until))

@@ -26,14 +26,14 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
 
 def delivered(datas: list[bytes]) -> list[ShardEvent]:
     """Return the records of a Lambda event, taken apart."""
-    return records_of({"Records": [record(place, data) for place, data in enumerate(datas)]})
+    return records_of({"Records": [record(index, data) for index, data in enumerate(datas)]})
 
 
-def record(place: int, data: bytes) -> dict[str, Any]:
+def record(position: int, data: bytes) -> dict[str, Any]:
     return {
-        "eventID": f"{SHARD}:{FIRST + place}",
+        "eventID": f"{SHARD}:{FIRST + position}",
         "kinesis": {
-            "sequenceNumber": str(FIRST + place),
+            "sequenceNumber": str(FIRST + position),
             "partitionKey": "a",
             "data": base64.b64encode(data).decode(),
             "approximateArrivalTimestamp": 1.0,
@@ -65,7 +65,7 @@ def answers(cloud: Cloud) -> dict[str, tuple[object, ...]]:
 
 
 def refused(cloud: Cloud) -> list[bytes]:
-    return sorted(one.event for one in cloud.aside() for _ in one.places)
+    return sorted(one.event for one in cloud.aside() for _ in one.positions)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_aggregates_are_decided_as_their_events_alone(
     assert refused(cloud) == refused(alone)
 
 
-def test_each_event_of_an_aggregate_has_a_place_of_its_own(
+def test_each_event_of_an_aggregate_has_a_sequence_number_of_its_own(
     small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
     cloud = Cloud(small_simulation)

@@ -181,7 +181,7 @@ def payments(simulation: SmallSimulation, count: int, **more: object) -> list[Sh
     """Return so many payments of different cards, with more fields."""
     live = map(json.loads, simulation.live(10, malformed_share=0.0))
     one = next(plain for plain in live if plain.get("type") != "label")
-    plain = [one | {"transaction_id": f"t{place}", "card_id": f"c{place}"} | more for place in range(count)]
+    plain = [one | {"transaction_id": f"t{index}", "card_id": f"c{index}"} | more for index in range(count)]
     return [ShardEvent(str(FIRST + at), json.dumps(each).encode(), 1.0) for at, each in enumerate(plain)]
 
 
@@ -190,7 +190,7 @@ def test_a_batch_with_all_that_callers_can_make_grow_stays_within_what_the_log_t
 ) -> None:
     """1,000 unknown fields made a line of 229 kB; the log of the stand-in refuses what is cut."""
     cloud = Cloud(small_simulation)
-    unknown = {f"{place:04d}" + "n" * 200: "v" * 20 for place in range(1_000)}
+    unknown = {f"{index:04d}" + "n" * 200: "v" * 20 for index in range(1_000)}
     long = {"merchant_id": "m" * 256, "device_id": "d" * 256}
     records = payments(small_simulation, 500, **long)
     records[250] = msgspec.structs.replace(
@@ -198,8 +198,8 @@ def test_a_batch_with_all_that_callers_can_make_grow_stays_within_what_the_log_t
     )
     long_id = json.loads(records[251].data) | {"transaction_id": "ü" * 256}
     records[251] = msgspec.structs.replace(records[251], data=json.dumps(long_id).encode())
-    for place in (252, 253):
-        records[place] = msgspec.structs.replace(records[place], data=b'{"' + b"x" * 60_000 + b'": nothing')
+    for index in (252, 253):
+        records[index] = msgspec.structs.replace(records[index], data=b'{"' + b"x" * 60_000 + b'": nothing')
     assert cloud.processor().handle("shard-1", records) == []
     (counted,) = cloud.told("batch")
     assert (counted["decided"], counted["quarantined"], counted["drift_left_out"] > 800) == (498, 2, True)
@@ -212,7 +212,7 @@ def test_records_as_large_as_kinesis_gives_are_decided_or_set_aside(
     """An invocation holds 6 MB: five records of 1 MiB, or twenty events of the largest size."""
     cloud = Cloud(small_simulation)
     chance = random.Random(5)
-    text = {f"note{place}": chance.randbytes(31_000).hex() for place in range(4)}
+    text = {f"note{index}": chance.randbytes(31_000).hex() for index in range(4)}
     large = payments(small_simulation, 20, **text)
     assert 240_000 < max(len(one.data) for one in large) <= MAX_EVENT_BYTES
     assert cloud.processor().handle("shard-1", large) == []
@@ -224,8 +224,8 @@ def test_records_as_large_as_kinesis_gives_are_decided_or_set_aside(
 
 @pytest.mark.parametrize("most", [MAX_BODY_BYTES, MAX_SERVERLESS_BYTES])
 def test_a_request_larger_than_an_endpoint_takes_is_sent_in_parts(most: int) -> None:
-    names = [f"feature_{place}" for place in range(1_000)]
-    rows = [[row + place / 7 for place in range(1_000)] for row in range(500)]
+    names = [f"feature_{index}" for index in range(1_000)]
+    rows = [[row + index / 7 for index in range(1_000)] for row in range(500)]
 
     def answer(body: bytes) -> bytes:
         request, why = json.loads(body), [["feature_1", 1.0]]
@@ -254,9 +254,9 @@ def test_parts_of_a_batch_that_two_bundles_answer_are_asked_again() -> None:
         found = [{"score": 0.0, "probability": 0.5}] * len(json.loads(body)["rows"])
         return json.dumps({"bundle": next(bundles), "fingerprint": "f", "predictions": found}).encode()
 
-    rows = [[row + place / 7 for place in range(1_000)] for row in range(300)]
+    rows = [[row + index / 7 for index in range(1_000)] for row in range(300)]
     runtime = FakeRuntime(answer)
-    names = [f"feature_{place}" for place in range(1_000)]
+    names = [f"feature_{index}" for index in range(1_000)]
     scorer = SageMakerScorer(runtime, "e", names, "f", explain_at=1.0, budget_s=5.0, pause=lambda _: None)
     assert scorer.score(rows) == [0.5] * 300
     assert (runtime.calls, scorer.answered.bundle) == (4, "new")

@@ -48,8 +48,8 @@ def stream_of(simulation: SmallSimulation, payments: int) -> list[bytes]:
     assert len(found) == payments
     times = range(START_MS, START_MS + 1_000 * payments, 1_000)
     return [
-        json.dumps(plain | {"transaction_id": f"t{place}", "event_time": time_ms}).encode()
-        for place, (plain, time_ms) in enumerate(zip(found, times, strict=True))
+        json.dumps(plain | {"transaction_id": f"t{index}", "event_time": time_ms}).encode()
+        for index, (plain, time_ms) in enumerate(zip(found, times, strict=True))
     ]
 
 
@@ -100,7 +100,7 @@ class Stream:
 
 
 def records_of(events: list[bytes], first: int = FIRST) -> list[ShardEvent]:
-    return [ShardEvent(str(first + place), event, 1.0) for place, event in enumerate(events)]
+    return [ShardEvent(str(first + index), event, 1.0) for index, event in enumerate(events)]
 
 
 def test_fraud_run_declines_twenty(embedded: set[str]) -> None:
@@ -250,8 +250,8 @@ def test_a_shard_that_was_closed_counts_until_its_interval_is_over(
         assert stream.processor().handle(shard, records) == []
     assert stream.declined() == declined
     later = [json.loads(event) for event in events[500:600]]
-    for place, plain in enumerate(later):
-        plain |= {"transaction_id": f"later{place}", "event_time": plain["event_time"] + 2 * 3_600_000}
+    for index, plain in enumerate(later):
+        plain |= {"transaction_id": f"later{index}", "event_time": plain["event_time"] + 2 * 3_600_000}
     more = records_of([json.dumps(plain).encode() for plain in later], FIRST + 50_000_000)
     assert stream.processor().handle("shardId-000000000000", more) == []
     assert stream.declined() > declined

@@ -110,8 +110,8 @@ class Cloud:
         }
 
 
-def places(set_aside: list[QuarantinedEvent]) -> list[tuple[str, str]]:
-    return sorted((one.shard, place.sequence_number) for one in set_aside for place in one.places)
+def positions(set_aside: list[QuarantinedEvent]) -> list[tuple[str, str]]:
+    return sorted((one.shard, position.sequence_number) for one in set_aside for position in one.positions)
 
 
 def by_shard(events: list[bytes]) -> dict[str, list[ShardEvent]]:
@@ -218,7 +218,7 @@ def test_each_valid_payment_is_decided_once_and_each_poison_record_set_aside(
     assert undisturbed.decisions().keys() == good.keys()
     assert sorted(line["transaction_id"] for line in undisturbed.told("decision")) == sorted(good)
     set_aside = undisturbed.aside()
-    assert len(places(set_aside)) == len(undisturbed.told("quarantined")) > 5
+    assert len(positions(set_aside)) == len(undisturbed.told("quarantined")) > 5
     assert all(one.reason and one.path.startswith("$") for one in set_aside)
     sums = Counter[str]()
     for line in undisturbed.told("batch"):
@@ -259,19 +259,19 @@ def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
     processor = cloud.processor()
     (shard, records), *_ = by_shard(events).items()
     behind = int(records[-1].number) + 1_000
-    again = [ShardEvent(str(behind + place), one.data, 1.0) for place, one in enumerate(records[:BATCH])]
+    again = [ShardEvent(str(behind + index), one.data, 1.0) for index, one in enumerate(records[:BATCH])]
     for batch in (records[:BATCH], again):
         assert processor.handle(shard, batch) == []
     first, second = cloud.told("batch")
     assert first["answered"] == first["decided"] > 0
-    assert sum(first[f"band{place}"] for place in range(4)) == first["answered"]
+    assert sum(first[f"band{index}"] for index in range(4)) == first["answered"]
     assert (second["decided"], second["answered"], second["above_decline"], second["bundle"]) == (
         0,
         0,
         0,
         "none",
     )
-    assert [second[f"band{place}"] for place in range(4)] == [0, 0, 0, 0]
+    assert [second[f"band{index}"] for index in range(4)] == [0, 0, 0, 0]
 
 
 def test_the_log_names_nobody_and_gives_the_same_token_for_the_same_id(
@@ -293,8 +293,8 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
     bundle = read_bundle(small_simulation.bundle)
     extractor = Extractor(small_simulation.project, bundle.contents.features.category_encoding)
     of_card = [
-        place
-        for place, one in enumerate(extractor.definitions)
+        index
+        for index, one in enumerate(extractor.definitions)
         if one.name.startswith("card_") and "fraud" not in one.name
     ]
     kept, compared = undisturbed.decisions(), 0
@@ -304,8 +304,8 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
             replayed = memory.extract_and_update(one)
             served = array("d", kept[one.transaction_id][5])
             assert (
-                array("d", [replayed[place] for place in of_card]).tobytes()
-                == array("d", [served[place] for place in of_card]).tobytes()
+                array("d", [replayed[index] for index in of_card]).tobytes()
+                == array("d", [served[index] for index in of_card]).tobytes()
             )
             compared += len(of_card)
     assert compared > 5_000
@@ -340,7 +340,7 @@ def test_batches_that_come_again_have_the_effect_of_one_delivery(
     assert cloud.decisions().keys() == undisturbed.decisions().keys()
     logged = Counter(json.dumps(line) for line in cloud.told("decision"))
     assert len(logged) == len(cloud.decisions())
-    assert places(cloud.aside()) == places(undisturbed.aside())
+    assert positions(cloud.aside()) == positions(undisturbed.aside())
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -400,7 +400,7 @@ def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come
                 assert cloud.processor().handle(shard, batch) == []
     for shard, batch in given_up.items():
         behind = int(shards[shard][-1].number) + 1_000
-        again = [ShardEvent(str(behind + place), one.data, 1.0) for place, one in enumerate(batch)]
+        again = [ShardEvent(str(behind + index), one.data, 1.0) for index, one in enumerate(batch)]
         assert cloud.processor().handle(shard, again) == []
     assert profiles(cloud) == profiles(undisturbed)
     assert cloud.decisions().keys() == undisturbed.decisions().keys()

@@ -153,7 +153,7 @@ def test_payments_without_ids_that_are_put_again_are_decided_and_remembered_once
     assert {0, 5} <= kept_before
 
 
-def test_a_place_that_somebody_forged_takes_no_decision_from_anybody(
+def test_a_sequence_number_that_somebody_forged_takes_no_decision_from_anybody(
     small_simulation: SmallSimulation, config: Path
 ) -> None:
     aws = Aws(small_simulation, config)
@@ -161,21 +161,21 @@ def test_a_place_that_somebody_forged_takes_no_decision_from_anybody(
     aws.deliver(first := aws.fresh())
     number = first[0]["kinesis"]["sequenceNumber"]
     before = aws.decisions()
-    # The place of a decided payment: a copy of it is repeated, anything else a conflict.
+    # The sequence number of a decided payment: a copy of it is repeated, anything else a conflict.
     for event, found in ((EVENT, (0, 1, 0)), (OTHER, (0, 0, 1))):
         aws.put(event, key=redriven_key(aws.shard, number, "c1"))
         aws.deliver(aws.fresh())
         batch = aws.told("batch")[-1]
         assert (batch["decided"], batch["duplicates"], batch["conflicts"]) == found
     assert aws.decisions() == before
-    # A place that is still to come cannot be taken: the record is known by its own, and so is the other.
+    # A sequence number that is still to come cannot be taken: each record is known by its own.
     aws.put(OTHER, key=redriven_key(aws.shard, str(int(number) + 4), "c1"))
     aws.put(EVENT)
     aws.deliver(aws.fresh())
     assert [int(one.rpartition(":")[2]) - int(number) for one in sorted(aws.decisions())] == [0, 3, 4]
 
 
-def test_a_key_that_leaves_no_room_for_a_place_stays_as_it_is(
+def test_a_key_that_leaves_no_room_for_a_sequence_number_stays_as_it_is(
     small_simulation: SmallSimulation, config: Path
 ) -> None:
     aws = Aws(small_simulation, config)

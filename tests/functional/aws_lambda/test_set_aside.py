@@ -70,7 +70,7 @@ def test_a_batch_without_bad_records_costs_no_call(small_simulation: SmallSimula
     assert cloud.s3.puts == 0
 
 
-def test_equal_events_of_a_batch_are_one_line_with_all_their_places(
+def test_equal_events_of_a_batch_are_one_line_with_all_their_sequence_numbers(
     small_simulation: SmallSimulation,
 ) -> None:
     chance, cloud = Random(3), Cloud(small_simulation)
@@ -85,7 +85,7 @@ def test_equal_events_of_a_batch_are_one_line_with_all_their_places(
     for one, (event, numbers) in zip(found, wanted.items(), strict=True):
         assert one.event == event[:65_536] if len(event) > 262_144 else event
         assert one.count == len(numbers)
-        assert [(place.sequence_number, place.partition_key) for place in one.places] == [
+        assert [(position.sequence_number, position.partition_key) for position in one.positions] == [
             (str(FIRST + number), f"key-{number % 3}") for number in numbers
         ]
         assert (one.first_at, one.last_at) == (
@@ -189,9 +189,9 @@ def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(
     before = cloud.s3.puts
     deliver_all(cloud, stream, small_simulation)
     ids = {f"r{number}" for number in (*range(20), 30)}
-    # Those without an id are payments by the places at which they came first.
-    places = {f"{SHARD}:{FIRST + 21 + number}" for number in range(3)}
-    assert cloud.decisions().keys() == {"A1"} | ids | places
+    # Those without an id are payments by the sequence numbers that they had first.
+    unnamed_ids = {f"{SHARD}:{FIRST + 21 + number}" for number in range(3)}
+    assert cloud.decisions().keys() == {"A1"} | ids | unnamed_ids
     assert cloud.s3.puts == before
 
 

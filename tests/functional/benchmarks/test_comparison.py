@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from benchmarks.load_generator.target import Target
-from benchmarks.suite.comparison.kind import Kind, Model, Place
+from benchmarks.suite.comparison.kind import Kind, Model, RunContext
 from benchmarks.suite.comparison.roster import KINDS, comparison_servers, work_of
 from benchmarks.suite.comparison.server_process import ComparisonServer, Work
 from benchmarks.suite.comparison.sweeper import VARIABLE, marked, sweep
@@ -75,9 +75,9 @@ class Ours:
     def __init__(self, code: str, before: str) -> None:
         self.code, self.before = code, before
 
-    def prepare(self, place: Place, model: Model) -> list[list[str]]:
+    def prepare(self, context: RunContext, model: Model) -> list[list[str]]:
         assert model.columns == ("score",)
-        serve = [sys.executable, "-c", self.code, str(place.ports[0])]
+        serve = [sys.executable, "-c", self.code, str(context.ports[0])]
         return [[sys.executable, "-c", self.before], serve]
 
     def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:

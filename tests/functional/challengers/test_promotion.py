@@ -163,7 +163,7 @@ def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: ShadowCo
 
 
 def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> None:
-    """A leak in this place would see labels of the future: figures as of a moment must not change by them."""
+    """A leak here would see labels of the future: figures as of a moment must not change by them."""
     with closing(sqlite3.connect(trial.state)) as db:
         ((latest,),) = db.execute("SELECT max(event_time) FROM decisions").fetchall()
     as_of = latest - 12 * DAY_MS
@@ -184,7 +184,7 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
             target.execute("UPDATE labels SET known_at = ? WHERE known_at > ?", (as_of, as_of))
     dated_back = compare_shadow(trial.registry, [state], trial.good, as_of)
     assert dated_back.comparison == honest.comparison
-    # Planted: their place in the log is forged too.
+    # Planted: their position in the log is forged too.
     with closing(sqlite3.connect(state)) as db, db:
         db.execute("UPDATE labels SET seq = -seq")
     leaking = compare_shadow(trial.registry, [state], trial.good, as_of)

@@ -310,8 +310,8 @@ def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_hears_of
     bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = Kept()
-    for place in ("training.workflow", "challengers.retrain"):
-        monkeypatch.setattr(f"fraud_detection.{place}.tracker", lambda _: kept)
+    for module in ("training.workflow", "challengers.retrain"):
+        monkeypatch.setattr(f"fraud_detection.{module}.tracker", lambda _: kept)
     told = into_the_shadow(bank, tmp_path)
     assert "in the shadow" in capsys.readouterr().out
     assert told["tracked"] == "7"

@@ -107,7 +107,7 @@ def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
     config_id = lifecycle.current(registry).shadows[0]
 
     def decided() -> int:
-        return len(all_of(state, config_id)) if places(state) else 0
+        return len(all_of(state, config_id)) if config_ids(state) else 0
 
     def wait_for(count: int) -> None:
         until = time.monotonic() + 60
@@ -123,7 +123,7 @@ def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
             if start == 0:
                 # What came before a shadow is not decided by it: wait until it stands at the beginning.
                 until = time.monotonic() + 60
-                while len(places(state)) < 2:
+                while len(config_ids(state)) < 2:
                     assert time.monotonic() < until
                     time.sleep(0.05)
             before = decided()
@@ -142,7 +142,7 @@ def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
         assert [one.transaction_id for one in all_of(state, name)] == wanted
 
 
-def places(state: Path) -> list[str]:
+def config_ids(state: Path) -> list[str]:
     try:
         ShadowLog(shadow_path(state), reading=True).close()
     except ConfigError:

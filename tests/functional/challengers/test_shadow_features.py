@@ -87,7 +87,7 @@ class Trial(msgspec.Struct, frozen=True):
             source.backup(target)
         shutil.copy(marker_path(self.state), marker_path(path))
         with closing(ShadowLog(shadow_path(path))) as log:
-            log.place(self.config_id, self.early)
+            log.decided_until(self.config_id, self.early)
         return path
 
 
@@ -139,26 +139,26 @@ def with_news(events: list[bytes]) -> list[bytes]:
     """Return a stream with labels that take others back or come early, and payments of no known customer."""
     found: list[list[bytes]] = [[] for _ in range(len(events) + CORRECTED_LATER + 1)]
     labels = 0
-    for place, raw in enumerate(events):
+    for index, raw in enumerate(events):
         try:
             event: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
         except (msgspec.DecodeError, msgspec.ValidationError):
-            found[place].append(raw)
+            found[index].append(raw)
             continue
         if event.get("type") == "label":
             labels += 1
             if labels % 2:
                 known_at = dt.datetime.fromisoformat(event["label_known_at"]) + dt.timedelta(hours=6)
                 other = event | {"is_fraud": 1 - event["is_fraud"], "label_known_at": known_at.isoformat()}
-                found[place + CORRECTED_LATER].append(msgspec.json.encode(other))
+                found[index + CORRECTED_LATER].append(msgspec.json.encode(other))
         elif zlib.crc32(str(event.get("transaction_id")).encode()) % WITHOUT_CUSTOMER == 0:
             # By its id, so that one that comes again is the same.
             event.pop("customer_id", None)
             raw = msgspec.json.encode(event)  # noqa: PLW2901 - it takes the event's place
-        elif place % 100 == 50 and "transaction_id" in event:
+        elif index % 100 == 50 and "transaction_id" in event:
             told = {"type": "label", "transaction_id": event["transaction_id"], "is_fraud": 1}
-            found[place - 20].append(msgspec.json.encode(told | {"label_known_at": event["event_time"]}))
-        found[place].append(raw)
+            found[index - 20].append(msgspec.json.encode(told | {"label_known_at": event["event_time"]}))
+        found[index].append(raw)
     return [raw for part in found for raw in part]
 
 

@@ -158,7 +158,7 @@ def test_shares_above_the_limit_raise_the_alarm_and_those_below_do_not(
     release = prepare(old, b"", IMAGE)[0]
     watched = Watched(Deployment(environment="local"), release)
     where = frozenset({("environment", "local"), ("bundle", old.name)})
-    usual = {f"band{place}": round(10_000 * share) for place, share in enumerate(release.bands.shares)}
+    usual = {f"band{index}": round(10_000 * share) for index, share in enumerate(release.bands.shares)}
     for name, count in {"answered": 10_000, "above_decline": 900, **usual}.items():
         watched.counts[name, where] = count
     assert watched.risen() == []

@@ -218,10 +218,10 @@ def late_labels(events: list[bytes], by: int) -> list[bytes]:
     """Return the events, with every other label so many events later, as of a bank that tells in bulk."""
     keyed: list[tuple[int, bytes]] = []
     labels = 0
-    for place, event in enumerate(events):
+    for index, event in enumerate(events):
         labels += is_label(event)
         is_late = is_label(event) and labels % 2 == 0
-        keyed.append((place + by if is_late else place, event))
+        keyed.append((index + by if is_late else index, event))
     return [event for _, event in sorted(keyed, key=lambda pair: pair[0])]
 
 

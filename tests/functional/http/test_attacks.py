@@ -301,7 +301,7 @@ def test_handshakes_that_never_end_keep_nobody_out_and_are_hung_up_on(
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
-def test_an_unfinished_handshake_takes_a_place_and_the_oldest_makes_room(
+def test_an_unfinished_handshake_takes_a_slot_and_the_oldest_makes_room(
     certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr(tls_listener, "MIN_HANDSHAKES", 5)

@@ -494,8 +494,8 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
         assert set(statuses) == {200}
         changes = [
             config_id
-            for place, config_id in enumerate(config_ids_seen)
-            if place == 0 or config_ids_seen[place - 1] != config_id
+            for index, config_id in enumerate(config_ids_seen)
+            if index == 0 or config_ids_seen[index - 1] != config_id
         ]
         assert changes == champions
         assert served.ask("GET", "/readyz")[1]["release"] == 4

@@ -188,7 +188,7 @@ def look_until(follower: ReleaseFollower, true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_place_reached(
+def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_offset_reached(
     small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = small_simulation.live(100, labels="none", late_share=0, repeat_share=0, malformed_share=0)

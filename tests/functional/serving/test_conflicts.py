@@ -199,7 +199,7 @@ def test_the_processor_sets_a_conflict_aside_and_counts_it(small_simulation: Sma
 
 
 def records(*events: dict[str, Any]) -> list[ShardEvent]:
-    return [ShardEvent(str(FIRST + place), raw(event), 1.0) for place, event in enumerate(events)]
+    return [ShardEvent(str(FIRST + index), raw(event), 1.0) for index, event in enumerate(events)]
 
 
 def test_a_file_that_is_scored_says_which_rows_conflict(

@@ -85,7 +85,7 @@ def test_each_row_of_each_file_is_decided_once_whatever_the_file_is_called(
     one, other, copy, renamed = (tmp_path / f"{name}.{kind}" for name in ("one", "other", "copy", "renamed"))
     assert run(write(one, [1, 1, 1, 2])) == 4
     assert run(one) == 0
-    # Rows that are equal to those at the same places of another file are payments of their own.
+    # Rows that are equal to those at the same offsets of another file are payments of their own.
     assert run(write(other, [1, 1, 1, 3])) == 4
     shutil.copy(one, copy)
     assert (run(copy), run(other), run(one.rename(renamed))) == (0, 0, 0)

@@ -150,7 +150,7 @@ def test_records_of_a_stream_are_known_by_shard_and_number(
     small_simulation: SmallSimulation, config: Path
 ) -> None:
     cloud = Cloud(small_simulation)
-    records = [ShardEvent(str(FIRST + place), EVENT, 1.0) for place in range(3)]
+    records = [ShardEvent(str(FIRST + index), EVENT, 1.0) for index in range(3)]
     for turn in range(2):
         processor = cloud.processor()
         processor.engine = make_engine(
@@ -159,7 +159,7 @@ def test_records_of_a_stream_are_known_by_shard_and_number(
         assert processor.handle("shardId-000000000001", records) == []
         batch = cloud.told("batch")[-1]
         assert (batch["decided"], batch["duplicates"], batch["conflicts"]) == ((3, 0, 0), (0, 3, 0))[turn]
-    assert cloud.decisions().keys() == {f"shardId-000000000001:{FIRST + place}" for place in range(3)}
+    assert cloud.decisions().keys() == {f"shardId-000000000001:{FIRST + index}" for index in range(3)}
 
 
 @pytest.mark.parametrize("command", ["score", "run"])

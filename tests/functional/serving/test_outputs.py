@@ -48,7 +48,7 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
     again.close()
 
 
-def test_the_places_of_several_sources_are_kept(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+def test_the_offsets_of_several_sources_are_stored(small_simulation: SmallSimulation, tmp_path: Path) -> None:
     events = small_simulation.live(30, repeat_share=0, malformed_share=0)
     service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     for number, source in enumerate(["a", "b", "a", "c"]):

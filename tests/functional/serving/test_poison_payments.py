@@ -80,7 +80,7 @@ POISON_MS = 1_772_500_000_123
 def events(small_simulation: SmallSimulation) -> list[bytes]:
     plain = [one for one in small_simulation.live(200) if b'"card_id"' in one and b'"label"' not in one]
     found = [json.loads(one) for one in plain if b'"is_fraud"' not in one][:MANY]
-    found = [one | {"transaction_id": f"t{place}"} for place, one in enumerate(found)]
+    found = [one | {"transaction_id": f"t{index}"} for index, one in enumerate(found)]
     found[MANY // 2] |= {"transaction_id": POISON, "amount": AMOUNT, "event_time": POISON_MS}
     return [json.dumps(one).encode() for one in found]
 
@@ -187,7 +187,7 @@ def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
 def test_the_function_goes_on_behind_a_payment_that_raises(
     small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    records = [ShardEvent(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
+    records = [ShardEvent(str(FIRST + index), one, 1.0) for index, one in enumerate(events)]
     well = Cloud(small_simulation)
     assert well.processor().handle(SHARD, records) == []
     cloud = Cloud(small_simulation)
@@ -223,7 +223,7 @@ def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_o
     mine = {one["transaction_id"] for one in map(json.loads, events) if one["card_id"] == card}
     damage_profile(cloud.dynamo, card)
     processor = cloud.processor()
-    records = [ShardEvent(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
+    records = [ShardEvent(str(FIRST + index), one, 1.0) for index, one in enumerate(events)]
     for begin in (0, MANY // 2):
         assert processor.handle(SHARD, records[begin : begin + MANY // 2]) == []
     assert cloud.decisions().keys() == {json.loads(one)["transaction_id"] for one in events}
@@ -246,7 +246,7 @@ def test_an_id_that_comes_again_with_other_content_is_a_conflict_where_its_profi
     other = first | {"amount": 9_500.0, "card_id": "broken"}
     damage_profile(cloud.dynamo, "broken")
     sent = [events[0], json.dumps(other).encode()]
-    records = [ShardEvent(str(FIRST + 1 + place), one, 1.0) for place, one in enumerate(sent)]
+    records = [ShardEvent(str(FIRST + 1 + index), one, 1.0) for index, one in enumerate(sent)]
     assert cloud.processor().handle(SHARD, records) == []
     assert {one.kind for one in cloud.aside()} == {"conflict"}
     batches = cloud.told("batch")[1:]
@@ -263,7 +263,7 @@ def test_a_decision_that_cannot_be_read_sets_its_copies_aside_and_decides_all_ot
     cloud = Cloud(small_simulation)
     one = json.loads(events[5])["transaction_id"]
     cloud.dynamo.tables["decisions"] = {one: {"id": {"S": one}, "d": {"B": b"no"}}}
-    records = [ShardEvent(str(FIRST + place), event, 1.0) for place, event in enumerate(events)]
+    records = [ShardEvent(str(FIRST + index), event, 1.0) for index, event in enumerate(events)]
     assert cloud.processor().handle(SHARD, records) == []
     told = {line["transaction_id"] for line in cloud.told("decision")}
     assert told == {json.loads(event)["transaction_id"] for event in events} - {one}

@@ -94,7 +94,7 @@ def test_the_same_key_is_one_event_and_requests_without_a_key_are_counted(
     assert counts_of(state) == [(BAD, 1), (GARBAGE, 1)]
     first, between = rows_of(state)[0], now_ms()
     assert began <= first.first_at == first.last_at <= between
-    # Another process, other places.
+    # Another process, other offsets.
     time.sleep(0.002)
     assert (
         statuses_of(small_simulation, state, [(BAD, None)] * 9 + [(BAD, b"k1"), (BAD, b"k2")]) == [422] * 11
@@ -117,7 +117,7 @@ def test_who_deletes_rows_to_make_room_stops_nothing(
     assert counts_of(state) == [(BAD, 2)]
 
 
-def test_in_a_list_the_index_is_part_of_the_place(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+def test_in_a_list_the_index_is_part_of_the_origin(small_simulation: SmallSimulation, tmp_path: Path) -> None:
     state = tmp_path / "state.db"
     service = open_service(small_simulation.bundle, state)[1]
     for _ in range(2):
@@ -174,7 +174,7 @@ def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
         hashlib.sha256(line).hexdigest() in row.reason for line, row in zip(LARGE_LINES, found, strict=True)
     ]
     assert found[0].event == found[1].event == one[:KEPT]
-    # Over HTTP the same bytes have no place in a file.
+    # Over HTTP the same bytes have no offset in a file.
     assert statuses_of(small_simulation, state, [(other, None), (one, b"k")]) == [422, 422]
     assert [row.count for row in rows_of(state)] == [4, 2]
 
@@ -232,7 +232,7 @@ def test_equal_events_without_card_or_id_have_one_owner(small_simulation: SmallS
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_in_any_cutting_with_kills_the_counts_are_those_of_the_places(
+def test_in_any_cutting_with_kills_the_counts_are_those_of_the_origins(
     small_simulation: SmallSimulation, tmp_path: Path, seed: int
 ) -> None:
     chance, state = Random(seed), tmp_path / "state.db"
@@ -241,14 +241,14 @@ def test_in_any_cutting_with_kills_the_counts_are_those_of_the_places(
     pool = [BAD, GARBAGE, GARBAGE + b" ", b"[1]", *LARGE_LINES, conflict, *fine]
     service = open_service(small_simulation.bundle, state)[1]
     service.take(Batch([fine[0]], None, 0), "test")
-    places, times = dict[bytes, set[str | None]](), dict[bytes, list[int]]()
+    identities_of_event, times = dict[bytes, set[str | None]](), dict[bytes, list[int]]()
     for _ in range(40):
         events = [chance.choice(pool) for _ in range(chance.choice([1, 1, 2, 9, 90]))]
         keys = [chance.choice([None, b"a", b"b", b"c"]) for _ in events]
         identities = [request_identities("till", key, 1, many=False)[0] for key in keys]
         for event, identity in zip(events, identities, strict=True):
-            if event not in fine and identity not in places.setdefault(event, set()):
-                places[event].add(identity)
+            if event not in fine and identity not in identities_of_event.setdefault(event, set()):
+                identities_of_event[event].add(identity)
                 times.setdefault(event, []).append(now_ms())
         service.take(Batch(events, identities, 0), "test")
         if chance.random() < 0.5:
@@ -258,9 +258,9 @@ def test_in_any_cutting_with_kills_the_counts_are_those_of_the_places(
             service = open_service(small_simulation.bundle, state)[1]
     service.close()
     rows = rows_of(state)
-    assert [row.count for row in rows] == [len(found) for found in places.values()]
+    assert [row.count for row in rows] == [len(found) for found in identities_of_event.values()]
     assert [row.event for row in rows] == [
-        event[:KEPT] if event in LARGE_LINES else event for event in places
+        event[:KEPT] if event in LARGE_LINES else event for event in identities_of_event
     ]
     for row, moments in zip(rows, times.values(), strict=True):
         assert row.first_at == pytest.approx(moments[0], abs=50)

@@ -91,11 +91,11 @@ def wanted(case: Case, setting: Setting, tmp_path_factory: pytest.TempPathFactor
 
 def differences(case: Case, service: WayOfServing, wanted: Result, found: Result) -> list[tuple[object, ...]]:
     mine, theirs = wanted.of_kinds(service.kinds), found.of_kinds(service.kinds)
-    places = sorted(mine.keys() | theirs.keys())
+    indices = sorted(mine.keys() | theirs.keys())
     return [
-        (place, mine.get(place), theirs.get(place), case.events[place])
-        for place in places
-        if mine.get(place) != theirs.get(place)
+        (index, mine.get(index), theirs.get(index), case.events[index])
+        for index in indices
+        if mine.get(index) != theirs.get(index)
     ]
 
 
@@ -128,8 +128,8 @@ def test_every_service_answers_as_a_file_in_one_piece_does(
 def kept_once(case: Case, wanted: Result) -> list[tuple[str, str]]:
     """Return what was told in order, as a file of decisions has it: equal refused bytes are one line."""
     lines: dict[object, tuple[str, str]] = {}
-    for place, one in sorted(wanted.told.items()):
-        lines.setdefault((one, case.events[place]) if one[0] in REFUSED else place, one)
+    for index, one in sorted(wanted.told.items()):
+        lines.setdefault((one, case.events[index]) if one[0] in REFUSED else index, one)
     return list(lines.values())
 
 

@@ -283,8 +283,8 @@ def test_a_kill_between_commit_and_marker_or_amid_the_marker_costs_nothing(
     torn = copied(state, tmp_path / "torn")
     service.close()
     slots = [bytearray(older), bytearray(marker_path(torn).read_bytes())]
-    (place,) = (one for one in (0, SLOT_BYTES) if slots[0][one:][:64] != slots[1][one:][:64])
-    slots[1][place + 20] ^= 0xFF
+    (offset,) = (one for one in (0, SLOT_BYTES) if slots[0][one:][:64] != slots[1][one:][:64])
+    slots[1][offset + 20] ^= 0xFF
     marker_path(torn).write_bytes(slots[1])
     for copy in (between, torn):
         again = service_at(small_simulation, copy)

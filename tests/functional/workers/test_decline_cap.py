@@ -139,8 +139,8 @@ def test_real_workers_decline_together_what_one_may_and_a_killed_one_forgets_not
     with served(small_simulation, tmp_path / "state.db", "--workers=2", f"--config={project}") as one:
         for first in (0, 150):
             with askers(one.port, 6) as asked:
-                for place, event in enumerate(events[first : first + 150]):
-                    status, body, _ = asked[place % 6].decide(event)
+                for index, event in enumerate(events[first : first + 150]):
+                    status, body, _ = asked[index % 6].decide(event)
                     assert status == 200
                     declined += body["action"] == "decline"
             killed = children(one.process.pid)[first > 0]

@@ -64,13 +64,13 @@ def open_workers(
 
 
 def owner_of(ownership: Ownership, event: bytes, services: list[WorkerService]) -> int:
-    place = ownership.route(event)
-    if place.owner is not None:
-        return place.owner
+    route = ownership.route(event)
+    if route.owner is not None:
+        return route.owner
     known = [
         one
         for one, service in enumerate(services)
-        if service.state_file.dedup_index.entities([str(place.transaction_id)])
+        if service.state_file.dedup_index.entities([str(route.transaction_id)])
     ]
     return known[0] if known else 0
 
@@ -243,13 +243,13 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
         Ownership(engine.project.schema, WORKERS),
     )
     # In the end one worker hears of the time by the other's payments alone.
-    events = [event for place, event in enumerate(events) if place < 300 or ownership.route(event).owner == 0]
+    events = [event for index, event in enumerate(events) if index < 300 or ownership.route(event).owner == 0]
     for service in services:
         service.preload_own_history(past, ownership)
     due = sum(len(service.pipeline.pending_labels) for service in services)
-    for place, event in enumerate(events):
+    for index, event in enumerate(events):
         services[owner_of(ownership, event, services)].take(Batch([event], None, 0), "test")
-        if place % 50 == 0:
+        if index % 50 == 0:
             replicate_all(services)
     replicate_all(services)
     assert sum(len(service.pipeline.pending_labels) for service in services) < due

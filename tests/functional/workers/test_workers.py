@@ -134,15 +134,15 @@ def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
 ) -> None:
     before = total(server, "fraud_decisions_total")
     with askers(server.port) as asked:
-        first = [asked[place % len(asked)].decide(event) for place, event in enumerate(events[:120])]
+        first = [asked[index % len(asked)].decide(event) for index, event in enumerate(events[:120])]
         assert {status for status, _, _ in first} == {200}
         assert not any("duplicate" in body for _, body, _ in first)
         for shift in (1, 2, 5):
-            for place, event in enumerate(events[:120]):
-                again = asked[(place + shift) % len(asked)].decide(event)
-                assert again[:2] == (200, first[place][1] | {"duplicate": True})
-        for place, (_, body, _) in enumerate(first):
-            found = asked[(place + 3) % len(asked)].ask("GET", f"/v1/decisions/{body['transaction_id']}")
+            for index, event in enumerate(events[:120]):
+                again = asked[(index + shift) % len(asked)].decide(event)
+                assert again[:2] == (200, first[index][1] | {"duplicate": True})
+        for index, (_, body, _) in enumerate(first):
+            found = asked[(index + 3) % len(asked)].ask("GET", f"/v1/decisions/{body['transaction_id']}")
             assert found[:2] == (200, body)
         assert total(server, "fraud_decisions_total") == before + 120
         counted = metrics(server)
@@ -199,23 +199,23 @@ def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_ask
 
 def test_a_label_reaches_the_worker_that_decided_its_payment(server: Served, events: list[bytes]) -> None:
     with askers(server.port, 6) as asked:
-        for place, event in enumerate(events[200:224]):
+        for index, event in enumerate(events[200:224]):
             payment = json.loads(event)
             one = payment["transaction_id"]
-            label = {"transaction_id": one, "is_fraud": place % 2, "label_known_at": payment["event_time"]}
+            label = {"transaction_id": one, "is_fraud": index % 2, "label_known_at": payment["event_time"]}
             early = json.dumps([label]).encode()
-            status, answers, _ = asked[place % 6].ask("POST", "/v1/labels", early)
+            status, answers, _ = asked[index % 6].ask("POST", "/v1/labels", early)
             # Nobody knows the payment yet: the label is not dropped in silence.
             assert status == 200
             assert f"no worker knows payment '{one}'" in answers[0]["detail"]
             assert "`card_id`" in answers[0]["detail"]
             assert asked[0].ask("POST", "/v1/labels", early[1:-1])[0] == 404
-            assert asked[(place + 1) % 6].decide(event)[0] == 200
-            told = asked[(place + 2) % 6].ask("POST", "/v1/labels", early[1:-1])
+            assert asked[(index + 1) % 6].decide(event)[0] == 200
+            told = asked[(index + 2) % 6].ask("POST", "/v1/labels", early[1:-1])
             assert (told[0], told[1]["type"], told[1]["transaction_id"]) == (200, "label", one)
-            assert told[1]["label"] == ("fraud" if place % 2 else "legitimate")
+            assert told[1]["label"] == ("fraud" if index % 2 else "legitimate")
             again = json.dumps(label | {"card_id": payment["card_id"]}).encode()
-            told_again = asked[(place + 3) % 6].ask("POST", "/v1/labels", again)[1]
+            told_again = asked[(index + 3) % 6].ask("POST", "/v1/labels", again)[1]
             assert (told_again["type"], told_again["transaction_id"]) == ("duplicate", one)
 
 
@@ -267,26 +267,26 @@ def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
 ) -> None:
     state = tmp_path / "state.db"
     with served(small_simulation, state, TWO) as one, askers(one.port, 6) as asked:
-        for place, event in enumerate(events[:200]):
-            assert asked[place % 6].decide(event)[0] == 200
+        for index, event in enumerate(events[:200]):
+            assert asked[index % 6].decide(event)[0] == 200
         # After a pause everybody knows everything.
-        for place, event in enumerate(events[200:220]):
-            until_followed(one, 200 + place)
-            assert asked[place % 6].decide(event)[0] == 200
+        for index, event in enumerate(events[200:220]):
+            until_followed(one, 200 + index)
+            assert asked[index % 6].decide(event)[0] == 200
         one.stop()
     wanted = alone(small_simulation, events[:220], tmp_path / "alone.db")
     found = kept(state)
     names = [one.name for one in load_engine(small_simulation.bundle).extractor.definitions]
-    of_card = [place for place, name in enumerate(names) if name.startswith("card_")]
+    of_card = [index for index, name in enumerate(names) if name.startswith("card_")]
     assert len(of_card) > 20
     differ = 0
-    for place, event in enumerate(events[:220]):
+    for index, event in enumerate(events[:220]):
         row = found[json.loads(event)["transaction_id"]][2]
-        served_row, wanted_row = _columns(row), _columns(wanted[place])
+        served_row, wanted_row = _columns(row), _columns(wanted[index])
         assert all(served_row[column] == wanted_row[column] for column in of_card)
-        differ += row != wanted[place]
-        if place >= 200:
-            assert row == wanted[place]
+        differ += row != wanted[index]
+        if index >= 200:
+            assert row == wanted[index]
     # Without a pause a shared profile may lag behind: else this test would show nothing.
     assert differ > 0
 
@@ -334,7 +334,7 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
     )
     one = Served(small_simulation, state, TWO)
     one.wait()
-    parts = [Load(one.port, events[place:600:4]) for place in range(4)]
+    parts = [Load(one.port, events[index:600:4]) for index in range(4)]
     for part in parts:
         part.start()
     until(lambda: sum(len(part.answers) for part in parts) > 100)
@@ -382,7 +382,7 @@ def test_a_stop_answers_what_was_taken_and_leaves_nothing_behind(
     one = Served(small_simulation, tmp_path / "state.db", TWO)
     one.wait()
     workers = children(one.process.pid)
-    parts = [Load(one.port, events[place::4], gives_up=True) for place in range(4)]
+    parts = [Load(one.port, events[index::4], gives_up=True) for index in range(4)]
     for part in parts:
         part.start()
     until(lambda: sum(len(part.answers) for part in parts) > 60)
@@ -428,8 +428,8 @@ def test_a_full_worker_refuses_at_once_and_what_was_taken_stands(
     assert headers["retry-after"] == "1"
     with askers(one.port, 6) as asked:
         found = [
-            asked[place % 6].ask("POST", "/v1/decisions", event, **office)[0]
-            for place, event in enumerate(events[:60])
+            asked[index % 6].ask("POST", "/v1/decisions", event, **office)[0]
+            for index, event in enumerate(events[:60])
         ]
     assert found == [200] * 60
 
@@ -438,8 +438,8 @@ def test_a_rate_holds_for_all_workers_together(limited: Limited, events: list[by
     with askers(limited.one.port) as asked:
         start = time.monotonic()
         statuses = [
-            asked[place % 12].ask("POST", "/v1/decisions", event, **limited.till)[0]
-            for place, event in enumerate(events[60:120])
+            asked[index % 12].ask("POST", "/v1/decisions", event, **limited.till)[0]
+            for index, event in enumerate(events[60:120])
         ]
         allowed = 10 + 10 * (time.monotonic() - start)
         assert 10 <= statuses.count(200) <= allowed
@@ -551,4 +551,4 @@ def test_history_is_split_among_the_workers(
 
 
 def _columns(features: bytes) -> list[bytes]:
-    return [features[place : place + 8] for place in range(0, len(features), 8)]
+    return [features[index : index + 8] for index in range(0, len(features), 8)]

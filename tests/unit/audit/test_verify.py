@@ -151,8 +151,8 @@ def other(value: object, draw: Callable[..., Any]) -> tuple[object, str]:
         return draw(st.floats(0, 1).filter(lambda one: one != value)), "?"
     assert isinstance(value, str | bytes)
     content = bytearray(value.encode() if isinstance(value, str) else value)
-    place = draw(st.integers(0, len(content) - 1))
-    content[place] ^= draw(st.integers(1, 255))
+    offset = draw(st.integers(0, len(content) - 1))
+    content[offset] ^= draw(st.integers(1, 255))
     # It may be no UTF-8 any more, as what is changed on the disk may be.
     return bytes(content), "CAST(? AS TEXT)" if isinstance(value, str) else "?"
 
@@ -164,8 +164,8 @@ def test_any_change_of_any_value_is_found(intact: Path, table: str, column: str,
     def change(db: sqlite3.Connection) -> None:
         rows = db.execute(f"SELECT seq, {column} FROM {table}").fetchall()  # noqa: S608
         seq, value = data.draw(st.sampled_from(rows))
-        new, place = other(value, data.draw)
-        db.execute(f"UPDATE OR REPLACE {table} SET {column} = {place} WHERE seq = ?", (new, seq))  # noqa: S608
+        new, offset = other(value, data.draw)
+        db.execute(f"UPDATE OR REPLACE {table} SET {column} = {offset} WHERE seq = ?", (new, seq))  # noqa: S608
 
     found = checked(changed(intact, change))
     assert not found.is_intact
@@ -193,13 +193,13 @@ def test_any_row_that_is_removed_or_put_elsewhere_is_found(
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(place=st.integers(0, 200), data=st.data())
+@given(number=st.integers(0, 200), data=st.data())
 def test_a_row_that_was_never_kept_is_found_wherever_it_is_put(
-    intact: Path, place: int, data: st.DataObject
+    intact: Path, number: int, data: st.DataObject
 ) -> None:
     def change(db: sqlite3.Connection) -> None:
         taken = {row[0] for row in db.execute(ROWS)}
-        seq = place if place not in taken else max(taken) + 1
+        seq = number if number not in taken else max(taken) + 1
         carried = data.draw(st.sampled_from([row[-1] for row in db.execute(ROWS)]))
         db.execute(
             "INSERT INTO quarantine VALUES (?, 'r', '$', x'00', '', x'00', 1, 0, 0, ?)", (seq, carried)
@@ -304,9 +304,9 @@ def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
         ((slot, content),) = db.execute(latest).fetchall()
         assert checked(state).is_intact
         assert checked(state).last == state_file.seq
-        for place in (content.index(b"t200"), content.index("wörds".encode()), content.index(b"bad")):
+        for offset in (content.index(b"t200"), content.index("wörds".encode()), content.index(b"bad")):
             altered = bytearray(content)
-            altered[place] ^= 1
+            altered[offset] ^= 1
             with db:
                 db.execute("UPDATE journal SET content = ? WHERE slot = ?", (bytes(altered), slot))
             assert not checked(state).is_intact

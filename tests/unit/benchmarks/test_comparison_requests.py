@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.suite.comparison.kind import Kind, Model, Place
+from benchmarks.suite.comparison.kind import Kind, Model, RunContext
 from benchmarks.suite.comparison.roster import KINDS, work_of
 from benchmarks.suite.comparison.server_process import evenly
 from fraud_detection.core.score.archive import read_bundle
@@ -60,7 +60,7 @@ ANSWERS: dict[str, Callable[[float], Any]] = {
 def test_a_request_holds_every_value_under_its_column_and_nothing_for_a_missing_one(
     kind: Kind, row: list[float]
 ) -> None:
-    columns = [f"column_{place}" for place in range(len(row))]
+    columns = [f"column_{index}" for index in range(len(row))]
     found = row_of(kind.name, json.loads(kind.body(columns, row)), columns)
     wanted = [None if math.isnan(value) else value for value in row]
     assert found == list(zip(columns, wanted, strict=True))
@@ -82,14 +82,14 @@ def test_an_answer_without_exactly_one_score_is_no_answer(kind: Kind, answer: by
 def test_a_comparison_server_listens_on_this_machine_alone_with_one_worker(
     kind: Kind, tmp_path: Path
 ) -> None:
-    place = Place(tmp_path / "environment", tmp_path, (1001, 1002, 1003))
-    serve = kind.prepare(place, Model(b"model", ("amount",)))[-1]
+    context = RunContext(tmp_path / "environment", tmp_path, (1001, 1002, 1003))
+    serve = kind.prepare(context, Model(b"model", ("amount",)))[-1]
     told = " ".join(serve) + "".join(path.read_text() for path in sorted(tmp_path.glob("*.json")))
     assert "127.0.0.1" in told
     assert "1001" in told
     assert not re.search(r"workers[\" :=]+[02-9]", told)
     assert (tmp_path / "model.ubj").read_bytes() == b"model"
-    assert serve[0].startswith(str(place.environment))
+    assert serve[0].startswith(str(context.environment))
 
 
 def test_the_comparison_servers_are_given_the_scores_of_the_model_before_calibration(
@@ -107,9 +107,9 @@ def test_the_comparison_servers_are_given_the_scores_of_the_model_before_calibra
 def test_the_rows_that_are_compared_reach_from_the_lowest_score_to_the_highest(
     scores: list[float], count: int
 ) -> None:
-    places = evenly(scores, count)
-    assert len(places) == len(set(places)) == min(count, len(scores))
-    found = [scores[place] for place in places]
+    indices = evenly(scores, count)
+    assert len(indices) == len(set(indices)) == min(count, len(scores))
+    found = [scores[context] for context in indices]
     assert found == sorted(found)
     assert (found[0], found[-1]) == (min(scores), max(scores))
 

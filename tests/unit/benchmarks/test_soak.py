@@ -22,34 +22,34 @@ from fraud_detection.core.errors import ConfigError
 def minutes(memory: Callable[[int], float], p99: Callable[[int], float]) -> list[Minute]:
     return [
         Minute(
-            Slice(60.0 * place, Latencies(60_000, 0.5, 1.0, p99(place), 9.0, 20.0), 0),
-            Memory(memory(place), 50.0),
-            100.0 + place,
+            Slice(60.0 * index, Latencies(60_000, 0.5, 1.0, p99(index), 9.0, 20.0), 0),
+            Memory(memory(index), 50.0),
+            100.0 + index,
         )
-        for place in range(60)
+        for index in range(60)
     ]
 
 
 def test_what_stays_is_flat() -> None:
-    found = verdict(minutes(lambda place: 1_000 + place % 2, lambda place: 2.0 + 0.1 * (place % 3)))
+    found = verdict(minutes(lambda index: 1_000 + index % 2, lambda index: 2.0 + 0.1 * (index % 3)))
     assert found.memory_flat
     assert found.p99_flat
     assert abs(found.memory_mb_per_hour) < 5
 
 
 def test_a_leak_is_told_in_megabytes_an_hour() -> None:
-    found = verdict(minutes(lambda place: 1_000 + 2 * place, lambda _: 2.0))
+    found = verdict(minutes(lambda index: 1_000 + 2 * index, lambda _: 2.0))
     assert found.memory_mb_per_hour == pytest.approx(120)
     assert found.memory_share == pytest.approx(58 / 1_089, rel=0.01)
     assert not found.memory_flat
 
 
 def test_memory_that_has_found_its_level_by_half_time_is_flat() -> None:
-    assert verdict(minutes(lambda place: min(1_000 + 50 * place, 2_000), lambda _: 2.0)).memory_flat
+    assert verdict(minutes(lambda index: min(1_000 + 50 * index, 2_000), lambda _: 2.0)).memory_flat
 
 
 def test_answers_that_grow_slower_are_not_flat() -> None:
-    found = verdict(minutes(lambda _: 1_000, lambda place: 2.0 + place / 20))
+    found = verdict(minutes(lambda _: 1_000, lambda index: 2.0 + index / 20))
     assert found.p99_ratio > 1.5
     assert not found.p99_flat
 

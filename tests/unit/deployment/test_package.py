@@ -41,7 +41,7 @@ def test_a_package_is_small_and_holds_no_training(made: bytes) -> None:
 
 
 def test_the_handler_runs_from_the_package_alone(made: bytes, tmp_path: Path) -> None:
-    """Only the unzipped package and botocore, which Lambda has, are there; the rest of this place is not."""
+    """Only the unzipped package and botocore, which Lambda has, are there; this repository is not."""
     zipfile.ZipFile(io.BytesIO(made)).extractall(tmp_path / "task")
     state_file = tmp_path / "lambda"
     state_file.mkdir()
@@ -71,8 +71,8 @@ def test_the_handler_runs_from_the_package_alone(made: bytes, tmp_path: Path) ->
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"]},
     )
-    modules_read, place = done.stdout.split()
-    assert Path(place).is_relative_to(tmp_path / "task")
+    modules_read, location = done.stdout.split()
+    assert Path(location).is_relative_to(tmp_path / "task")
     assert int(modules_read) < LIGHT_MODULES
 
 

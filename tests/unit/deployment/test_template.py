@@ -243,7 +243,7 @@ def test_an_alarm_of_drift_computes_what_the_bands_do(release: Release) -> None:
     inner = re.fullmatch(r"IF\((.+?), (.+), 0\)", expression)
     assert inner is not None
     for counts in ([500, 400, 90, 10], [10, 20, 300, 670], [1000, 0, 0, 0]):
-        names = {f"band{place}": count for place, count in enumerate(counts)}
+        names = {f"band{index}": count for index, count in enumerate(counts)}
         assert eval(inner[1], {}, names)  # noqa: S307 - an expression of our own
         found = eval(inner[2], {"LOG": math.log}, names)  # noqa: S307 - an expression of our own
         assert found == pytest.approx(release.bands.drift(counts))

@@ -36,17 +36,17 @@ def test_points_stand_in_the_order_of_their_values_and_inside_the_picture(
         "<title> & more", axis, Axis("ms", log=log), [Series("p99", ordered)], [Mark("here", x=1.0)]
     )
     (line,) = drawn(svg).iter(f"{SVG}polyline")
-    places = [tuple(map(float, pair.split(","))) for pair in str(line.get("points")).split()]
-    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in places)
-    assert [x for x, _ in places] == sorted(x for x, _ in places)
-    for (_, y), (_, value) in zip(places, ordered, strict=True):
-        for (_, other_y), (_, other) in zip(places, ordered, strict=True):
+    pixels = [tuple(map(float, pair.split(","))) for pair in str(line.get("points")).split()]
+    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in pixels)
+    assert [x for x, _ in pixels] == sorted(x for x, _ in pixels)
+    for (_, y), (_, value) in zip(pixels, ordered, strict=True):
+        for (_, other_y), (_, other) in zip(pixels, ordered, strict=True):
             assert y <= other_y or value <= other
 
 
 @given(st.lists(VALUES, min_size=1, max_size=8))
 def test_bars_are_as_long_as_their_values(values: list[float]) -> None:
-    svg = bar_chart("speed", "/s", [(f"one {place}", value) for place, value in enumerate(values)])
+    svg = bar_chart("speed", "/s", [(f"one {index}", value) for index, value in enumerate(values)])
     bars = list(drawn(svg).iter(f"{SVG}rect"))
     widths = [float(str(bar.get("width"))) for bar in bars]
     assert len(widths) == len(values)
@@ -58,7 +58,7 @@ def test_bars_are_as_long_as_their_values(values: list[float]) -> None:
 
 def luminance(colour: str) -> float:
     """Return the relative luminance of `#rrggbb`, as WCAG 2 defines it."""
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
@@ -77,7 +77,7 @@ def colours(svg: ET.Element) -> dict[str, dict[str, str]]:
 
 
 def every_kind() -> list[str]:
-    lines = [Series(f"line {place}", [(1.0, place + 1.0), (2.0, 3.0)]) for place in range(6)]
+    lines = [Series(f"line {index}", [(1.0, index + 1.0), (2.0, 3.0)]) for index in range(6)]
     marks = [Mark("here", x=1.5), Mark("level", y=2.0)]
     return [line_chart("x", Axis("x"), Axis("y"), lines, marks), bar_chart("x", "/s", [("a", 1), ("b", 2)])]
 

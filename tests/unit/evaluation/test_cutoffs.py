@@ -42,8 +42,8 @@ def test_no_other_pair_of_cutoffs_is_cheaper(
     assert 0 <= chosen.review_at <= chosen.decline_at <= 1
     price, reviews = total(rows, chosen.review_at, chosen.decline_at)
     assert reviews <= capacity
-    places = [*sorted(set(score.tolist())), 1.0]
-    pairs = [(low, high) for low, high in itertools.product(places, places) if low <= high]
+    thresholds = [*sorted(set(score.tolist())), 1.0]
+    pairs = [(low, high) for low, high in itertools.product(thresholds, thresholds) if low <= high]
     possible = [total(rows, low, high) for low, high in pairs]
     assert price == min(price for price, count in possible if count <= capacity)
 

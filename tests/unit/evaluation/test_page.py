@@ -137,8 +137,8 @@ def test_a_longer_bar_is_more_and_all_are_inside_the_picture(
 )
 def test_an_interval_is_drawn_around_its_value_and_inside(drawn: list[tuple[float, float, float]]) -> None:
     found = [
-        (f"s{place}", Estimate(value=value, low=value - below, high=value + above))
-        for place, (value, below, above) in enumerate(drawn)
+        (f"s{index}", Estimate(value=value, low=value - below, high=value + above))
+        for index, (value, below, above) in enumerate(drawn)
     ]
     svg = intervals("x", found)
     dots = [float(x) for x in re.findall(r'cx="([-.\d]+)"', svg)]

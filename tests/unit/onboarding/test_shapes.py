@@ -147,7 +147,7 @@ def test_without_an_id_rows_are_numbered(tmp_path: Path) -> None:
     proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.transaction_id.field is None
-    assert "known by its place" in said(proposal, "schema.transaction_id")
+    assert "known by its offset" in said(proposal, "schema.transaction_id")
 
 
 def test_a_column_without_a_name_that_counts_the_rows_is_ignored(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_good_project_is_read(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_refused_with_its_place(
+def test_what_is_wrong_is_refused_with_its_path(
     tmp_path: Path, path: str, value: object, message: str
 ) -> None:
     file = written(tmp_path, {path: value})

@@ -117,7 +117,7 @@ def test_a_name_without_a_known_ending_is_refused(tmp_path: Path) -> None:
         generate_history(TOWN, tmp_path / "h.xlsx")
 
 
-def test_a_place_that_cannot_be_written_is_a_config_error(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written"):
         generate_history(TOWN, tmp_path / "file" / "h.parquet")

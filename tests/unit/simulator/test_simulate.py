@@ -68,10 +68,10 @@ def test_every_simulation_makes_sound_payments(seed: int, cards: int, merchants:
 
 def test_terminals_belong_to_their_merchants(town: Block, population: Population) -> None:
     payments, merchants = town.payments, population.merchants
-    place = (payments.terminal - merchants.first_terminal[payments.merchant])[payments.terminal >= 0]
-    assert (place >= 0).all()
-    assert (place < merchants.terminals[payments.merchant][payments.terminal >= 0]).all()
-    assert place.max() > 0
+    index = (payments.terminal - merchants.first_terminal[payments.merchant])[payments.terminal >= 0]
+    assert (index >= 0).all()
+    assert (index < merchants.terminals[payments.merchant][payments.terminal >= 0]).all()
+    assert index.max() > 0
 
 
 def test_about_as_many_payments_and_frauds_as_asked_for(town: Block, settings: SimulatorSettings) -> None:

@@ -22,20 +22,20 @@ SERVERLESS = aws_fakes.MAX_SERVERLESS_BYTES
 
 
 def puts(count: int, size: int, key: str = "k") -> Callable[[], object]:
-    items = [{"k": {"S": f"{key}{place}"}, "c": {"B": b"x" * size}} for place in range(count)]
+    items = [{"k": {"S": f"{key}{index}"}, "c": {"B": b"x" * size}} for index in range(count)]
     asked = {"table": [{"PutRequest": {"Item": item}} for item in items]}
     return lambda: FakeDynamo().batch_write_item(RequestItems=asked)
 
 
 def gets(count: int) -> Callable[[], object]:
-    keys = [{"k": {"S": str(place)}} for place in range(count)]
+    keys = [{"k": {"S": str(index)}} for index in range(count)]
     return lambda: FakeDynamo().batch_get_item(RequestItems={"table": {"Keys": keys}})
 
 
 def statements(count: int, size: int = 1) -> Callable[[], object]:
     def call() -> object:
         text = "INSERT INTO \"table\" VALUE {'k': ?, 'c': ?}"
-        values = ({"S": str(place)} for place in range(count))
+        values = ({"S": str(index)} for index in range(count))
         asked = [{"Statement": text, "Parameters": [one, {"B": b"x" * size}]} for one in values]
         answer = FakeDynamo().batch_execute_statement(Statements=asked)
         for one in answer["Responses"]:
@@ -64,10 +64,10 @@ def read(most: int) -> Callable[[], object]:
     def call() -> object:
         stream = FakeKinesis(1)
         name = stream.list_shards(StreamARN=stream.arn)["Shards"][0]["ShardId"]
-        place = stream.get_shard_iterator(
+        iterator = stream.get_shard_iterator(
             StreamARN=stream.arn, ShardId=name, ShardIteratorType="TRIM_HORIZON"
         )
-        return stream.get_records(ShardIterator=place["ShardIterator"], Limit=most)
+        return stream.get_records(ShardIterator=iterator["ShardIterator"], Limit=most)
 
     return call
 
@@ -82,7 +82,7 @@ def kept(key: int) -> Callable[[], object]:
 
 
 def told(size: int = 0, metrics: int = 1, values: int = 1) -> Callable[[], object]:
-    names = [f"m{place}" for place in range(metrics)]
+    names = [f"m{index}" for index in range(metrics)]
     directive = {"Namespace": "n", "Dimensions": [[]], "Metrics": [{"Name": name} for name in names]}
     line: dict[str, Any] = {"_aws": {"CloudWatchMetrics": [directive]}} | {
         name: [1.0] * values for name in names
@@ -127,8 +127,8 @@ def test_what_is_one_too_much_is_refused(taken: Callable[[], object], refused: C
 def test_more_than_one_answer_holds_is_left_for_the_next() -> None:
     dynamo = FakeDynamo()
     item = {"k": {"S": "k"}, "c": {"B": b"x" * LARGE}}
-    dynamo.tables["table"] = {str(place): item for place in range(100)}
-    keys = [{"k": {"S": str(place)}} for place in range(100)]
+    dynamo.tables["table"] = {str(index): item for index in range(100)}
+    keys = [{"k": {"S": str(index)}} for index in range(100)]
     answer = dynamo.batch_get_item(RequestItems={"table": {"Keys": keys}})
     got, left = answer["Responses"]["table"], answer["UnprocessedKeys"]["table"]["Keys"]
     assert sum(map(item_bytes, got)) <= 16 << 20 < sum(map(item_bytes, got)) + item_bytes(item)
@@ -141,11 +141,11 @@ def test_a_read_of_a_stream_holds_ten_mebibytes() -> None:
         stream.put_records(Records=[{"PartitionKey": "k", "Data": b"x" * 900_000}] * 5)
     (shard,) = stream.list_shards(StreamARN=stream.arn)["Shards"]
     asked = {"StreamARN": stream.arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
-    place = stream.get_shard_iterator(**asked)["ShardIterator"]
+    iterator = stream.get_shard_iterator(**asked)["ShardIterator"]
     found: list[int] = []
     while sum(found) < 15:
-        answer = stream.get_records(ShardIterator=place, Limit=10_000)
-        place = answer["NextShardIterator"]
+        answer = stream.get_records(ShardIterator=iterator, Limit=10_000)
+        iterator = answer["NextShardIterator"]
         found.append(len(answer["Records"]))
     assert found == [11, 4]
 

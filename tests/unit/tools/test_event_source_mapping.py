@@ -36,8 +36,8 @@ def numbers(event: Event) -> list[str]:
     return [one["kinesis"]["sequenceNumber"] for one in event["Records"]]
 
 
-def failing_at(event: Event, place: int) -> bytes:
-    return json.dumps({"batchItemFailures": [{"itemIdentifier": numbers(event)[place]}]}).encode()
+def failing_at(event: Event, index: int) -> bytes:
+    return json.dumps({"batchItemFailures": [{"itemIdentifier": numbers(event)[index]}]}).encode()
 
 
 class Function:
@@ -172,12 +172,12 @@ def test_whatever_fails_every_record_is_done_or_told_and_each_key_stays_in_order
 
     def answer(event: Event) -> bytes | str:
         dice, records = chance.random(), event["Records"]
-        place = chance.randrange(len(records)) if dice < 0.4 else len(records)
+        index = chance.randrange(len(records)) if dice < 0.4 else len(records)
         if dice < 0.15:
             return "Sandbox.Timedout"
-        for record, value in zip(records[:place], values(event), strict=False):
+        for record, value in zip(records[:index], values(event), strict=False):
             done[record["kinesis"]["partitionKey"]].append(value)
-        return GOOD if place == len(records) else failing_at(event, place)
+        return GOOD if index == len(records) else failing_at(event, index)
 
     # By chance, since a rhythm might be that of the mapping's own calls.
     calls = Random(seed + 100)

@@ -49,10 +49,14 @@ def test_money_is_what_each_payment_costs() -> None:
 def test_the_savings_curve_is_the_saving_of_each_cutoff() -> None:
     known = scored().labelled()
     nothing = cost(known, Cutoffs(review_at=1.0, decline_at=1.0))
-    for name, (places, saved) in savings(known, CUTOFFS, COSTS).items():
-        assert places.size > 10
-        for i in range(0, places.size, 9):
-            at = {"review_at": CUTOFFS.review_at, "decline_at": CUTOFFS.decline_at, f"{name}_at": places[i]}
+    for name, (thresholds, saved) in savings(known, CUTOFFS, COSTS).items():
+        assert thresholds.size > 10
+        for i in range(0, thresholds.size, 9):
+            at = {
+                "review_at": CUTOFFS.review_at,
+                "decline_at": CUTOFFS.decline_at,
+                f"{name}_at": thresholds[i],
+            }
             assert saved[i] == pytest.approx((nothing - cost(known, Cutoffs(**at))) / DAYS)
 
 

@@ -103,9 +103,9 @@ def test_the_cut_offs_stand_where_they_are_on_the_curve(
     for name, cutoff in (("review", cutoffs.review_at), ("decline", cutoffs.decline_at)):
         stopped = [label for score, label in zip(known.score, labels, strict=True) if score >= cutoff]
         point = [100 * sum(stopped) / sum(labels), 100 * sum(stopped) / len(stopped)]
-        (marked,) = [places for label, places in shown.items() if label.startswith(name)]
+        (marked,) = [points for label, points in shown.items() if label.startswith(name)]
         np.testing.assert_allclose(marked, [point])
-        curve = next(places for label, places in shown.items() if label.startswith("model"))
+        curve = next(points for label, points in shown.items() if label.startswith("model"))
         assert np.isclose(curve, point).all(axis=1).any()
 
 
@@ -113,12 +113,12 @@ def test_what_needs_no_model_is_drawn_beside_it(drawn: dict[str, Figure], scored
     (axes,) = drawn["precision_recall"].axes
     shown = {str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.lines}
     known = scored.labelled()
-    (amount,) = [places for label, places in shown.items() if label.startswith("amount alone")]
+    (amount,) = [points for label, points in shown.items() if label.startswith("amount alone")]
     for least in np.quantile(known.rows.amount, [0.1, 0.5, 0.99], method="nearest"):
         larger = known.label[known.rows.amount >= least]
         point = [100 * larger.sum() / known.label.sum(), 100 * larger.mean()]
         assert np.isclose(amount, point).all(axis=1).any()
-    (base,) = [places for label, places in shown.items() if label.startswith("share of frauds")]
+    (base,) = [points for label, points in shown.items() if label.startswith("share of frauds")]
     np.testing.assert_allclose(base[:, 1], 100 * known.label.mean())
 
 

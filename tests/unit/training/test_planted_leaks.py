@@ -1,4 +1,4 @@
-"""Verdicts that come too late, planted in each place of training that asks for labels: nothing may change."""
+"""Verdicts that come too late, planted in each step of training that reads labels: nothing may change."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ class Waiting(msgspec.Struct, gc=False):
         """Return the record as a call takes it."""
         if self.sent_as in {"", self.key}:
             return {"Data": self.data, "PartitionKey": self.key}
-        place = int(hashlib.md5(self.key.encode(), usedforsecurity=False).hexdigest(), 16)
-        return {"Data": self.data, "PartitionKey": self.sent_as, "ExplicitHashKey": str(place)}
+        hash_key = int(hashlib.md5(self.key.encode(), usedforsecurity=False).hexdigest(), 16)
+        return {"Data": self.data, "PartitionKey": self.sent_as, "ExplicitHashKey": str(hash_key)}
 
 
 class KinesisProducer:

@@ -1,7 +1,7 @@
 """Quarantine in S3: events that can never be decided, in one object a batch.
 
-Equal events of a batch are one line of its object, which counts them and has their places.  Those of other
-batches are lines of other objects: to merge them would take a call for each record.
+Equal events of a batch are one line of its object, which counts them and has their sequence numbers.
+Those of other batches are lines of other objects: to merge them would take a call for each record.
 
 An object is named after the first record in it.  A batch that comes again begins where it began before, so
 its first bad record is the same, and the object is written anew; where it ends earlier, the later bad records
@@ -25,7 +25,7 @@ Kind = Literal["refused", "conflict", "beginning", "internal_error"]
 and only its beginning is kept; the program met an error with it."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class RecordPosition(msgspec.Struct, frozen=True):
     """Where an event lay in its shard, behind a point in its aggregate; the key with which it was put."""
 
     sequence_number: str
@@ -35,7 +35,7 @@ class Place(msgspec.Struct, frozen=True):
 class QuarantinedEvent(msgspec.Struct, frozen=True):
     """A line of such an object.
 
-    sequence_number, partition_key: its place.  error: the traceback where it was an error of the program.
+    sequence_number, partition_key: of its record.  error: the traceback where it was an error of the program.
     count: equal events of the batch; all but the first lay in `again`.  first_at, last_at: when the first
     and the last of them came into the stream, in ms since 1970.
     """
@@ -50,13 +50,13 @@ class QuarantinedEvent(msgspec.Struct, frozen=True):
     count: int = 1
     first_at: int = 0
     last_at: int = 0
-    again: tuple[Place, ...] = ()
+    again: tuple[RecordPosition, ...] = ()
     kind: Kind = "refused"
 
     @property
-    def places(self) -> tuple[Place, ...]:
-        """Return the places of all that it counts."""
-        return (Place(self.sequence_number, self.partition_key), *self.again)
+    def positions(self) -> tuple[RecordPosition, ...]:
+        """Return the positions of all events that it counts."""
+        return (RecordPosition(self.sequence_number, self.partition_key), *self.again)
 
     @property
     def event(self) -> bytes:
@@ -65,7 +65,7 @@ class QuarantinedEvent(msgspec.Struct, frozen=True):
 
 
 class S3Quarantine:
-    """Puts what is set aside of a batch under `quarantine/<shard>/<place of the first>.jsonl`."""
+    """Puts what is set aside of a batch under `quarantine/<shard>/<first sequence number>.jsonl`."""
 
     def __init__(self, client: Any, bucket: str) -> None:  # noqa: ANN401 - boto3's client has no type
         """Take boto3's client."""
@@ -89,7 +89,7 @@ def _merged(records: Sequence[QuarantinedEvent]) -> Iterator[QuarantinedEvent]:
     for one in records:
         equal.setdefault((one.reason, one.path, one.error, one.event_base64), []).append(one)
     for first, *others in equal.values():
-        again = tuple(place for one in others for place in one.places)
+        again = tuple(position for one in others for position in one.positions)
         last_at = max(one.last_at for one in (first, *others))
         yield msgspec.structs.replace(first, count=1 + len(others), last_at=last_at, again=again)
 

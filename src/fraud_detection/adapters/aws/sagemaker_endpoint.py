@@ -59,7 +59,7 @@ class SageMakerScorer:
         self.seconds = 0.0
         self._client, self._endpoint = client, endpoint
         self._names, self._fingerprint = tuple(names), fingerprint
-        self._place = {name: place for place, name in enumerate(names)}
+        self._index_of = {name: index for index, name in enumerate(names)}
         self._explain_at, self._budget_s = explain_at, budget_s
         self._clock, self._pause = clock, pause
         self._reasons: dict[int, list[tuple[str, float]]] = {}
@@ -84,8 +84,8 @@ class SageMakerScorer:
         predictions = self.answered.predictions
         self._reasons = {
             id(row): one.reasons
-            for place, (row, one) in enumerate(zip(rows, predictions, strict=True))
-            if one.probability is not None and (one.probability >= self._explain_at or place in explained)
+            for index, (row, one) in enumerate(zip(rows, predictions, strict=True))
+            if one.probability is not None and (one.probability >= self._explain_at or index in explained)
         }
         return [math.nan if one.probability is None else one.probability for one in predictions]
 
@@ -103,8 +103,8 @@ class SageMakerScorer:
     def _spread(self, reasons: list[tuple[str, float]]) -> list[float]:
         row = [0.0] * len(self._names)
         for name, value in reasons:
-            if name in self._place:
-                row[self._place[name]] = value
+            if name in self._index_of:
+                row[self._index_of[name]] = value
         return row
 
     def _ask(
@@ -135,8 +135,8 @@ class SageMakerScorer:
         if len(body) <= MAX_REQUEST_BYTES or len(rows) == 1:
             return [body]
         half = len(rows) // 2
-        first = [place for place in explained if place < half]
-        rest = [place - half for place in explained if place >= half]
+        first = [index for index in explained if index < half]
+        rest = [index - half for index in explained if index >= half]
         return [
             *self._requests(rows[:half], explain_at, first),
             *self._requests(rows[half:], explain_at, rest),

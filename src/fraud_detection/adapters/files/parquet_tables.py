@@ -136,7 +136,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _spread(count: int) -> list[int]:
     """Return at most 32 numbers below `count`, evenly, the first and the last among them."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, _SAMPLED_GROUPS))})
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, _SAMPLED_GROUPS))})
 
 
 def _take(batches: Iterable[Any], chosen: np.ndarray) -> Iterator[Any]:

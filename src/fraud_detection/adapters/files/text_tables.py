@@ -52,16 +52,16 @@ class CsvTable:
     def sample(self, size: int) -> dict[str, list[object]]:
         """Return at most `size` rows by column, in file order."""
         kept, self.rows = thin(self._rows(), size)
-        return {name: [row[place] or None for row in kept] for place, name in enumerate(self.names)}
+        return {name: [row[index] or None for row in kept] for index, name in enumerate(self.names)}
 
     def records(
         self, batch_rows: int = 10_000, columns: Sequence[str] | None = None
     ) -> Iterator[list[dict[str, object]]]:
         """Yield all rows as text by name, an empty value as None."""
         names = self.names if columns is None else tuple(known(columns, self.names, self.path))
-        places = None if columns is None else [self.names.index(name) for name in names]
+        indices = None if columns is None else [self.names.index(name) for name in names]
         for rows in batches(self._rows(), batch_rows):
-            chosen = rows if places is None else [[row[place] for place in places] for row in rows]
+            chosen = rows if indices is None else [[row[index] for index in indices] for row in rows]
             yield [dict(zip(names, _blank_to_none(row), strict=True)) for row in chosen]
 
     def _head(self) -> str:
@@ -201,7 +201,7 @@ def header(names: list[str], path: Path) -> tuple[str, ...]:
         raise ConfigError(
             f"{path}: the first line looks like data, not like names; put a line of names on top"
         )
-    cleaned = tuple(name.strip() or f"column_{place}" for place, name in enumerate(names, 1))
+    cleaned = tuple(name.strip() or f"column_{index}" for index, name in enumerate(names, 1))
     for name in cleaned:
         if cleaned.count(name) > 1:
             raise ConfigError(f"{path}: two columns are named {name!r}; rename one of them")
@@ -230,8 +230,8 @@ def thin(rows: Iterable[T], size: int) -> tuple[list[T], int]:
         if len(kept) > 2 * size:
             mask = 2 * mask + 1
             kept = [pair for pair in kept if pair[0] & mask == 0]
-    places = sorted(dice.sample(range(len(kept)), min(size, len(kept))))
-    return [kept[place][1] for place in places], count
+    indices = sorted(dice.sample(range(len(kept)), min(size, len(kept))))
+    return [kept[index][1] for index in indices], count
 
 
 def batches(rows: Iterator[T], size: int) -> Iterator[list[T]]:

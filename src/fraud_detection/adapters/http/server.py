@@ -29,7 +29,7 @@ BACKLOG = 2048
 
 OTHER_FILES = 256 + MIN_HANDSHAKES + MAX_CLOSING
 """What a process opens besides connections: state files, lines to other workers, libraries, and connections
-for which there is no place."""
+for which there is no free slot."""
 
 
 def prepare(
@@ -147,14 +147,14 @@ class _Server(uvicorn.Server):
             )
             return made
 
-        def places() -> int:
+        def free_slots() -> int:
             return max(self._most_connections - len(connections), MIN_HANDSHAKES)
 
         server: Any
         if self._tls is None:
             server = await loop.create_server(line, sock=self._listening, backlog=BACKLOG)
         else:
-            server = TlsListener(self._listening, self._tls, line, places)
+            server = TlsListener(self._listening, self._tls, line, free_slots)
         self.servers.append(server)
 
     async def on_tick(self, counter: int) -> bool:

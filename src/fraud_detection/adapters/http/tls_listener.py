@@ -1,6 +1,6 @@
 """Accepts connections over TLS, and bounds those that have not finished their handshake.
 
-An unfinished handshake takes a place among the connections.  Where all places are taken the oldest one is
+An unfinished handshake takes a slot among the connections.  Where all slots are taken the oldest one is
 dropped, so who only opens sockets keeps nobody out: an honest handshake takes milliseconds.
 `asyncio.Server` holds such sockets where nobody can count or close them, so this listens by itself.
 """
@@ -32,7 +32,7 @@ PASSING = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR, errno.EPROTO}
 class TlsListener:
     """What uvicorn keeps of a server: it is closed, and waited for.
 
-    line: makes the protocol of a connection.  places: how many handshakes may be under way just now.
+    line: makes the protocol of a connection.  free_slots: how many handshakes may be under way now.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class TlsListener:
         listening: socket.socket,
         context: ssl.SSLContext,
         line: Callable[[], asyncio.Protocol],
-        places: Callable[[], int],
+        free_slots: Callable[[], int],
     ) -> None:
         """Accept connections from now on."""
-        self._listening, self._context, self._line, self._places = listening, context, line, places
+        self._listening, self._context, self._line, self._free_slots = listening, context, line, free_slots
         self._loop = asyncio.get_running_loop()
         self._unfinished: dict[asyncio.Task[bool], socket.socket] = {}
         """In the order in which they were accepted."""
@@ -83,7 +83,7 @@ class TlsListener:
         task.add_done_callback(self._finished)
 
     def _make_room(self) -> None:
-        while len(self._unfinished) >= self._places():
+        while len(self._unfinished) >= self._free_slots():
             oldest = next(iter(self._unfinished))
             # One that has not begun would be closed by nobody; for one that has begun, the loop does it.
             self._unfinished.pop(oldest).close()

@@ -6,7 +6,7 @@ the state file when that starts again, or when all do.
 
 Why nobody needs a lock.  The file is a row of aligned 64-bit numbers, each of which is stored and loaded at
 once by the processor: a reader sees a number of before or of after.  (`struct.pack_into` would not do: it
-first fills the place with zeros.)  What has to fit together is guarded by a generation, as in a seqlock: the
+first fills the slot with zeros.)  What has to fit together is guarded by a generation, as in a seqlock: the
 writer makes it odd, changes the rows, and makes it even again, one higher; a reader that finds the same even
 number before and after has met no change.  Fences keep a processor from moving the rows across it.
 """
@@ -44,29 +44,29 @@ class CountBoard:
         self._others = [one for one in range(workers) if one != worker]
         self._maps: dict[int, memoryview] = {}
         self._own = _mapped(self._path(worker), make=True)
-        self._places: dict[int, int] = {}
+        self._slots: dict[int, int] = {}
         self._lock = threading.Lock()
         self._lock.acquire()
 
     def publish(self, counts: DeclineCounts) -> None:
-        """Put down all that was counted, in place of what stands there."""
+        """Publish all counts, replacing the ones before."""
         own = self._own
         own[GENERATION] = generation = own[GENERATION] | 1
         self._fence()
-        self._places = {part: place for place, part in enumerate(counts.parts)}
-        own[PART_MS], own[USED] = counts.part_ms, len(self._places)
-        for part, place in self._places.items():
-            at = _at(place)
+        self._slots = {part: slot for slot, part in enumerate(counts.parts)}
+        own[PART_MS], own[USED] = counts.part_ms, len(self._slots)
+        for part, slot in self._slots.items():
+            at = _at(slot)
             own[at], own[at + 1], own[at + 2] = part, *counts.parts[part]
         self._fence()
         own[GENERATION] = generation + 1
 
     def note(self, part: int, payments: int, declines: int) -> bool:
         """Put down the counts of a part that stands there already; return False where it does not."""
-        place = self._places.get(part)
-        if place is None:
+        slot = self._slots.get(part)
+        if slot is None:
             return False
-        at = _at(place)
+        at = _at(slot)
         self._own[at + 1], self._own[at + 2] = payments, declines
         return True
 
@@ -112,8 +112,8 @@ class CountBoard:
         return self._folder / f"declines-{worker}"
 
 
-def _at(place: int) -> int:
-    return HEAD + place * ROW
+def _at(slot: int) -> int:
+    return HEAD + slot * ROW
 
 
 def _mapped(path: Path, *, make: bool = False) -> memoryview:

@@ -60,18 +60,18 @@ class FrameDecoder:
     def of(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames that are complete with these bytes; raise FrameError where that cannot go on."""
         data = self._rest + data if self._rest else data
-        place, size = 0, LENGTH.size
-        while len(data) - place >= size:
-            length = LENGTH.unpack_from(data, place)[0]
-            end = place + size + length
+        offset, size = 0, LENGTH.size
+        while len(data) - offset >= size:
+            length = LENGTH.unpack_from(data, offset)[0]
+            end = offset + size + length
             if length > MAX_FRAME_BYTES:
                 raise FrameError(f"a frame has at most {MAX_FRAME_BYTES:,} bytes, got {length:,}")
             if end > len(data):
                 break
             try:
-                frame = _decode(memoryview(data)[place + size : end])
+                frame = _decode(memoryview(data)[offset + size : end])
             except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
                 raise FrameError(f"what arrived is no frame: {error}") from None
             yield frame
-            place = end
-        self._rest = data[place:]
+            offset = end
+        self._rest = data[offset:]

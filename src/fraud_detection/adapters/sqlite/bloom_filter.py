@@ -4,8 +4,8 @@ A Bloom filter in blocks of one cache line, in layers, each twice as large as th
 entered is always known again.  Of those that were not, each full layer takes about one in 1,600 for one, and
 layers add up: measured, one in 900 among half a million ids and one in 320 among six million, which have six.
 
-Block and places are independent of one another: they are cut from bits of one hash that do not overlap, the
-low 28 for the block (16 GB of blocks), and four times nine for the places, of which there are 512.  A bit is
+Block and bits are independent of one another: they are cut from bits of one hash that do not overlap, the
+low 28 for the block (16 GB of blocks), and four times nine for the bits, of which there are 512.  A bit is
 only ever set, so a reader beside the writer sees an id or does not see it yet, never less than before.
 
 >>> seen = BloomFilter()
@@ -57,12 +57,12 @@ class BloomFilter:
         layer = self.layers[-1]
         layer.room -= 1
         number: i64 = hash(one)
-        # The low bits choose the block, the high ones four places within it.
+        # The low bits choose the block, the high ones four bits within it.
         start = 64 * (number & (layer.blocks - 1))
         content = layer.content
         for shift in (28, 37, 46, 55):
-            place = number >> shift
-            content[start + (place >> 3 & 63)] |= 1 << (place & 7)
+            bit = number >> shift
+            content[start + (bit >> 3 & 63)] |= 1 << (bit & 7)
 
     def may_hold(self, one: str) -> bool:
         """Tell whether an id may have been entered; False is certain."""
@@ -71,8 +71,8 @@ class BloomFilter:
             start = 64 * (number & (layer.blocks - 1))
             content = layer.content
             for shift in (28, 37, 46, 55):
-                place = number >> shift
-                if not content[start + (place >> 3 & 63)] >> (place & 7) & 1:
+                bit = number >> shift
+                if not content[start + (bit >> 3 & 63)] >> (bit & 7) & 1:
                     break
             else:
                 return True

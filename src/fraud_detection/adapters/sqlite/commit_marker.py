@@ -109,7 +109,7 @@ def read(path: Path) -> Marked | None:
         content = path.read_bytes()
     except OSError:
         return None
-    slots = [decoded(content[place * SLOT_BYTES :][:SLOT_BYTES]) for place in range(SLOTS)]
+    slots = [decoded(content[index * SLOT_BYTES :][:SLOT_BYTES]) for index in range(SLOTS)]
     return max((one for one in slots if one is not None), key=lambda one: one.count, default=None)
 
 

@@ -11,7 +11,7 @@ slot 0 plus p.  `flush` writes the rows into the tables and the new number into 
 wherever a kill falls, an entry waits or is in the tables, never both and never neither.  Then the next group
 begins in slot 1 again: it overwrites only entries whose numbers slot 0 has reached, and of those that wait
 each has a slot of its own.  What is left of an earlier, longer group has a number that slot 0 has reached,
-and is never read.  An entry whose commit failed stays in memory, in its place among those that wait, and all
+and is never read.  An entry whose commit failed stays in memory, in order among those that wait, and all
 of them are moved before anything new is taken (`StateFile.retry`): the numbers have no gap, and if that
 commit had reached the file after all, slot 0 is past it by then.  `entries` reads slot 0 and the others in
 one statement, hence as of one moment, also from another process.  The number in slot 0 does what ARIES has
@@ -62,7 +62,7 @@ came, when first and last in ms, and the link."""
 Again = tuple[int, int]
 """A refused event that has a row: the time in ms at which it came again, and the number of the row."""
 SourceOffset = tuple[str, int, str]
-"""Name of a source, the place reached in it, and the digest of all before that place."""
+"""Name of a source, the offset reached in it, and the fingerprint of all before that offset."""
 
 
 class Checkpoint(msgspec.Struct, array_like=True):
@@ -70,7 +70,7 @@ class Checkpoint(msgspec.Struct, array_like=True):
 
     recovery_from_seq: a restart remembers again from this event on.  latest: the latest event time in ms,
     by which all labels of history were learned.  surveyed: events in the tallies of drift, without
-    labels, which are beside them.  position, digest: the place reached in the source that is being read;
+    labels, which are beside them.  offset, fingerprint: how far the source was read that is being read;
     those of sources read before stand in their own table, so that a batch writes one row for all this.
     chain: the last link of the chain of what was kept, see `hash_chain`.
     """
@@ -89,7 +89,7 @@ class Checkpoint(msgspec.Struct, array_like=True):
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One batch: the rows it adds to the tables, the tallies of drift it changed, and how far it came.
 
-    left: the place in a source that was being read before.  again, places: of refused events, see
+    left_source: the offset in a source that was being read before.  again, origins: of refused events, see
     `quarantine`.
     """
 
@@ -118,7 +118,7 @@ APPEND = """
     INSERT OR REPLACE INTO journal SELECT ?, ?, ? WHERE (SELECT epoch FROM owner WHERE one = 1) = ?"""
 COUNT_AGAIN = "UPDATE quarantine SET count = count + 1, last_at = max(last_at, ?) WHERE seq = ?"
 ADD_ORIGIN = "INSERT OR IGNORE INTO quarantine_origins VALUES (?)"
-"""Where somebody has deleted the row of an event, its places are there still."""
+"""Where somebody has deleted the row of an event, its origins are there still."""
 
 STORE_LEFT_SOURCE = """
     INSERT INTO sources VALUES (?, ?, ?, ?, '') ON CONFLICT (name) DO UPDATE
@@ -126,7 +126,7 @@ STORE_LEFT_SOURCE = """
 
 
 def append(db: sqlite3.Connection, flushed: int, slot: int, entry: Entry, epoch: int) -> bool:
-    """Commit the entry that has a place, from 1 on, among those that wait; no transaction may be open.
+    """Commit the entry that has a slot, from 1 on, among those that wait; no transaction may be open.
 
     moved: number of the latest entry that is in the tables.  epoch: of the owner that writes; returns False,
     and nothing is written, where the file has another owner since.

@@ -4,8 +4,8 @@ Two are equal when all their bytes are, and they are refused at the same field, 
 payment, or for an error of the program.  The text of the reason is not compared: for a large event it holds
 the offset.
 
-An event that comes again from the same place changes nothing.  Of a merged event nothing is kept but its
-place, 16 bytes of a hash; identities that are drawn by chance never come again, and leave not even that.
+An event that comes again from the same origin changes nothing.  Of a merged event nothing is stored but its
+origin, 16 bytes of a hash; identities that are drawn by chance never come again, and leave not even that.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _ENCODER = msgspec.msgpack.Encoder()
 class Arrival(msgspec.Struct, frozen=True, gc=False):
     """A refused event that came.
 
-    row: the number of the row that has it.  at: when it came, in ms since 1970.  place: a hash of the event
-    and its identity; empty where that never comes again.  counted: it came from that place before.
+    row: the number of the row that has it.  at: when it came, in ms since 1970.  origin: a hash of the event
+    and its identity; empty where that never comes again.  counted: it came from that origin before.
     """
 
     row: int

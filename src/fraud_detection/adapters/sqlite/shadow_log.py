@@ -1,6 +1,6 @@
 """What shadows decided, in a file of its own beside the state file they follow.
 
-The place reached in the log of decisions is committed with what was decided up to it: a process that is
+The offset reached in the log of decisions is committed with what was decided up to it: a process that is
 killed goes on where it was, and decides nothing twice.
 """
 
@@ -24,7 +24,7 @@ CREATE TABLE decided (
     config_id TEXT NOT NULL, seq INTEGER NOT NULL, transaction_id TEXT NOT NULL, event_time INTEGER NOT NULL,
     action INTEGER NOT NULL, score REAL, reasons TEXT NOT NULL, us REAL NOT NULL, PRIMARY KEY (config_id, seq)
 ) WITHOUT ROWID;
-CREATE TABLE places (config_id TEXT PRIMARY KEY, first INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE offsets (config_id TEXT PRIMARY KEY, first INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
 OWN_ROWS = """
 CREATE TABLE IF NOT EXISTS own_rows (
@@ -82,10 +82,11 @@ class ShadowLog:
         if self._lock is not None:
             self._lock.release()
 
-    def place(self, config_id: str, first: int) -> int:
+    def decided_until(self, config_id: str, first: int) -> int:
         """Return up to which number a shadow has decided; a new one begins behind `first`."""
-        self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", (config_id, first, first))
-        return int(self._db.execute("SELECT seq FROM places WHERE config_id = ?", (config_id,)).fetchone()[0])
+        self._db.execute("INSERT OR IGNORE INTO offsets VALUES (?, ?, ?)", (config_id, first, first))
+        query = "SELECT seq FROM offsets WHERE config_id = ?"
+        return int(self._db.execute(query, (config_id,)).fetchone()[0])
 
     def keep(
         self,
@@ -94,7 +95,7 @@ class ShadowLog:
         reached: int,
         own_rows: Sequence[tuple[int, bytes]] = (),
     ) -> None:
-        """Commit decisions together with the place reached.
+        """Commit decisions together with the offset reached.
 
         own_rows: numbers of payments, and features (64-bit floats) that the shadow has made of them itself.
         """
@@ -114,7 +115,7 @@ class ShadowLog:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT INTO decided VALUES (?,?,?,?,?,?,?,?)", rows)
-            self._db.execute("UPDATE places SET seq = ? WHERE config_id = ?", (reached, config_id))
+            self._db.execute("UPDATE offsets SET seq = ? WHERE config_id = ?", (reached, config_id))
             if own_rows:
                 made = [(config_id, *row) for row in own_rows]
                 self._db.executemany("INSERT INTO own_rows VALUES (?,?,?)", made)
@@ -122,7 +123,7 @@ class ShadowLog:
 
     def config_ids(self) -> list[str]:
         """Return which shadows have decided here."""
-        return [row[0] for row in self._db.execute("SELECT config_id FROM places ORDER BY first, config_id")]
+        return [row[0] for row in self._db.execute("SELECT config_id FROM offsets ORDER BY first, config_id")]
 
     def decisions(self, config_id: str, since_ms: int = 0) -> list[ShadowDecision]:
         """Return what a shadow decided of payments from a moment on, in order of the log."""

@@ -1,6 +1,6 @@
 """The state file of one embedded service: decisions, labels, quarantine and profiles in one SQLite file.
 
-Everything that a batch changed is committed together with the place reached in the
+Everything that a batch changed is committed together with the offset reached in the
 source, so a process that is killed at any moment starts again from its last commit:
 nothing is lost and nothing is decided twice.  A small batch is committed as one row of
 a journal, and moved into the tables behind.  Profiles are saved some time after they

@@ -84,7 +84,7 @@ class StoredLabel(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StoredRefusal(msgspec.Struct, frozen=True, array_like=True):
-    """An event that was refused: from how many places it came, and when first and last, in ms."""
+    """An event that was refused: from how many origins it came, and when first and last, in ms."""
 
     seq: int
     reason: str
@@ -189,7 +189,7 @@ class StateReader:
             seq = part[-1].seq
 
     def displaced_labels(self) -> list[tuple[int, str]]:
-        """Return number and payment of labels that are said to be learned at another place than they were."""
+        """Return number and payment of labels whose stated log position is not where they were applied."""
         return [(seq, str(one)) for seq, one in self.rows(DISPLACED)]
 
     def links(self) -> Iterator[Link]:
@@ -225,8 +225,8 @@ class StateReader:
 
     def _add(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
-            places = ",".join("?" * len(rows[0]))
-            self._db.executemany(f"INSERT INTO temp.{table} VALUES ({places})", rows)  # noqa: S608 - our own tables
+            placeholders = ",".join("?" * len(rows[0]))
+            self._db.executemany(f"INSERT INTO temp.{table} VALUES ({placeholders})", rows)  # noqa: S608 - our own tables
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:

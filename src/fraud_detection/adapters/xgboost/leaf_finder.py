@@ -62,12 +62,12 @@ class CompiledTrees:
         # A missing value goes the way that the node says: it reads the lower copy, or the upper one.
         both: vec[float] = vec[float]([-INFINITY] * (2 * width + 1))
         for row in rows:
-            place: i64 = 0
+            index: i64 = 0
             for one in row:
                 missing = one != one  # noqa: PLR0124 - only NaN is not equal to itself
-                both[place] = -INFINITY if missing else one
-                both[place + width] = INFINITY if missing else one
-                place += 1  # noqa: SIM113 - `enumerate` would make an object of each number
+                both[index] = -INFINITY if missing else one
+                both[index + width] = INFINITY if missing else one
+                index += 1  # noqa: SIM113 - `enumerate` would make an object of each number
             total, power = self.base, 1.0
             for root in roots:
                 node = root

@@ -44,8 +44,8 @@ class ShapTables:
             raise ValueError(f"trees {walk.depth} deep: the tables hold for {_BITS - 1} at most")
         self.width = walk.width
         paths = _paths(walk)
-        bits = _places(paths.block, paths.node, walk.left.size + 1)
-        slots = _places(paths.block, paths.feature, walk.width)
+        bits = _positions(paths.block, paths.node, walk.left.size + 1)
+        slots = _positions(paths.block, paths.feature, walk.width)
         answers, blocks = 1 << bits.most, int(paths.block.max()) + 1
         if blocks * answers * slots.most * np.dtype(np.float32).itemsize > largest:
             raise ValueError(f"{blocks} blocks of {answers} answers and {slots.most} features are too large")
@@ -85,28 +85,30 @@ class _Paths:
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
+class _Positions:
     """The distinct things of each owner, numbered 0, 1, ..."""
 
     owner: np.ndarray
     thing: np.ndarray
-    place: np.ndarray
+    position: np.ndarray
     of: np.ndarray
-    """The place of each thing asked about."""
+    """The position of each thing asked about."""
     most: int
 
     def spread(self, values: np.ndarray, columns: int, rest: float) -> np.ndarray:
         """Return a row for every owner with the values of its things, and `rest` after them."""
         found = np.full((self.owner[-1] + 1, columns), rest, values.dtype)
-        found[self.owner, self.place] = values[self.thing]
+        found[self.owner, self.position] = values[self.thing]
         return found
 
 
-def _places(owner: np.ndarray, thing: np.ndarray, things: int) -> _Places:
+def _positions(owner: np.ndarray, thing: np.ndarray, things: int) -> _Positions:
     pairs, which = np.unique(owner * things + thing, return_inverse=True)
     owners = pairs // things
-    place = np.arange(pairs.size) - np.searchsorted(owners, owners)
-    return _Places(owners, pairs % things, place, place[which].reshape(owner.shape), int(place.max()) + 1)
+    position = np.arange(pairs.size) - np.searchsorted(owners, owners)
+    return _Positions(
+        owners, pairs % things, position, position[which].reshape(owner.shape), int(position.max()) + 1
+    )
 
 
 def _paths(walk: TreeWalk) -> _Paths:
@@ -144,16 +146,18 @@ def _blocks(leaf: np.ndarray, node: np.ndarray, above: np.ndarray) -> np.ndarray
     return number
 
 
-def _table(paths: _Paths, bits: _Places, slots: _Places) -> np.ndarray:
+def _table(paths: _Paths, bits: _Positions, slots: _Positions) -> np.ndarray:
     """Return the contributions, shape (blocks x answers, features of a block)."""
     block, leaf = paths.block[:, 0], np.arange(len(paths.node))
-    player = _places(np.broadcast_to(leaf[:, None], paths.node.shape), paths.feature, paths.feature.max() + 1)
+    player = _positions(
+        np.broadcast_to(leaf[:, None], paths.node.shape), paths.feature, paths.feature.max() + 1
+    )
     share, slot = np.ones(paths.node.shape), np.zeros(paths.node.shape, np.int64)
     # A feature asked twice on a path is met when both conditions are: it is one player.
     np.multiply.at(share, (leaf[:, None], player.of), paths.share)
     np.put_along_axis(slot, player.of, slots.of, axis=1)
     cell = _met(paths, bits, player.of) * leaf.size + leaf[:, None]
-    sister = _places(block, leaf, leaf.size)
+    sister = _positions(block, leaf, leaf.size)
     found = np.zeros((block.max() + 1, slots.most, cell.shape[1]))
     for number in range(player.most):
         added = _shapley(share.T.copy(), paths.value, number).ravel().take(cell)
@@ -163,7 +167,7 @@ def _table(paths: _Paths, bits: _Places, slots: _Places) -> np.ndarray:
     return found.transpose(0, 2, 1).reshape(-1, slots.most).astype(np.float32)
 
 
-def _met(paths: _Paths, bits: _Places, player: np.ndarray) -> np.ndarray:
+def _met(paths: _Paths, bits: _Positions, player: np.ndarray) -> np.ndarray:
     """Return which features of its path each leaf finds met, as bits, for every answer of its block."""
     answer = np.arange(1 << bits.most, dtype=np.uint8)
     met = np.full((len(player), answer.size), (1 << player.shape[1]) - 1, np.uint8)

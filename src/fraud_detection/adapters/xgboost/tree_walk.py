@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class TreeWalk:
-    """The trees of one model, laid out in flat arrays with a place for every node.
+    """The trees of one model, laid out in flat arrays with one element a node.
 
     A missing value goes left or right as the node says: each row is laid out twice, once with
     -inf and once with +inf for what is missing, and a node reads the copy that sends it its way.
@@ -71,7 +71,7 @@ class TreeWalk:
         )
 
     def _leaves(self, rows: Rows) -> np.ndarray:
-        """Return what is added, in order: places in `_values`, shape (n, 1 + trees)."""
+        """Return what is added, in order: indices into `_values`, shape (n, 1 + trees)."""
         matrix = as_matrix(rows)
         count, laid_out = len(matrix), 2 * self.width + 1
         missing = np.isnan(matrix)

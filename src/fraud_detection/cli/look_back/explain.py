@@ -84,11 +84,11 @@ def _undecided(explanation: Undecided) -> Iterator[str]:
     else:
         yield f"Payment {one} was not decided."
     for refused in explanation.refused:
-        place = f"number {refused.number:,} of {refused.state}"
+        location = f"number {refused.number:,} of {refused.state}"
         came = f"came {refused.first_at}"
         if refused.count > 1:
             came = f"came {refused.count:,} times, {refused.first_at} to {refused.last_at}"
-        yield f"  refused: {refused.reason} - at `{refused.path}` ({place}; {came})"
+        yield f"  refused: {refused.reason} - at `{refused.path}` ({location}; {came})"
         yield f"    {refused.event}"
     if explanation.labels and not explanation.is_history:
         yield "  Labels have come, and wait for the payment:"

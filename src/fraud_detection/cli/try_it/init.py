@@ -111,7 +111,7 @@ def init(
 
 
 def _check_out(out: Path, *, replace: bool) -> None:
-    """Refuse a place where no project file can be written, before any long work."""
+    """Refuse a path where no project file can be written, before any long work."""
     check_target(out, f"--out {out}")
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file in it, such as {out / 'params.yaml'}")

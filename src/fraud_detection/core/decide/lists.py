@@ -74,12 +74,12 @@ def compile_list(settings: ListSettings, texts: Mapping[str, ReadText], path: st
             f"{', '.join(texts)} - at `{path}.of`"
         )
     values: dict[str, tuple[Span, str]] = {}
-    for place, entry in enumerate(settings.entries):
+    for index, entry in enumerate(settings.entries):
         # As an event's value is read: "12.0" is the 12 of a payment.
         value = whole(entry.value.strip())
         if value in values:
             raise ConfigError(
-                f"`{entry.value}` stands twice on `{settings.name}` - at `{path}.entries[{place}]`"
+                f"`{entry.value}` stands twice on `{settings.name}` - at `{path}.entries[{index}]`"
             )
         values[value] = (span(entry, span(settings)), _message(settings, entry))
     return ValueList(settings.name, texts[settings.of], ACTIONS[settings.kind], values)

@@ -98,17 +98,17 @@ def compile_rules(
 `card_cuont_1h`; nearest: `card_count_1h`, `amount`, `transaction_id` - at `$.rules[0].when`
     """
     fields = _fields(schema, feature_names)
-    names = [(rule.name, f"$.rules[{place}]") for place, rule in enumerate(rules)]
+    names = [(rule.name, f"$.rules[{index}]") for index, rule in enumerate(rules)]
     _check_not_reserved(
-        [*names, *((settings.name, f"$.lists[{place}]") for place, settings in enumerate(lists))]
+        [*names, *((settings.name, f"$.lists[{index}]") for index, settings in enumerate(lists))]
     )
     texts = {name: field.read for name, field in fields.items() if isinstance(field, Text)}
     return RuleSet(
         [
-            (compile_condition(rule.when, fields, f"$.rules[{place}].when"), _verdict(rule), span(rule))
-            for place, rule in enumerate(rules)
+            (compile_condition(rule.when, fields, f"$.rules[{index}].when"), _verdict(rule), span(rule))
+            for index, rule in enumerate(rules)
         ],
-        [compile_list(settings, texts, f"$.lists[{place}]") for place, settings in enumerate(lists)],
+        [compile_list(settings, texts, f"$.lists[{index}]") for index, settings in enumerate(lists)],
     )
 
 
@@ -118,11 +118,11 @@ def _verdict(rule: RuleSettings) -> Verdict:
 
 def _check_not_reserved(names: Sequence[tuple[str, str]]) -> None:
     used = dict.fromkeys(RESERVED, "a reason of the policy")
-    for name, place in names:
+    for name, json_path in names:
         if name in used:
-            message = f"the name `{name}` is taken by {used[name]}; choose another - at `{place}.name`"
+            message = f"the name `{name}` is taken by {used[name]}; choose another - at `{json_path}.name`"
             raise ConfigError(message)
-        used[name] = "another list" if place.startswith("$.lists") else "another rule"
+        used[name] = "another list" if json_path.startswith("$.lists") else "another rule"
 
 
 def _fields(schema: Schema, feature_names: Sequence[str]) -> dict[str, Field]:

@@ -29,7 +29,7 @@ HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 
 STATISTICS: Final[tuple[str, ...]] = get_args(Statistic)
-COUNT: Final = 0  # their places in STATISTICS: compiled code compares whole numbers
+COUNT: Final = 0  # their indices in STATISTICS: compiled code compares whole numbers
 SUM: Final = 1
 MEAN: Final = 2
 MIN: Final = 3
@@ -277,8 +277,8 @@ def entity_keys(payment: Transaction) -> list[int]:
 
 
 def _check_unique_names(names: list[str]) -> None:
-    for place, name in enumerate(names):
-        if name in names[:place]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
             raise ConfigError(
                 f"two features would be called `{name}`: give the attribute of that name another one, in "
                 "`$.schema.numbers` or `$.schema.categories`"

@@ -25,13 +25,13 @@ def monotonic_constraints(monotone: Mapping[str, str], names: Sequence[str]) -> 
     """
     constraints = [0] * len(names)
     for pattern, way in monotone.items():
-        places = [place for place, name in enumerate(names) if fnmatchcase(name, pattern)]
-        if not places:
+        positions = [index for index, name in enumerate(names) if fnmatchcase(name, pattern)]
+        if not positions:
             raise ConfigError(f"`model.monotone`: no feature is called `{pattern}`{_near(pattern, names)}")
-        for place in places:
-            if constraints[place] == -SIGNS[way]:
-                raise ConfigError(f"`model.monotone`: `{names[place]}` would have to go up and down")
-            constraints[place] = SIGNS[way]
+        for index in positions:
+            if constraints[index] == -SIGNS[way]:
+                raise ConfigError(f"`model.monotone`: `{names[index]}` would have to go up and down")
+            constraints[index] = SIGNS[way]
     return constraints
 
 

@@ -57,20 +57,20 @@ class Latest:
             if time_ms <= times[0]:
                 return
             del times[0]
-        place = len(times)
-        while place > 0 and times[place - 1] > time_ms:
-            place -= 1
-        times.insert(place, time_ms)
+        index = len(times)
+        while index > 0 and times[index - 1] > time_ms:
+            index -= 1
+        times.insert(index, time_ms)
 
     def until(self, time_ms: int) -> int:
         """Return the latest of them that is not after `time_ms`; -1 where there is none."""
-        for place in range(len(self.times) - 1, -1, -1):
-            if self.times[place] <= time_ms:
-                return self.times[place]
+        for index in range(len(self.times) - 1, -1, -1):
+            if self.times[index] <= time_ms:
+                return self.times[index]
         return -1
 
     def settled(self) -> int:
-        """Return the earliest of them when all places are taken, else -1."""
+        """Return the earliest of them when all slots are taken, else -1."""
         return self.times[0] if len(self.times) >= SPARE else -1
 
 
@@ -109,18 +109,18 @@ class Profile:
     def add_place(self, time_ms: int, latitude: float, longitude: float) -> None:
         """Remember the place, if it is one of the latest."""
         new, places = Place(time_ms, latitude, longitude), self.places
-        place = len(places)
-        while place > 0 and new.is_before(places[place - 1]):
-            place -= 1
-        places.insert(place, new)
+        index = len(places)
+        while index > 0 and new.is_before(places[index - 1]):
+            index -= 1
+        places.insert(index, new)
         if len(places) > SPARE:
             del places[0]
 
     def place_until(self, time_ms: int) -> Place | None:
         """Return the latest place that is not after `time_ms`."""
-        for place in range(len(self.places) - 1, -1, -1):
-            if self.places[place].time_ms <= time_ms:
-                return self.places[place]
+        for index in range(len(self.places) - 1, -1, -1):
+            if self.places[index].time_ms <= time_ms:
+                return self.places[index]
         return None
 
     def add_label(self, known_at: int, fraud: int) -> None:

@@ -1,6 +1,6 @@
-"""The identity of an event whose schema declares no id: its place in its source, never its content alone.
+"""The identity of an event whose schema declares no id: its offset in its source, never its content alone.
 
-An event that comes again from the same place is the same one; equal events of two places are two.
+An event that comes again from the same offset is the same one; equal events at two offsets are two.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def is_drawn(identity: str) -> bool:
 
 
 def redriven_key(shard: str, number: str, key: str) -> str:
-    """Return the partition key of a record that is put again: it carries the record's first place.
+    """Return the partition key of a record that is put again: it carries the record's first sequence number.
 
     number: with a part behind it where it is one event of an aggregate.
 
@@ -52,9 +52,9 @@ def redriven_key(shard: str, number: str, key: str) -> str:
 
 
 def redriven_from(key: str, number: str) -> tuple[str, str, str] | None:
-    """Return shard, number and partition key that a record had first; None where its key carries no place.
+    """Return shard, number and partition key that a record had first; None where its key carries none.
 
-    number: that it has now.  Only a place before it counts: nobody can claim one that is still to come.
+    number: that it has now.  Only one before it counts: nobody can claim one that is still to come.
     """
     match = _REDRIVEN.fullmatch(key)
     if match is None or int(match[3]) >= int(number):

@@ -97,13 +97,13 @@ class Parser:
     def parse(self, raw: bytes, identity: str | None = None) -> Transaction | Label:
         """Decode one JSON event; raise RejectError if it can never be decided.
 
-        identity stands in where there is no id: the event's place in its source, see `identity`.
+        identity stands in where there is no id: the event's offset in its source, see `identity`.
         """
         event = self.decode(raw)
         if self.is_label(event):
             return self.label(event)
         if identity is None and not self.has_id:
-            raise ValueError("an event of a schema without ids is known by its place: tell its identity")
+            raise ValueError("an event of a schema without ids is known by its offset: give its identity")
         return self.record(event, identity)
 
     def is_label(self, event: dict[str, object]) -> bool:

@@ -131,7 +131,7 @@ def categories_of(
     readers: list[FieldReader], known: list[dict[str, float]], event: dict[str, object], time_ms: int
 ) -> tuple[str | None, ...]:
     """Return the category of each field, None where there is none."""
-    return tuple([reader.category(event, time_ms, known[place]) for place, reader in enumerate(readers)])
+    return tuple([reader.category(event, time_ms, known[index]) for index, reader in enumerate(readers)])
 
 
 def as_id(value: object) -> str | None:

@@ -54,8 +54,8 @@ def evaluated_bundle(folder: Path, bundle: Bundle) -> Path | None:
     None where it was not fitted again, or the other is not there.
     """
     evaluated = bundle.manifest.evaluated_as
-    place = None if evaluated is None else folder / evaluated
-    return place if place is not None and place.is_dir() else None
+    path = None if evaluated is None else folder / evaluated
+    return path if path is not None and path.is_dir() else None
 
 
 def pack(files: dict[str, bytes]) -> bytes:

@@ -24,7 +24,7 @@ class Asked(msgspec.Struct, frozen=True):
     """What a request asks: each row as values in the model's order (NaN is missing), or what is wrong.
 
     explain_at: rows of this probability or more get reasons; None leaves that to the model.
-    explain: places of rows that get reasons whatever their probability.
+    explain: indices of rows that get reasons whatever their probability.
     """
 
     rows: list[list[float] | str]

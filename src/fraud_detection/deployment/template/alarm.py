@@ -135,8 +135,8 @@ def stability_index(shares: tuple[float, ...], least: int) -> str:
     'IF(band0+band1 >= 10, ((band0+0.5)/(band0+band1+1.0)-0.75)*LOG((band0+0.5)/(band0+band1+1.0)/0.75)\
 +((band1+0.5)/(band0+band1+1.0)-0.25)*LOG((band1+0.5)/(band0+band1+1.0)/0.25), 0)'
     """
-    total = "+".join(f"band{place}" for place in range(len(shares)))
+    total = "+".join(f"band{index}" for index in range(len(shares)))
     smoothed = f"({total}+{0.5 * len(shares)})"
-    now = [f"(band{place}+0.5)/{smoothed}" for place in range(len(shares))]
+    now = [f"(band{index}+0.5)/{smoothed}" for index in range(len(shares))]
     terms = [f"({one}-{share})*LOG({one}/{share})" for one, share in zip(now, shares, strict=True)]
     return f"IF({total} >= {least}, {'+'.join(terms)}, 0)"

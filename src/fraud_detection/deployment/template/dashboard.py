@@ -33,19 +33,19 @@ def dashboard(settings: Deployment, release: Release, stream: str, endpoint: str
         ("Endpoint, p99 in microseconds", "p99", "AWS/SageMaker", ("ModelLatency", "OverheadLatency"), model),
         ("Batches given up", "Maximum", "AWS/SQS", ("ApproximateNumberOfMessagesVisible",), queue),
     ]
-    widgets = [_chart(place, *chart) for place, chart in enumerate(charts)]
+    widgets = [_chart(index, *chart) for index, chart in enumerate(charts)]
     body = msgspec.json.encode({"widgets": widgets}).decode()
     properties = {"DashboardName": settings.name, "DashboardBody": sub(body)}
     return {"Dashboard": resource("CloudWatch::Dashboard", properties)}
 
 
 def _chart(
-    place: int, title: str, statistic: str, namespace: str, names: Sequence[str], dimensions: list[str]
+    index: int, title: str, statistic: str, namespace: str, names: Sequence[str], dimensions: list[str]
 ) -> dict[str, Any]:
     return {
         "type": "metric",
-        "x": 12 * (place % 2),
-        "y": 6 * (place // 2),
+        "x": 12 * (index % 2),
+        "y": 6 * (index // 2),
         "width": 12,
         "height": 6,
         "properties": {

@@ -67,7 +67,7 @@ def line_chart(
     parts = [*_frame(title, x_axis, y_axis, across, up)]
     for one in marks:
         parts += _mark(one, across, up)
-    heights = _apart([up.place(line.points[-1][1]) if line.points else TOP for line in lines])
+    heights = _apart([up.position(line.points[-1][1]) if line.points else TOP for line in lines])
     for number, (line, height) in enumerate(zip(lines, heights, strict=True)):
         parts += _line(line, f"series{number}", across, up, height)
     return svg.file(title, WIDTH, HEIGHT, parts)
@@ -77,10 +77,10 @@ def bar_chart(title: str, unit: str, bars: Sequence[tuple[str, float]]) -> str:
     """Return a file with a chart of level bars, each with its value; the first one stands out."""
     across = Scale([value for _, value in bars], BAR_NAMES, WIDTH - RIGHT)
     parts = [svg.text(WIDTH / 2, 26, title, "middle", kind="title")]
-    for place, (name, value) in enumerate(bars):
-        top = TOP + GAP / 2 + place * (BAR + GAP)
-        wide = max(across.place(value) - BAR_NAMES, 1.0)
-        parts.append(svg.box("series0" if place == 0 else "other", BAR_NAMES, top, wide, BAR))
+    for index, (name, value) in enumerate(bars):
+        top = TOP + GAP / 2 + index * (BAR + GAP)
+        wide = max(across.position(value) - BAR_NAMES, 1.0)
+        parts.append(svg.box("series0" if index == 0 else "other", BAR_NAMES, top, wide, BAR))
         parts.append(svg.text(BAR_NAMES - 10, top + BAR * 0.7, name, "end"))
         number = f"{value:,.0f}" if value >= WHOLE_FROM else f"{value:.2f}"
         parts.append(svg.text(BAR_NAMES + wide + 8, top + BAR * 0.7, f"{number} {unit}"))
@@ -94,13 +94,13 @@ def by_week(title: str, weeks: Sequence[str], arms: Sequence[Bars], limit: float
     across = (SMALL_WIDTH - SMALL_LEFT - SMALL_RIGHT) / max(len(weeks), 1)
     right = SMALL_WIDTH - SMALL_RIGHT
     parts = list(_levels(up, SMALL_LEFT, right))
-    for place, week in enumerate(weeks):
-        left = SMALL_LEFT + place * across
-        parts += _week(left, across, place, arms, up)
-        if place % math.ceil(len(weeks) / MAX_WEEK_LABELS) == 0:
+    for index, week in enumerate(weeks):
+        left = SMALL_LEFT + index * across
+        parts += _week(left, across, index, arms, up)
+        if index % math.ceil(len(weeks) / MAX_WEEK_LABELS) == 0:
             parts.append(svg.text(left + across / 2, SMALL_HEIGHT - SMALL_BOTTOM + 18, week[5:], "middle"))
     if limit is not None:
-        y = up.place(limit)
+        y = up.position(limit)
         parts.append(svg.line("limit", SMALL_LEFT, y, right, y))
         parts.append(svg.text(right, y - 5, f"capacity {money(limit)}", "end"))
     return svg.inline(title, SMALL_WIDTH, SMALL_HEIGHT, [*parts, *_legend(arms)])
@@ -111,10 +111,10 @@ def intervals(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
     edges = [edge for _, one in rows for edge in (one.value, one.low, one.high) if edge is not None]
     across = Scale(edges, ROW_NAMES, SMALL_WIDTH - ROW_VALUES)
     height = len(rows) * ROW + 12
-    zero = across.place(0.0)
+    zero = across.position(0.0)
     parts = [svg.line("zero", zero, 4, zero, height - 4)]
-    for place, (name, one) in enumerate(rows):
-        parts += _interval(name, one, across, 6 + place * ROW + ROW / 2)
+    for index, (name, one) in enumerate(rows):
+        parts += _interval(name, one, across, 6 + index * ROW + ROW / 2)
     return svg.inline(title, SMALL_WIDTH, height, parts)
 
 
@@ -129,7 +129,7 @@ def _frame(title: str, x_axis: Axis, y_axis: Axis, across: Scale, up: Scale) -> 
     yield svg.text((LEFT + WIDTH - RIGHT) / 2, 26, title, "middle", kind="title")
     yield from _levels(up, LEFT, WIDTH - RIGHT)
     for tick in across.ticks():
-        x = across.place(tick)
+        x = across.position(tick)
         yield svg.line("grid", x, TOP, x, HEIGHT - BOTTOM)
         yield svg.text(x, HEIGHT - BOTTOM + 18, svg.number(tick), "middle")
     yield svg.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, x_axis.label, "middle")
@@ -138,27 +138,27 @@ def _frame(title: str, x_axis: Axis, y_axis: Axis, across: Scale, up: Scale) -> 
 
 def _levels(up: Scale, left: float, right: float) -> Iterator[str]:
     for tick in up.ticks():
-        y = up.place(tick)
+        y = up.position(tick)
         yield svg.line("zero" if tick == 0 else "grid", left, y, right, y)
         yield svg.text(left - 7, y + 4, svg.number(tick), "end")
 
 
 def _line(line: Series, kind: str, across: Scale, up: Scale, height: float) -> Iterator[str]:
-    places = [(across.place(x), up.place(y)) for x, y in line.points]
-    yield svg.polyline(kind, places)
-    if len(places) <= MAX_DOTS:
-        for x, y in places:
+    pixels = [(across.position(x), up.position(y)) for x, y in line.points]
+    yield svg.polyline(kind, pixels)
+    if len(pixels) <= MAX_DOTS:
+        for x, y in pixels:
             yield svg.dot(kind, x, y, 3)
     yield svg.text(WIDTH - RIGHT + 10, height + 4, line.name, kind=kind)
 
 
 def _mark(one: Mark, across: Scale, up: Scale) -> Iterator[str]:
     if one.x is not None:
-        x = across.place(one.x)
+        x = across.position(one.x)
         yield svg.line("mark", x, TOP, x, HEIGHT - BOTTOM)
         yield svg.text(x - 6, TOP + 14, one.label, "end")
     if one.y is not None:
-        y = up.place(one.y)
+        y = up.position(one.y)
         yield svg.line("mark", LEFT, y, WIDTH - RIGHT, y)
         yield svg.text(LEFT + 8, y - 6, one.label)
 
@@ -170,21 +170,21 @@ def _apart(heights: Sequence[float], least: float = 16.0) -> list[float]:
     [100.0, 116.0, 50.0]
     """
     moved, last = list(heights), -math.inf
-    for place in sorted(range(len(heights)), key=lambda one: heights[one]):
-        last = moved[place] = max(heights[place], last + least)
+    for index in sorted(range(len(heights)), key=lambda one: heights[one]):
+        last = moved[index] = max(heights[index], last + least)
     return moved
 
 
-def _week(left: float, across: float, place: int, arms: Sequence[Bars], up: Scale) -> Iterator[str]:
+def _week(left: float, across: float, index: int, arms: Sequence[Bars], up: Scale) -> Iterator[str]:
     wide = across * 0.8 / len(arms)
-    if all(arm.values[place] is None for arm in arms):
+    if all(arm.values[index] is None for arm in arms):
         yield svg.box("unknown", left, SMALL_TOP, across, SMALL_HEIGHT - SMALL_BOTTOM - SMALL_TOP)
         return
     for number, (arm, kind) in enumerate(zip(arms, ("other", "series0"), strict=True)):
-        value = arm.values[place]
+        value = arm.values[index]
         if value is None:
             continue
-        top, bottom = sorted((up.place(value), up.place(0.0)))
+        top, bottom = sorted((up.position(value), up.position(0.0)))
         x = left + across * 0.1 + number * wide
         yield svg.box(kind, x, top, max(wide - 2, 1), max(bottom - top, 0.5), f"{arm.name}: {money(value)}")
 
@@ -205,6 +205,6 @@ def _interval(name: str, one: Estimate, across: Scale, y: float) -> Iterator[str
         return
     kind = direction(one)
     if one.low is not None and one.high is not None:
-        yield svg.line(kind, across.place(one.low), y, across.place(one.high), y)
-    yield svg.dot(kind, across.place(one.value), y, 4)
+        yield svg.line(kind, across.position(one.low), y, across.position(one.high), y)
+    yield svg.dot(kind, across.position(one.value), y, 4)
     yield svg.text(SMALL_WIDTH - ROW_VALUES + 14, y + 4, signed(one))

@@ -35,8 +35,8 @@ COLOURS = {
 """The colour of each kind of mark, on a light page and on a dark one."""
 
 
-def _colours(place: int) -> str:
-    return " ".join(f"{selector} {{ color: {pair[place]}; }}" for selector, pair in COLOURS.items())
+def _colours(position: int) -> str:
+    return " ".join(f"{selector} {{ color: {pair[position]}; }}" for selector, pair in COLOURS.items())
 
 
 STYLE = f"""svg text, svg rect, svg circle {{ fill: currentColor; }}
@@ -49,7 +49,7 @@ line.limit, line.mark {{ stroke-dasharray: 5 4; }}
 
 
 class Scale:
-    """Takes values of an axis to places between two edges of a picture; a linear axis has its 0."""
+    """Maps values of an axis to positions between two edges of a picture; a linear axis has its 0."""
 
     def __init__(self, values: Sequence[float], start: float, end: float, *, log: bool = False) -> None:
         """Make room for all values."""
@@ -61,7 +61,7 @@ class Scale:
             if self.high - self.low < SMALLEST:
                 self.high = self.low + 1.0
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Return where a value is; what a logarithm cannot take is at the low end."""
         if self.log:
             share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
@@ -109,8 +109,8 @@ def line(kind: str, x: float, y: float, to_x: float, to_y: float) -> str:
 
 def polyline(kind: str, points: Sequence[tuple[float, float]]) -> str:
     """Return a line through points."""
-    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline class="{kind}" points="{places}"/>'
+    coordinates = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline class="{kind}" points="{coordinates}"/>'
 
 
 def box(kind: str, x: float, y: float, width: float, height: float, tooltip: str = "") -> str:

@@ -27,9 +27,9 @@ SPARE = 3
 class ShardEvent(msgspec.Struct, frozen=True):
     """One event of the shard; arrived_s is Kinesis' clock, seconds since 1970.
 
-    number: of the record of Kinesis, which is what Lambda is told.  sub: the event's place in an aggregate,
+    number: of the record of Kinesis, which is what Lambda is told.  sub: the event's index in an aggregate,
     None where the record is no aggregate.  key: its partition key.  broken: why an aggregate cannot be taken
-    apart; empty for all others.  identity: by what an event without an id is known, where not by its place.
+    apart; empty for all others.  identity: by what an event without an id is known, where not by its number.
     """
 
     number: str
@@ -42,7 +42,7 @@ class ShardEvent(msgspec.Struct, frozen=True):
 
     @classmethod
     def at(cls, sequence_number: str, data: bytes, identity: str = "") -> ShardEvent:
-        """Return the event of a place, when it comes from elsewhere than the stream.
+        """Return the event of a sequence number, when it comes from elsewhere than the stream.
 
         >>> ShardEvent.at("7.2", b"").sequence_number, ShardEvent.at("7", b"").sequence_number
         ('7.2', '7')
@@ -52,12 +52,12 @@ class ShardEvent(msgspec.Struct, frozen=True):
 
     @property
     def sequence_number(self) -> str:
-        """Return the number, and behind a point the place in an aggregate: each event has its own."""
+        """Return the number, and after a point the index in an aggregate: each event has its own."""
         return self.number if self.sub is None else f"{self.number}.{self.sub}"
 
     @property
     def sequence(self) -> int:
-        """Return the place as a number that can be compared with those of all events of the shard.
+        """Return the position as a number that can be compared with those of all events of the shard.
 
         >>> [ShardEvent.at(sequence_number, b"").sequence for sequence_number in ("7", "7.0", "7.1", "8")]
         [458752, 458752, 458753, 524288]
@@ -80,7 +80,7 @@ def identities_of(shard: str, records: Sequence[ShardEvent]) -> list[str]:
 
 
 def sequence_value(sequence_number: str) -> int:
-    """Return the number of a place, see `ShardEvent.sequence`."""
+    """Return the number of a position, see `ShardEvent.sequence`."""
     return ShardEvent.at(sequence_number, b"").sequence
 
 
@@ -171,7 +171,7 @@ def check_time(longest_s: float, remaining_s: float) -> None:
 def parts_of(records: Sequence[ShardEvent], most: int = PART) -> Iterator[Sequence[ShardEvent]]:
     """Yield the events in parts of at most `most`, each cut where a record of Kinesis begins.
 
-    An aggregate with more events is cut by itself, each time at the same places: what comes again, comes
+    An aggregate with more events is cut by itself, each time at the same events: what comes again, comes
     in the same parts.
 
     >>> records = [ShardEvent.at(at, b"") for at in ("1", "2.0", "2.1", "2.2", "2.3", "2.4", "3")]

@@ -1,7 +1,7 @@
 """The lines of the Lambda function's log: one a decision, one a refused record, one a batch with its counts.
 
-No line holds personal data: entity ids are tokens, and of a refused record only its place and the reason.
-Decisions and refused records are those of `decision_record`, with the place in the stream beside them.
+No line holds personal data: entity ids are tokens, and of a refused record only the number and reason.
+Decisions and refused records are those of `decision_record`, with shard and sequence number added.
 The line of a batch is also what CloudWatch makes metrics of (its embedded metric format), so that nothing
 has to be sent anywhere.
 """
@@ -77,18 +77,18 @@ class DecisionLog:
         model: str,
         ids: Mapping[str, str],
         versions: Mapping[str, int],
-        place: tuple[str, str],
+        record_position: tuple[str, str],
         arrived_s: float,
     ) -> tuple[bytes, float]:
         """Return the line of a decision, and how many ms passed since its record was put.
 
-        ids, versions: of the entities, by name.  place: the shard, and the record's number in it.
+        ids, versions: of the entities, by name.  record_position: shard and sequence number.
         """
         payment, now = decided.payment, time.time()
         iterator_latency_ms = round(1000 * (now - arrived_s), 3)
         delivery = Delivery(
-            shard=place[0],
-            sequence_number=place[1],
+            shard=record_position[0],
+            sequence_number=record_position[1],
             model=model,
             entities={name: self.token(one) for name, one in ids.items()},
             profile_versions={**versions},
@@ -106,16 +106,16 @@ class DecisionLog:
         named = msgspec.structs.replace(record, reason=without_value(record.reason))
         return encode(quarantine_record(named, delivery))
 
-    def failed(self, shard: str, place: str, failure: Failure) -> bytes:
+    def failed(self, shard: str, sequence_number: str, failure: Failure) -> bytes:
         """Return the line of an error with one event: its kind and where, and no value of the event."""
-        where = {"shard": shard, "sequence_number": place}
+        where = {"shard": shard, "sequence_number": sequence_number}
         told = {"transaction_id": failure.transaction_id or None, "error": failure.where, "delivery": where}
         return line("internal_error", told)
 
     def batch(self, batch: Batch, outcomes: Sequence[Outcome], answered: Answered) -> bytes:
         """Return the line of a batch, with what CloudWatch counts in it."""
         bands = answered.bands or [0] * BANDS
-        metrics = count(outcomes) | {f"band{place}": number for place, number in enumerate(bands)}
+        metrics = count(outcomes) | {f"band{index}": number for index, number in enumerate(bands)}
         metrics |= {"answered": len(answered.predictions), "above_decline": answered.above_decline}
         put = sample(batch.iterator_latency_ms, MAX_VALUES)
         return line(
@@ -190,7 +190,7 @@ def sample(values: Sequence[float], most: int) -> list[float]:
     ordered = sorted(values)
     if len(ordered) <= most:
         return ordered
-    return [ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most)]
+    return [ordered[round(index * (len(ordered) - 1) / (most - 1))] for index in range(most)]
 
 
 def line(kind: str, content: Mapping[str, object]) -> bytes:

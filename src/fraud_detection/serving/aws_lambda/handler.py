@@ -261,9 +261,9 @@ class Processor:
         return pipeline, self._process(pipeline, records)
 
     def _process(self, pipeline: Pipeline, records: Sequence[ShardEvent]) -> list[Outcome]:
-        places = identities_of(self.profiles.shard, records)
-        found = pipeline.process([r.data for r in records], places, [r.sequence for r in records]).outcomes
-        return [record.outcome(one) for record, one in zip(records, found, strict=True)]
+        identities = identities_of(self.profiles.shard, records)
+        result = pipeline.process([r.data for r in records], identities, [r.sequence for r in records])
+        return [record.outcome(one) for record, one in zip(records, result.outcomes, strict=True)]
 
     def _save(self, pipeline: Pipeline, records: Sequence[ShardEvent], outcomes: Sequence[Outcome]) -> int:
         """Save the profiles; those that another shard has changed meanwhile take their events in again.

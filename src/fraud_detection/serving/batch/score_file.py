@@ -197,8 +197,8 @@ def _first_labels(rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def _rows(parser: Parser, batch: Batch, before: int, latest: int) -> Iterator[Row]:
-    for place, raw in enumerate(batch.events):
-        identity = batch.identities[place] if batch.identities else None
+    for index, raw in enumerate(batch.events):
+        identity = batch.identities[index] if batch.identities else None
         one, label = "", None
         try:
             payment = parser.parse(raw, identity)
@@ -206,9 +206,9 @@ def _rows(parser: Parser, batch: Batch, before: int, latest: int) -> Iterator[Ro
                 one, latest = payment.transaction_id, payment.event_time
                 label = _label(parser, raw, one, latest)
         except RejectError:
-            # It keeps its place here; the pipeline will say what is wrong with it.
+            # It keeps its position here; the pipeline will say what is wrong with it.
             pass
-        yield Row(before + place + 1, raw, identity, latest, one, label)
+        yield Row(before + index + 1, raw, identity, latest, one, label)
 
 
 def _label(parser: Parser, raw: bytes, transaction_id: str, event_time: int) -> Label | None:

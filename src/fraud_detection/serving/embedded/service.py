@@ -121,7 +121,7 @@ class EmbeddedService:
             decision_engine.canary = Canary(canary.strategy, share, salt or canary.configuration.config_id)
 
     def take(self, batch: Batch, source: str) -> list[Outcome]:
-        """Decide one batch and commit it together with the place in the source; one outcome an event.
+        """Decide one batch and commit it together with the offset in the source; one outcome an event.
 
         Raises NotCommittedError, with the outcomes, when it cannot be committed: it is decided all the same,
         and committed before anything else is taken; RetryError when what was decided before cannot be.

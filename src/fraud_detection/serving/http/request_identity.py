@@ -24,6 +24,6 @@ def is_key(key: bytes | None) -> bool:
 def request_identities(caller: str, key: bytes | None, events: int, *, many: bool) -> list[str | None]:
     """Return the identities of the events of a request; in a list they are told apart by their index."""
     if key:
-        return [key_identity(caller, key, place if many else None) for place in range(events)]
+        return [key_identity(caller, key, index if many else None) for index in range(events)]
     drawn = DRAWN_REQUEST + secrets.token_hex(DRAWN_BYTES)
-    return [f"{drawn}-{place}" for place in range(events)] if many else [drawn]
+    return [f"{drawn}-{index}" for index in range(events)] if many else [drawn]

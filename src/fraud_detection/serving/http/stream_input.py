@@ -1,7 +1,7 @@
 """A source that is read beside the requests: both meet the same profiles, in one engine.
 
 A thread waits for the source, so that no request does; the engine takes what it gives in the loop of the
-requests, a few events at a time.  The place reached is committed with them, as `fraud run` does.
+requests, a few events at a time.  The offset reached is committed with them, as `fraud run` does.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ STREAM = "stream"
 class SideSource:
     """Reads a source to its end, or until `stop`; after an error it resumes at the offset reached.
 
-    A pipe has no place to go back to: one that failed stays reported, and requests are answered on.
+    A pipe has no offset to go back to: one that failed stays reported, and requests are answered on.
     """
 
     def __init__(self, requests: RequestBatcher, source: str) -> None:
-        """Find the place that was reached before; raise ConfigError when the source cannot be read."""
+        """Find the offset that was reached before; raise ConfigError when the source cannot be read."""
         engine = requests.service
         self._background = engine.state_file.background
         self._requests, self._source = requests, source

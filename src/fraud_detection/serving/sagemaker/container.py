@@ -63,9 +63,9 @@ class Endpoint:
 
     def predict(self, asked: Asked) -> list[Prediction]:
         """Return one prediction a row; rows that could not be read keep their error."""
-        good = [place for place, row in enumerate(asked.rows) if not isinstance(row, str)]
+        good = [index for index, row in enumerate(asked.rows) if not isinstance(row, str)]
         rows = [row for row in asked.rows if not isinstance(row, str)]
-        wanted = {at for at, place in enumerate(good) if place in asked.explain}
+        wanted = {at for at, index in enumerate(good) if index in asked.explain}
         scored = iter(self._score(rows, asked.explain_at, wanted))
         return [Prediction(error=row) if isinstance(row, str) else next(scored) for row in asked.rows]
 
@@ -77,21 +77,21 @@ class Endpoint:
         margins = self.scorer.margins(matrix).tolist()
         probabilities = [self.scorer.calibration.probability(margin) for margin in margins]
         explained = [
-            place for place, one in enumerate(probabilities) if one >= explained_from or place in wanted
+            index for index, one in enumerate(probabilities) if one >= explained_from or index in wanted
         ]
         contributions = self.scorer.contributions(matrix[explained])
         reasons = dict(zip(explained, map(self._reasons, contributions), strict=True))
         return [
-            Prediction(margin, probability, reasons.get(place, []))
-            for place, (margin, probability) in enumerate(zip(margins, probabilities, strict=True))
+            Prediction(margin, probability, reasons.get(index, []))
+            for index, (margin, probability) in enumerate(zip(margins, probabilities, strict=True))
         ]
 
     def _reasons(self, contributions: np.ndarray) -> list[tuple[str, float]]:
         order = np.argsort(-contributions, kind="stable")[:MAX_REASONS]
         return [
-            (self.names[place], round(float(contributions[place]), 6))
-            for place in order
-            if contributions[place] > 0
+            (self.names[index], round(float(contributions[index]), 6))
+            for index in order
+            if contributions[index] > 0
         ]
 
 

@@ -25,7 +25,7 @@ from fraud_detection.core.parse.values import Missing, as_id
 from fraud_detection.core.project_schema import Schema
 
 ORDERING = 0
-"""The place of the entity in the schema that orders the stream."""
+"""The index of the entity in the schema that orders the stream."""
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
@@ -51,12 +51,12 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     identities: list[str | None]
     ids: list[str | None]
 
-    def of(self, places: Sequence[int]) -> Part:
-        """Return those at some places."""
+    def of(self, indices: Sequence[int]) -> Part:
+        """Return those at some indices."""
         return Part(
-            [self.events[place] for place in places],
-            [self.identities[place] for place in places],
-            [self.ids[place] for place in places],
+            [self.events[index] for index in indices],
+            [self.identities[index] for index in indices],
+            [self.ids[index] for index in indices],
         )
 
 
@@ -78,7 +78,7 @@ class Ownership:
         self.missing_entity = self.missing.but(*keeps) if keeps else self.missing
         self.type_is_free = "type" not in declared_fields(schema)
         names = {name for fields in self.entity_fields for name in fields} | {*self.id_fields, "type"}
-        self.attributes = {name: f"field_{place}" for place, name in enumerate(sorted(names))}
+        self.attributes = {name: f"field_{index}" for index, name in enumerate(sorted(names))}
         fields = [(attribute, Any, None) for attribute in self.attributes.values()]
         rename = {attribute: name for name, attribute in self.attributes.items()}
         self.decoder = msgspec.json.Decoder(msgspec.defstruct("Head", fields, rename=rename))
@@ -136,7 +136,7 @@ class Ownership:
 
 
 def turns_of(owners: Sequence[int], ids: Sequence[str | None]) -> list[dict[int, list[int]]]:
-    """Return which events of a list, by their places, go to which owners at once.
+    """Return which events of a list, by their indices, go to which owners at once.
 
     One whose id came before at another owner waits for the answer to that one, and what comes behind it at
     its owner waits too.
@@ -149,7 +149,7 @@ def turns_of(owners: Sequence[int], ids: Sequence[str | None]) -> list[dict[int,
     turns: list[dict[int, list[int]]] = [{}]
     reached: dict[int, int] = {}
     told: dict[str, tuple[int, int]] = {}
-    for place, (owner, one) in enumerate(zip(owners, ids, strict=True)):
+    for index, (owner, one) in enumerate(zip(owners, ids, strict=True)):
         turn = reached.get(owner, 0)
         if one is not None:
             before, earlier = told.get(one, (owner, 0))
@@ -158,7 +158,7 @@ def turns_of(owners: Sequence[int], ids: Sequence[str | None]) -> list[dict[int,
         if turn == len(turns):
             turns.append({})
         reached[owner] = turn
-        turns[turn].setdefault(owner, []).append(place)
+        turns[turn].setdefault(owner, []).append(index)
     return turns
 
 

@@ -84,8 +84,8 @@ class Router:
             parts = sorted(turn.items(), key=lambda part: part[0] != self.own)
             asked = [self._ask_owner(owner, whole.of(chosen), sender) for owner, chosen in parts]
             for (_, chosen), answers in zip(parts, await _all(asked), strict=True):
-                for place, (status, body) in zip(chosen, answers, strict=True):
-                    replies[place] = (status, body)
+                for index, (status, body) in zip(chosen, answers, strict=True):
+                    replies[index] = (status, body)
         return replies
 
     async def find(self, transaction_id: str) -> Reply | None:
@@ -188,7 +188,7 @@ class Router:
         return owners
 
     async def _owners_of_labels(self, routes: Sequence[Route]) -> dict[int, int]:
-        """Return by their places who takes labels: who knows the payment, else who owns the card."""
+        """Return by their indices who takes labels: who knows the payment, else who owns the card."""
         labels = {at: one for at, one in enumerate(routes) if one.is_label and one.transaction_id is not None}
         # A label may come in one list with its payment, of which the first one stands.
         payments = [one for one in reversed(routes) if one.transaction_id is not None and not one.is_label]

@@ -236,7 +236,7 @@ def _cards(
 
 
 def _subscriptions(rng: np.random.Generator, count: int, merchants: Merchants) -> Ints:
-    """Return what each card pays every month, -1 for an empty place."""
+    """Return what each card pays every month, -1 for an empty slot."""
     sellers = np.flatnonzero(merchants.online & (merchants.category >= catalogue.SUBSCRIPTION))
     chosen = rng.choice(sellers, (count, SUBSCRIPTIONS))
     return np.where(rng.random((count, SUBSCRIPTIONS)) < (0.7, 0.4, 0.2), chosen, -1)

@@ -85,7 +85,7 @@ def pay(
     latitude, longitude = _place(population, rng, cards, merchants)
     nothing, device = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.uint64)
     device[online] = own_devices(population, rng, cards[online], times[online])
-    place = (rng.random(count) * sellers.terminals[merchants]).astype(np.int64)
+    terminal_index = (rng.random(count) * sellers.terminals[merchants]).astype(np.int64)
     channel = np.where(online, catalogue.ONLINE, np.where(category == catalogue.CASH, catalogue.ATM, 0))
     return Payments(
         time=times,
@@ -93,7 +93,7 @@ def pay(
         issue=nothing,
         device=device,
         merchant=merchants,
-        terminal=np.where(online, -1, sellers.first_terminal[merchants] + place),
+        terminal=np.where(online, -1, sellers.first_terminal[merchants] + terminal_index),
         amount=amount,
         channel=channel,
         entry=_entry(population, rng, cards, channel, amount),
@@ -212,12 +212,12 @@ def _subscriptions(population: Population, rng: np.random.Generator, day: int) -
     """Return what is collected on this day of the month."""
     habits, date = population.cards, population.settings.date(day)
     start = population.settings.epoch + day * DAY
-    cards, place = np.nonzero((habits.due == date.day) & (habits.subscriptions >= 0))
+    cards, slot = np.nonzero((habits.due == date.day) & (habits.subscriptions >= 0))
     times = start + rng.integers(1 * HOUR, 9 * HOUR, len(cards))
-    payments = pay(population, rng, cards, habits.subscriptions[cards, place], times)
+    payments = pay(population, rng, cards, habits.subscriptions[cards, slot], times)
     return replace(
         payments,
-        amount=habits.fees[cards, place],
+        amount=habits.fees[cards, slot],
         device=np.zeros_like(payments.device),
         channel=np.full_like(payments.channel, catalogue.RECURRING),
         entry=np.full_like(payments.entry, catalogue.ON_FILE),

@@ -38,8 +38,8 @@ def pictures(scored: Scored, bundle: Bundle, scorer: XGBoostScorer, costs: Costs
     """Return every picture by its name."""
     known, cutoffs = scored.labelled(), bundle.manifest.cutoffs
     fraud = known.label == 1
-    places = {"review": cutoffs.review_at, "decline": cutoffs.decline_at}
-    reached = {name: answers(known.score >= place, fraud, known.weight) for name, place in places.items()}
+    chosen = {"review": cutoffs.review_at, "decline": cutoffs.decline_at}
+    reached = {name: answers(known.score >= cutoff, fraud, known.weight) for name, cutoff in chosen.items()}
     ranking = Ranking.of(known.score, fraud, known.weight)
     moved = scorer.contributions(known.rows.features[:: 1 + len(known.rows) // EXPLAINED])
     return {

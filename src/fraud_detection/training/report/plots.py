@@ -117,17 +117,17 @@ def calibration(bins: Bins) -> Figure:
 
 @mpl.rc_context(_STYLE)
 def money(savings: Mapping[str, tuple[np.ndarray, np.ndarray]], cutoffs: Cutoffs) -> Figure:
-    """Draw the money saved a day by the place of each cut-off, the chosen ones marked."""
+    """Draw the money saved a day by the value of each cut-off, the chosen ones marked."""
     figure, (axes,) = _panels("Money saved by cut-off, against approving everything")
     for name, chosen, colour in _drawn(cutoffs):
-        places, saved = savings[name]
-        if not places.size:
+        thresholds, saved = savings[name]
+        if not thresholds.size:
             continue
         other = "decline" if name == "review" else "review"
         axes.step(
-            places, saved, where="post", color=colour, label=f"{name} from here ({other} cut-off fixed)"
+            thresholds, saved, where="post", color=colour, label=f"{name} from here ({other} cut-off fixed)"
         )
-        at = min(int(np.searchsorted(places, chosen)), places.size - 1)
+        at = min(int(np.searchsorted(thresholds, chosen)), thresholds.size - 1)
         label = f"chosen: {name} from {_percent(chosen)}"
         axes.plot(chosen, saved[at], "o", color=colour, markersize=8, markeredgecolor="white", label=label)
     axes.axhline(0, color=INK, linewidth=0.8)

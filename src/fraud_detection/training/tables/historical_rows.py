@@ -41,12 +41,12 @@ def declared_columns(
     The place is not among them, since no rule can name it, nor the sender's clock.
     """
     columns: dict[str, np.ndarray | Sequence[object]] = {}
-    for place, name in enumerate(schema.entities):
-        columns[DECLARED + name] = [one.entities[place] for one in payments]
-    for place, name in enumerate(schema.numbers):
-        columns[DECLARED + name] = np.array([one.numbers[place] for one in payments], np.float64)
-    for place, name in enumerate(schema.categories):
-        columns[DECLARED + name] = [one.categories[place] for one in payments]
+    for index, name in enumerate(schema.entities):
+        columns[DECLARED + name] = [one.entities[index] for one in payments]
+    for index, name in enumerate(schema.numbers):
+        columns[DECLARED + name] = np.array([one.numbers[index] for one in payments], np.float64)
+    for index, name in enumerate(schema.categories):
+        columns[DECLARED + name] = [one.categories[index] for one in payments]
     return columns
 
 

@@ -39,17 +39,17 @@ class Stream:
         if self.chance.random() < self.failing:
             raise self.chance.choice([busy(), EndpointConnectionError(endpoint_url="http://127.0.0.1:1")])
         answers: list[dict[str, str]] = [{} for _ in Records]
-        for place in self.chance.sample(range(len(Records)), len(Records)):
-            one = Records[place]
+        for index in self.chance.sample(range(len(Records)), len(Records)):
+            one = Records[index]
             if self.chance.random() < self.refusing:
-                answers[place] = {"ErrorCode": "ProvisionedThroughputExceededException"}
+                answers[index] = {"ErrorCode": "ProvisionedThroughputExceededException"}
             else:
                 key = one["PartitionKey"].rpartition(":")[2]
                 shard = str(int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16))
                 assert one.get("ExplicitHashKey", shard) == shard
                 assert ("ExplicitHashKey" in one) == (key != one["PartitionKey"])
                 self.got[key].append(one["Data"])
-                answers[place] = {"SequenceNumber": "1", "ShardId": "s"}
+                answers[index] = {"SequenceNumber": "1", "ShardId": "s"}
         return {"FailedRecordCount": 0, "Records": answers}
 
 

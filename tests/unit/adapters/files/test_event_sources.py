@@ -1,4 +1,4 @@
-"""Files as sources: places in them, names for rows without ids, and lines that are still being written."""
+"""Files as sources: offsets in them, names for rows without ids, and lines that are still being written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def names(source: Source) -> list[str | None]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(lines_of_a_file, st.sampled_from([b"\n", b"\r\n"]), st.sampled_from([b"", b"\n"]))
-def test_reading_on_from_any_place_gives_the_rest(
+def test_reading_on_from_any_offset_gives_the_rest(
     tmp_path: Path, lines: list[bytes], end: bytes, last: bytes
 ) -> None:
     path = tmp_path / "events.jsonl"

@@ -21,11 +21,11 @@ BODIES = st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.li
 @given(st.lists(st.tuples(st.integers(0, 2**40), st.text(), BODIES)), st.lists(st.integers(1, 9), min_size=1))
 def test_frames_arrive_whole_however_they_are_cut(sent: list[tuple[int, str, Any]], sizes: list[int]) -> None:
     wanted = [Frame(*one) for one in sent if not _too_large(one[2])]
-    data, frames, found, place = b"".join(map(encode_frame, wanted)), FrameDecoder(), list[Frame](), 0
+    data, frames, found, offset = b"".join(map(encode_frame, wanted)), FrameDecoder(), list[Frame](), 0
     while data:
-        size = sizes[place % len(sizes)]
+        size = sizes[offset % len(sizes)]
         found += frames.of(data[:size])
-        data, place = data[size:], place + 1
+        data, offset = data[size:], offset + 1
     assert found == wanted
 
 

@@ -48,11 +48,11 @@ def test_it_admits_what_a_recount_of_the_hour_before_each_payment_would(
 def test_where_everything_is_to_be_declined_the_share_holds_at_every_moment(many: int, share: float) -> None:
     decline_cap = DeclineCap(settings(share, min_payments=20))
     declined = 0
-    for place in range(many):
-        given_now = decline_cap.allows(place)
-        decline_cap.add(place, declined=given_now)
+    for index in range(many):
+        given_now = decline_cap.allows(index)
+        decline_cap.add(index, declined=given_now)
         declined += given_now
-        assert declined <= share * max(place + 1, 20)
+        assert declined <= share * max(index + 1, 20)
     assert declined >= share * max(many, 20) - 1 or declined == many
 
 
@@ -60,10 +60,10 @@ def test_where_everything_is_to_be_declined_the_share_holds_at_every_moment(many
 def test_clocks_that_are_wrong_by_days_free_nobody_else(wrong: list[tuple[int, int]]) -> None:
     decline_cap, strange = DeclineCap(settings(0.05, count=50, min_payments=1_000)), dict(wrong)
     declined = 0
-    for place in range(1_000):
-        now = 1_000 * MINUTE * 60 + place * 3_000
-        if place in strange:
-            decline_cap.add(now + strange[place] * 60 * MINUTE, declined=False)
+    for index in range(1_000):
+        now = 1_000 * MINUTE * 60 + index * 3_000
+        if index in strange:
+            decline_cap.add(now + strange[index] * 60 * MINUTE, declined=False)
         given_now = decline_cap.allows(now)
         decline_cap.add(now, declined=given_now)
         declined += given_now
@@ -128,6 +128,6 @@ def test_days_of_payments_are_counted_as_exactly_as_hours() -> None:
 
 def test_what_is_kept_stays_bounded_however_the_times_jump() -> None:
     decline_cap = DeclineCap(settings())
-    for place in range(5_000):
-        decline_cap.add(place * 7_919 % 4_999 * MINUTE, declined=False)
+    for index in range(5_000):
+        decline_cap.add(index * 7_919 % 4_999 * MINUTE, declined=False)
     assert len(decline_cap._parts) == MAX_PARTS

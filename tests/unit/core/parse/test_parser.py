@@ -237,7 +237,7 @@ def test_events_without_a_declared_id_are_never_named_by_their_content() -> None
     schema = decode({"event_time": {"field": "time"}}, Schema, "test")
     raw = b'{"time": "2026-01-01", "transaction_id": "mine"}'
     assert Parser(schema).parse(raw, "row-1").transaction_id == "row-1"
-    with pytest.raises(ValueError, match="place"):
+    with pytest.raises(ValueError, match="offset"):
         Parser(schema).parse(raw)
 
 
@@ -525,9 +525,9 @@ def test_words_for_missing_are_no_values_of_any_kind(word: str | None) -> None:
         make_parser().parse(json.dumps(label).encode())
 
 
-def test_a_row_whose_id_is_missing_takes_the_identity_of_its_place() -> None:
+def test_a_row_whose_id_is_missing_takes_the_identity_of_its_offset() -> None:
     raw = json.dumps({**GOOD, "id": "NULL"}).encode()
-    first, second = (make_parser().parse(raw, place) for place in ("row-1", "row-2"))
+    first, second = (make_parser().parse(raw, identity) for identity in ("row-1", "row-2"))
     assert isinstance(first, Transaction)
     assert isinstance(second, Transaction)
     assert (first.transaction_id, second.transaction_id) == ("row-1", "row-2")
@@ -583,7 +583,7 @@ def test_what_is_kept_of_a_large_payment_reads_as_the_whole_and_is_small(
     event = GOOD | changes | {"n" * 20_000: "unknown", "notes": ["x" * 30_000]}
     raw = json.dumps(event).encode()[:-1] + loose.encode() + b"}"
     with contextlib.suppress(RejectError):
-        whole = make_parser().parse(raw, "place")
+        whole = make_parser().parse(raw, "row-1")
         shortened = make_parser().kept(raw)
         assert len(shortened) < 16_384
         assert isinstance(whole, Transaction)

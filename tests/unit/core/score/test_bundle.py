@@ -130,9 +130,9 @@ def test_the_name_changes_with_any_content() -> None:
 @given(data=st.data())
 def test_a_changed_byte_in_any_file_is_refused_with_its_name(name: str, data: st.DataObject) -> None:
     files = example().files()
-    place = data.draw(st.integers(0, len(files[name]) - 1))
+    offset = data.draw(st.integers(0, len(files[name]) - 1))
     changed = bytearray(files[name])
-    changed[place] ^= data.draw(st.integers(1, 255))
+    changed[offset] ^= data.draw(st.integers(1, 255))
     with pytest.raises(ConfigError, match=name):
         from_files({**files, name: bytes(changed)}, "here")
 
@@ -230,9 +230,9 @@ def test_an_archive_with_a_file_twice_is_refused() -> None:
 @given(data=st.data())
 def test_a_damaged_archive_is_refused_or_still_holds_the_same(data: st.DataObject) -> None:
     damaged = bytearray(pack(example().files()))
-    place = data.draw(st.integers(0, len(damaged) - 1))
-    damaged[place] ^= data.draw(st.integers(1, 255))
-    truncated = bytes(damaged[: data.draw(st.integers(place, len(damaged)))])
+    offset = data.draw(st.integers(0, len(damaged) - 1))
+    damaged[offset] ^= data.draw(st.integers(1, 255))
+    truncated = bytes(damaged[: data.draw(st.integers(offset, len(damaged)))])
     # A gzip header holds bytes without a meaning, such as the name of an operating system.
     bundle = None
     with contextlib.suppress(ConfigError):

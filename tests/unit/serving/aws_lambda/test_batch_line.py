@@ -11,7 +11,7 @@ MAX_BYTES = 256 * 1024 - 26
 
 
 def test_a_thousand_unknown_fields_with_long_names_do_not_cost_the_metrics() -> None:
-    drift = [("unknown", f"{place}" + "\u20ac" * 5_000, 1) for place in range(1_000)]
+    drift = [("unknown", f"{index}" + "\u20ac" * 5_000, 1) for index in range(1_000)]
     batch = Batch("shard", {}, [1.0] * 500, 0, drift, "x" * 300_000)
     line = DecisionLog("test", "key").batch(batch, [], NOTHING)
     assert len(line) < MAX_BYTES

@@ -43,21 +43,21 @@ def test_the_owner_is_that_of_the_ids_which_the_parser_reads(
     ownership = Ownership(schema, workers)
     raw = json.dumps(event | {"at": "2026-01-02T03:04:05Z", "is_fraud": 1, "known": "2026-01-02T03:04:05Z"})
     identity = None if "transaction_id" in declared else "row-1"
-    place = ownership.route(raw.encode(), identity)
+    route = ownership.route(raw.encode(), identity)
     try:
         read = Parser(schema).parse(raw.encode(), identity)
     except RejectError:
         return
-    assert place.transaction_id == read.transaction_id
-    assert place.is_label is isinstance(read, Label)
+    assert route.transaction_id == read.transaction_id
+    assert route.is_label is isinstance(read, Label)
     if isinstance(read, Transaction):
-        assert place.owner == ownership.of(read.entities, read.transaction_id)
-        assert place.owner is not None
-        assert 0 <= place.owner < workers
+        assert route.owner == ownership.of(read.entities, read.transaction_id)
+        assert route.owner is not None
+        assert 0 <= route.owner < workers
 
 
 @given(st.binary(max_size=40) | st.sampled_from([b"[]", b"7", b'"x"', b"null", b"{", b'{"id":', b"[" * 5000]))
-def test_whatever_the_bytes_are_there_is_a_place(raw: bytes) -> None:
+def test_whatever_the_bytes_are_there_is_a_route(raw: bytes) -> None:
     ownership = Ownership(decode(SCHEMA, Schema, "test"), 2)
     owner = ownership.route(raw).owner
     assert owner is not None

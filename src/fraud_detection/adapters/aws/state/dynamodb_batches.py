@@ -94,7 +94,7 @@ def batch_get(
 
     only: names of attributes; none means all.
     """
-    names = {f"#{place}": name for place, name in enumerate(only)}
+    names = {f"#{index}": name for index, name in enumerate(only)}
     part = {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names} if names else {}
     return [item for some in _parts(keys, KEYS_A_CALL) for item in _got(client, table, some, part)]
 

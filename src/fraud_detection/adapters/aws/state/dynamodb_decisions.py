@@ -67,7 +67,7 @@ class DecisionItem(msgspec.Struct, frozen=True, array_like=True):
 class UnfinishedEvent(msgspec.Struct, frozen=True, array_like=True):
     """An event whose decision or label may be kept while profiles have not taken it in.
 
-    sequence_number: that of its record, and behind a point its place in an aggregate.  label: the event
+    sequence_number: that of its record, and after a point its index in an aggregate.  label: the event
     itself if it is a label; the event of a payment is kept with its decision.  decided: by the batch that has
     begun it, and not before.
     """

@@ -88,8 +88,8 @@ class DynamoLabels:
         end = full.labels + filled * LABELS_A_PART
         self._full[one] = _Full(full.parts + filled, end)
         return [
-            self._item(_part(one, full.parts + place), one, told[start : start + LABELS_A_PART])
-            for place, start in enumerate(range(full.labels, end, LABELS_A_PART))
+            self._item(_part(one, full.parts + index), one, told[start : start + LABELS_A_PART])
+            for index, start in enumerate(range(full.labels, end, LABELS_A_PART))
         ]
 
     def _latest(self, one: str) -> dict[str, Any]:
@@ -108,9 +108,9 @@ class DynamoLabels:
         batch_put(self._client, self._table, items)
 
 
-def _part(one: str, place: int) -> str:
+def _part(one: str, index: int) -> str:
     # No payment has an id that begins so.
-    return f"\n{one}\n{place:09d}"
+    return f"\n{one}\n{index:09d}"
 
 
 def _plain(told: _StoredLabel) -> tuple[object, ...]:

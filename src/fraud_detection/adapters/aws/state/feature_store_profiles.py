@@ -38,7 +38,7 @@ REMEMBERED_MS = 60_000
 
 NEEDED = [RECORD_IDENTIFIER, EVENT_TIME, "version", "profile"]
 
-Place = tuple[str, str]
+RecordKey = tuple[str, str]
 """Name of the feature group, and id of the record."""
 
 
@@ -68,11 +68,12 @@ class FeatureStoreProfiles:
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
         """Return the profiles that exist, each with the number of the last event of this shard."""
         self._forget_old_saves()
-        by_place = {self._place(key): key for key in keys}
+        by_record_key = {self._record_key(key): key for key in keys}
         found: dict[ProfileKey, bytes] = {}
-        for part in chunks(by_place, RECORDS_A_CALL):
-            for place, record in self._get({place: by_place[place] for place in part}).items():
-                key = by_place[place]
+        for part in chunks(by_record_key, RECORDS_A_CALL):
+            asked = {record_key: by_record_key[record_key] for record_key in part}
+            for record_key, record in self._get(asked).items():
+                key = by_record_key[record_key]
                 seen, found[key] = unpack(base64.b64decode(record["profile"]), self.shard)
                 self._held[key] = Held(int(record["version"]), seen, as_ms(record[EVENT_TIME]))
         return found
@@ -96,14 +97,14 @@ class FeatureStoreProfiles:
         """Load everything anew from now on."""
         self._held.clear()
 
-    def _place(self, key: ProfileKey) -> Place:
+    def _record_key(self, key: ProfileKey) -> RecordKey:
         return self._groups[key[0]], record_id(key[1])
 
     def _put(self, key: ProfileKey, profile: bytes) -> None:
         held = self._held.get(key, Held())
         # Of two records with one time the second would be dropped without a word.
         saved_ms = max(int(self._now() * 1000), held.saved_ms + 1, self._saved_ms.get(key, 0) + 1)
-        group, one = self._place(key)
+        group, one = self._record_key(key)
         features = {
             RECORD_IDENTIFIER: one,
             EVENT_TIME: as_time(saved_ms),
@@ -118,16 +119,20 @@ class FeatureStoreProfiles:
             time.sleep(next(waits))
         self._saved_ms[key] = saved_ms
 
-    def _get(self, asked: Mapping[Place, ProfileKey]) -> dict[Place, dict[str, str]]:
+    def _get(self, asked: Mapping[RecordKey, ProfileKey]) -> dict[RecordKey, dict[str, str]]:
         """Return the records that exist; ask again for what was left out, failed, or is older than ours."""
-        found: dict[Place, dict[str, str]] = {}
-        due: set[Place] = set(asked)
+        found: dict[RecordKey, dict[str, str]] = {}
+        due: set[RecordKey] = set(asked)
         waits = pauses("feature groups " + ", ".join(sorted({group for group, _ in asked})))
         while due:
             answer = attempt(self._client.batch_get_record, Identifiers=identifiers(due))
             if answer is not None:
                 found |= records(answer)
-                stale = {place for place, key in asked.items() if self._is_stale(key, found.get(place))}
+                stale = {
+                    record_key
+                    for record_key, key in asked.items()
+                    if self._is_stale(key, found.get(record_key))
+                }
                 due = unanswered(answer) | stale
             if due:
                 time.sleep(next(waits))
@@ -142,10 +147,10 @@ class FeatureStoreProfiles:
         self._saved_ms = {key: ms for key, ms in self._saved_ms.items() if ms >= oldest}
 
 
-def identifiers(places: Iterable[Place]) -> list[dict[str, Any]]:
+def identifiers(record_keys: Iterable[RecordKey]) -> list[dict[str, Any]]:
     """Return what BatchGetRecord is asked: the ids by feature group."""
     by_group: dict[str, list[str]] = defaultdict(list)
-    for group, one in sorted(places):
+    for group, one in sorted(record_keys):
         by_group[group].append(one)
     return [
         {"FeatureGroupName": group, "RecordIdentifiersValueAsString": ids, "FeatureNames": NEEDED}
@@ -153,7 +158,7 @@ def identifiers(places: Iterable[Place]) -> list[dict[str, Any]]:
     ]
 
 
-def records(answer: Mapping[str, Any]) -> dict[Place, dict[str, str]]:
+def records(answer: Mapping[str, Any]) -> dict[RecordKey, dict[str, str]]:
     """Return the records of an answer, each as its features by name."""
     return {
         (_name(one), one["RecordIdentifierValueAsString"]): {
@@ -163,7 +168,7 @@ def records(answer: Mapping[str, Any]) -> dict[Place, dict[str, str]]:
     }
 
 
-def unanswered(answer: Mapping[str, Any]) -> set[Place]:
+def unanswered(answer: Mapping[str, Any]) -> set[RecordKey]:
     """Return what to ask again; raise RetryError for an error that no waiting changes."""
     left = {
         (_name(part), one)

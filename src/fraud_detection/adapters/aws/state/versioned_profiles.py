@@ -16,7 +16,7 @@ import msgspec
 from fraud_detection.core.ports import ProfileKey, StateStore
 
 NUMBER_BYTES = 26
-"""A sequence number of Kinesis has up to 56 decimal digits; a place in an aggregate adds 16 bits."""
+"""A sequence number of Kinesis has up to 56 decimal digits; an index in an aggregate adds 16 bits."""
 DAY_BYTES = 3
 SHARD_RETENTION_DAYS = 370
 """Longer than a stream can keep a record: nothing of a shard that was silent for so long can come again."""
