@@ -33,11 +33,11 @@ OLD_CHUNKED = b"POST /v1/decisions HTTP/1.0\r\n" + CHUNKED + b"2\r\n{}\r\n0\r\n\
 PIECE = b"x" * 65_536
 
 
-class Pace:
+class Throttle:
     """Sleeps as often as it takes to use no more than a share of a core.
 
-    >>> pace = Pace(0.5)
-    >>> pace.rest()
+    >>> throttle = Throttle(0.5)
+    >>> throttle.rest()
     """
 
     def __init__(self, share: float = SHARE) -> None:
@@ -53,49 +53,51 @@ class Pace:
             time.sleep(-self.credit / self.share)
 
 
-def trailers(port: int, pace: Pace) -> None:
+def trailers(port: int, throttle: Throttle) -> None:
     """Send trailers without end."""
-    stream(port, pace, itertools.chain([POST + CHUNKED + b"0\r\n"], itertools.repeat(b"x: y\r\n" * 10_000)))
+    stream(
+        port, throttle, itertools.chain([POST + CHUNKED + b"0\r\n"], itertools.repeat(b"x: y\r\n" * 10_000))
+    )
 
 
-def long_line(port: int, pace: Pace) -> None:
+def long_line(port: int, throttle: Throttle) -> None:
     """Send a body of 60 MB in one line."""
     head = POST + b"Content-Length: 60000000\r\n\r\n"
-    stream(port, pace, itertools.chain([head], itertools.repeat(PIECE, 60_000_000 // len(PIECE))))
+    stream(port, throttle, itertools.chain([head], itertools.repeat(PIECE, 60_000_000 // len(PIECE))))
 
 
-def large_head(port: int, pace: Pace) -> None:
+def large_head(port: int, throttle: Throttle) -> None:
     """Send a head of 100 kB in one piece."""
-    stream(port, pace, iter([LARGE_HEAD]))
+    stream(port, throttle, iter([LARGE_HEAD]))
 
 
-def old_chunks(port: int, pace: Pace) -> None:
+def old_chunks(port: int, throttle: Throttle) -> None:
     """Send chunks in HTTP/1.0, and more requests behind."""
-    stream(port, pace, itertools.repeat(OLD_CHUNKED, 100))
+    stream(port, throttle, itertools.repeat(OLD_CHUNKED, 100))
 
 
 NAMES = itertools.cycle(range(FIELDS))
 
 
-def unknown_fields(port: int, pace: Pace) -> None:
+def unknown_fields(port: int, throttle: Throttle) -> None:
     """Send payments with an unknown field whose name has 250 kB, of which there are 400."""
     fields = {"event_time": "2026-03-02T00:00:00Z", "card_id": "c1", "amount": 1.0}
     body = json.dumps(fields | {f"{next(NAMES):03}" + "n" * 250_000: 1}).encode()
-    stream(port, pace, iter([POST + b"Content-Length: %d\r\n\r\n" % len(body) + body]))
+    stream(port, throttle, iter([POST + b"Content-Length: %d\r\n\r\n" % len(body) + body]))
 
 
-def stream(port: int, pace: Pace, pieces: Iterator[bytes]) -> None:
+def stream(port: int, throttle: Throttle, pieces: Iterator[bytes]) -> None:
     """Send pieces on a connection of their own, and read until the other end hangs up or falls silent."""
     with closing(socket.create_connection((LOOPBACK, port), TIMEOUT_S)) as line:
         for piece in pieces:
             line.sendall(piece)
-            pace.rest()
+            throttle.rest()
         line.shutdown(socket.SHUT_WR)
         while line.recv(1 << 16):
-            pace.rest()
+            throttle.rest()
 
 
-def pipelines(port: int, pace: Pace) -> None:
+def pipelines(port: int, throttle: Throttle) -> None:
     """Ask for what is long on forty connections, and read no answer."""
     lines = [socket.create_connection((LOOPBACK, port), TIMEOUT_S) for _ in range(PIPELINES)]
     for line in lines:
@@ -110,13 +112,13 @@ def pipelines(port: int, pace: Pace) -> None:
                     pass
                 except OSError:
                     del rests[line]
-                pace.rest()
+                throttle.rest()
     finally:
         for line in lines:
             line.close()
 
 
-def handshakes(port: int, pace: Pace) -> None:
+def handshakes(port: int, throttle: Throttle) -> None:
     """Keep a thousand sockets open whose handshakes are never finished."""
     held: list[socket.socket] = []
     try:
@@ -125,13 +127,13 @@ def handshakes(port: int, pace: Pace) -> None:
             held[-1].sendall(b"\x16\x03\x01")
             if len(held) > HANDSHAKES:
                 held.pop(0).close()
-            pace.rest()
+            throttle.rest()
     finally:
         for line in held:
             line.close()
 
 
-Attack = Callable[[int, Pace], None]
+Attack = Callable[[int, Throttle], None]
 ATTACKS: dict[str, Attack] = {
     "chunked trailers without end": trailers,
     "40 pipelines that read nothing": pipelines,
@@ -145,15 +147,15 @@ ATTACKS: dict[str, Attack] = {
 
 def main() -> None:
     """Attack until this process is ended."""
-    attack, port, pace = ATTACKS[sys.argv[1]], int(sys.argv[2]), Pace()
+    attack, port, throttle = ATTACKS[sys.argv[1]], int(sys.argv[2]), Throttle()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4 * HANDSHAKES), hard), hard))
     while True:
         try:
-            attack(port, pace)
+            attack(port, throttle)
         except OSError:
             # Hung up on, which is the least that a server should do.
-            pace.rest()
+            throttle.rest()
 
 
 if __name__ == "__main__":

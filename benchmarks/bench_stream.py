@@ -36,7 +36,7 @@ from fraud_detection.demo.demo import DemoSettings, demo_project, learn
 from fraud_detection.deployment.logs import entries
 from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.settings import SimulatorSettings
-from tests.e2e.stream_truth import SavedProfiles, Truth, events, records
+from tests.e2e.stream_ground_truth import GroundTruth, SavedProfiles, events, records
 from tools.aws_demo.demo import deployed, fill, local_settings
 from tools.local_aws.processes import LOOPBACK
 from tools.local_aws.shard_poller import PollIntervals
@@ -154,10 +154,10 @@ def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
         dedup_index = DynamoDedupIndex(
             one.clients("dynamodb"), one.outputs["DecisionsTable"], one.outputs["LabelsTable"]
         )
-        truth = Truth(demo_project(), bundle.contents.features.category_encoding, came)
+        ground_truth = GroundTruth(demo_project(), bundle.contents.features.category_encoding, came)
         decisions = list(dedup_index.decisions())
         kept = Random(1).sample(decisions, min(LOOKED_AT, len(decisions)))
-        stale = sorted(truth.unseen_s(decision, one.saved) for decision in kept)
+        stale = sorted(ground_truth.unseen_s(decision, one.saved) for decision in kept)
     return {
         "backlog_records": len(sent),
         "backlog_records_per_s": len(sent) / seconds,

@@ -39,15 +39,15 @@ def import_figures(source: Path, package: str = PACKAGE) -> dict[str, Imports]:
     graph = _graph(source, package)
     folders = {module for module in graph.modules if graph.find_children(module)}
     return {
-        "top": _figures(graph, _rooms(graph)),
+        "top": _figures(graph, _packages(graph)),
         "folders": _figures(graph, {module: _folder(module, folders) for module in graph.modules}),
     }
 
 
-def room_imports(source: Path, package: str = PACKAGE) -> Dependencies:
+def package_imports(source: Path, package: str = PACKAGE) -> Dependencies:
     """Return which packages directly in the root package import which, by their own names."""
     graph = _graph(source, package)
-    pairs = _dependencies(graph, _rooms(graph))
+    pairs = _dependencies(graph, _packages(graph))
     return {(one.rpartition(".")[2], other.rpartition(".")[2]) for one, other in pairs}
 
 
@@ -74,7 +74,7 @@ def _graph(source: Path, package: str) -> grimp.ImportGraph:
         sys.path.remove(str(source))
 
 
-def _rooms(graph: grimp.ImportGraph) -> dict[str, str]:
+def _packages(graph: grimp.ImportGraph) -> dict[str, str]:
     return {module: ".".join(module.split(".")[:2]) for module in graph.modules}
 
 

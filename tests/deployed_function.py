@@ -20,7 +20,7 @@ from fraud_detection.deployment.logs import entries
 from fraud_detection.deployment.package import package
 from fraud_detection.deployment.release import prepare
 from fraud_detection.deployment.settings import LOCAL_IMAGE
-from tests.e2e.stream_truth import log_lines, records
+from tests.e2e.stream_ground_truth import log_lines, records
 from tests.ways_of_serving import LOGGED, Case, Part, Result, log_result
 from tools.aws_demo.demo import local_settings
 from tools.local_aws.services import LocalServices

@@ -1,14 +1,14 @@
-"""Draw which room imports which: docs/pictures/module-map.svg, from the imports themselves.
+"""Draw which package imports which: docs/pictures/module-map.svg, from the imports themselves.
 
     python -m tools.module_map [--output FILE]
 
-A room is a package that lies directly in `fraud_detection`.  Rows are the layers of the import contract, and
-arrows lead from a room to one that it imports.  An arrow that a chain of others already says is left out, so
+A package is one that lies directly in `fraud_detection`.  Rows are the layers of the import contract;
+arrows lead from a package to one that it imports.  An arrow that a chain of others implies is left out, so
 that the picture can be read; the caption counts both.
 
-A long arrow gets a waypoint in each row that it passes.  Rooms and waypoints move toward the middle of what
-they are joined to, row by row, down and up again, and keep their distance: the layered drawing of Sugiyama,
-Tagawa and Toda (1981).
+A long arrow gets a waypoint in each row that it passes.  Packages and waypoints move toward the
+middle of what they are joined to, row by row, down and up again, and keep their distance: the layered
+drawing of Sugiyama, Tagawa and Toda (1981).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.package_graph import Dependencies, room_imports, without_implied
+from benchmarks.package_graph import Dependencies, package_imports, without_implied
 from fraud_detection.evaluation.report import svg
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,31 +28,31 @@ OUTPUT = ROOT / "docs/pictures/module-map.svg"
 WIDTH, HEIGHT, ROW, GAP, EDGE = 124.0, 30.0, 76.0, 22.0, 14.0
 HEAD, SERIES, SWEEPS = 5.0, 6, 24
 Node = tuple[str, ...]
-"""A room is `(name,)`; a waypoint is `(from, to, row)`, a point of the arrow from one room to another."""
+"""A package is `(name,)`; a waypoint is `(from, to, row)`, a point of an arrow between packages."""
 
 
 def layers(root: Path = ROOT) -> list[list[str]]:
-    """Return the rooms of each layer, the highest first, as the import contract has them."""
+    """Return the packages of each layer, the highest first, as the import contract has them."""
     contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (rooms,) = (one["layers"] for one in contracts if one.get("containers") == ["fraud_detection"])
-    return [[name.strip() for name in layer.split("|")] for layer in rooms]
+    (packages,) = (one["layers"] for one in contracts if one.get("containers") == ["fraud_detection"])
+    return [[name.strip() for name in layer.split("|")] for layer in packages]
 
 
 def picture(rows: Sequence[Sequence[str]], imports: Dependencies) -> str:
     """Return the map as SVG; equal rows and imports give equal text."""
     drawn = without_implied(imports)
-    level = {room: number for number, row in enumerate(rows) for room in row}
+    level = {package: number for number, row in enumerate(rows) for package in row}
     ways = {(one, other): _way(one, other, level) for one, other in sorted(drawn)}
     positions = _columns_of(rows, ways)
     left = min(x - _width(node) / 2 for node, x in positions.items()) - EDGE
     x = {node: round(position - left, 1) for node, position in positions.items()}
     right = max(position + _width(node) / 2 for node, position in x.items()) + EDGE
     parts = [part for way in ways.values() for part in _arrow(way, x, level)]
-    parts += [part for room in level for part in _room(room, x[room,], level[room])]
+    parts += [part for package in level for part in _package(package, x[package,], level[package])]
     bottom = _top(len(rows))
-    caption = f"{len(drawn)} of {len(imports)} imports between rooms; the others follow from these"
+    caption = f"{len(drawn)} of {len(imports)} imports between packages; the others follow from these"
     parts.append(svg.text(EDGE, bottom, caption))
-    return svg.file("Which room imports which", right, bottom + EDGE, parts)
+    return svg.file("Which package imports which", right, bottom + EDGE, parts)
 
 
 def _way(one: str, other: str, level: Mapping[str, int]) -> list[Node]:
@@ -63,8 +63,8 @@ def _way(one: str, other: str, level: Mapping[str, int]) -> list[Node]:
 def _columns_of(
     rows: Sequence[Sequence[str]], ways: Mapping[tuple[str, str], list[Node]]
 ) -> dict[Node, float]:
-    """Return the middle of each room and waypoint, from left to right."""
-    levels: list[list[Node]] = [[(room,) for room in row] for row in rows]
+    """Return the middle of each package and waypoint, from left to right."""
+    levels: list[list[Node]] = [[(package,) for package in row] for row in rows]
     for way in ways.values():
         for waypoint in way[1:-1]:
             levels[int(waypoint[-1])].append(waypoint)
@@ -115,7 +115,7 @@ def _top(row: int) -> float:
     return EDGE + row * ROW
 
 
-def _room(name: str, x: float, row: int) -> list[str]:
+def _package(name: str, x: float, row: int) -> list[str]:
     middle = _top(row) + HEIGHT / 2
     return [
         svg.box("grid", x - WIDTH / 2, _top(row), WIDTH, HEIGHT),
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def current(root: Path = ROOT) -> str:
     """Return the map of a checkout."""
-    return picture(layers(root), room_imports(root / "src"))
+    return picture(layers(root), package_imports(root / "src"))
 
 
 if __name__ == "__main__":

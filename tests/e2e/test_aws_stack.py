@@ -27,7 +27,7 @@ from fraud_detection.adapters.aws.state.versioned_profiles import unpack
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.deployment.logs import entries
 from tests.conftest import SmallSimulation
-from tests.e2e.stream_truth import SavedProfiles, Truth, events, log_lines, records
+from tests.e2e.stream_ground_truth import GroundTruth, SavedProfiles, events, log_lines, records
 from tests.root import ROOT
 from tools.aws_demo.demo import deployed, local_settings
 from tools.local_aws.shard_poller import PollIntervals
@@ -54,7 +54,7 @@ pytestmark = [
 class Day(msgspec.Struct):
     """One stream through a deployed stack, and all that is known of it afterwards."""
 
-    truth: Truth
+    ground_truth: GroundTruth
     decisions: list[DecisionItem]
     log: list[dict[str, Any]]
     quarantine: list[QuarantinedEvent]
@@ -123,7 +123,7 @@ def play(
         dedup_index = DynamoDedupIndex(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
         bucket = Objects(clients("s3"), outputs["Bucket"])
         return Day(
-            truth=Truth(simulation.project, category_encoding, came),
+            ground_truth=GroundTruth(simulation.project, category_encoding, came),
             decisions=list(dedup_index.decisions()),
             log=entries(log_lines(clients("logs"), outputs["LogGroup"])),
             quarantine=[one for key in bucket.keys(PREFIX) for one in read_quarantined(key, bucket.get(key))],
@@ -241,7 +241,7 @@ def day(request: pytest.FixtureRequest, kind: str, played: Callable[[str, int], 
 
 
 def test_each_valid_payment_is_decided_exactly_once(day: Day) -> None:
-    assert sorted(kept.transaction_id for kept in day.decisions) == sorted(day.truth.first)
+    assert sorted(kept.transaction_id for kept in day.decisions) == sorted(day.ground_truth.first)
     told = defaultdict(set)
     for entry in day.log:
         if entry["type"] == "decision":
@@ -249,19 +249,19 @@ def test_each_valid_payment_is_decided_exactly_once(day: Day) -> None:
                 (entry["action"], entry["score"], entry["delivery"]["sequence_number"])
             )
     # A batch that failed after its decisions were kept tells them again, and tells the same.
-    assert told.keys() == day.truth.first.keys()
+    assert told.keys() == day.ground_truth.first.keys()
     assert {len(each) for each in told.values()} == {1}
 
 
 def test_on_a_good_day_nothing_is_told_twice(good_day: Day) -> None:
     told = [entry["transaction_id"] for entry in good_day.log if entry["type"] == "decision"]
-    assert len(told) == len(set(told)) > len(good_day.truth.came) * 0.9
+    assert len(told) == len(set(told)) > len(good_day.ground_truth.came) * 0.9
     assert [entry for entry in good_day.log if entry["type"] == "retry"] == []
     assert good_day.retries == 0
 
 
 def test_a_card_is_decided_in_the_order_in_which_its_payments_came(day: Day) -> None:
-    order = {event.data: index for index, event in enumerate(day.truth.came)}
+    order = {event.data: index for index, event in enumerate(day.ground_truth.came)}
     last: dict[str, tuple[str, int, int]] = {}
     for kept in sorted(day.decisions, key=lambda kept: kept.sequence):
         card = str(kept.entities[0])
@@ -273,15 +273,15 @@ def test_a_card_is_decided_in_the_order_in_which_its_payments_came(day: Day) -> 
     assert len(last) > 100
 
 
-def test_each_poison_record_is_in_quarantine_with_its_reason_and_nothing_was_given_up(day: Day) -> None:
-    poison = {(event.shard, event.number): event.data for event in day.truth.poison}
+def test_each_malformed_record_is_in_quarantine_with_its_reason_and_nothing_was_given_up(day: Day) -> None:
+    malformed = {(event.shard, event.number): event.data for event in day.ground_truth.malformed}
     set_aside = [
         ((one.shard, int(position.sequence_number)), one.event)
         for one in day.quarantine
         for position in one.positions
     ]
-    assert dict(set_aside) == poison
-    assert len(set_aside) == sum(one.count for one in day.quarantine) == len(poison) > 10
+    assert dict(set_aside) == malformed
+    assert len(set_aside) == sum(one.count for one in day.quarantine) == len(malformed) > 10
     assert all(one.reason and one.path for one in day.quarantine)
     assert day.failures == 0
 
@@ -289,7 +289,7 @@ def test_each_poison_record_is_in_quarantine_with_its_reason_and_nothing_was_giv
 def test_features_equal_replay_to_the_last_bit_at_the_versions_that_the_decisions_name(day: Day) -> None:
     looked_at = Random(1).sample(day.decisions, min(LOOKED_AT, len(day.decisions)))
     for kept in looked_at:
-        assert day.truth.row(kept, day.saved) == kept.features, kept.transaction_id
+        assert day.ground_truth.row(kept, day.saved) == kept.features, kept.transaction_id
     shared = [kept for kept in looked_at if any(kept.versions.values())]
     assert len(shared) > LOOKED_AT / 2
 
@@ -298,21 +298,21 @@ def test_every_profile_has_taken_in_every_event_just_once(day: Day) -> None:
     looked_at = Random(3).sample(sorted(day.profiles), LOOKED_AT)
     for key in looked_at:
         name, _, one = key.partition("#")
-        assert day.profiles[key] == day.truth.profile(name, one), key
+        assert day.profiles[key] == day.ground_truth.profile(name, one), key
     touched = {key for kept in day.decisions for key in names_of(day, kept)}
     assert touched == day.profiles.keys()
 
 
 def names_of(day: Day, kept: DecisionItem) -> list[str]:
-    ids = zip(day.truth.entities, kept.entities, strict=True)
-    remembered = {day.truth.entities[entity.index] for entity in day.truth.extractor.entities}
+    ids = zip(day.ground_truth.entities, kept.entities, strict=True)
+    remembered = {day.ground_truth.entities[entity.index] for entity in day.ground_truth.extractor.entities}
     return [f"{name}#{one}" for name, one in ids if one is not None and name in remembered]
 
 
 def test_how_stale_a_shared_profile_was_is_bounded_by_the_batches_under_way(good_day: Day) -> None:
     """What a profile does not know yet is what other shards had in hand: a batch or two, not their past."""
     looked_at = Random(2).sample(good_day.decisions, LOOKED_AT)
-    stale = sorted(good_day.truth.unseen_s(kept, good_day.saved) for kept in looked_at)
+    stale = sorted(good_day.ground_truth.unseen_s(kept, good_day.saved) for kept in looked_at)
     assert stale[0] == 0.0
     assert stale[LOOKED_AT // 2] < good_day.seconds / 10
 

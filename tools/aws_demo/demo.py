@@ -29,8 +29,8 @@ from fraud_detection.core.decoding import decode
 from fraud_detection.core.events import Action
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.demo.decision_quality import Answer, Quality, quality
 from fraud_detection.demo.demo import DemoSettings, demo_project, learn
-from fraud_detection.demo.truth import Answer, Quality, quality
 from fraud_detection.deployment import apply as applying
 from fraud_detection.deployment.backfill_profiles import backfill_profiles
 from fraud_detection.deployment.logs import CloudTally, entries
@@ -219,7 +219,7 @@ def _stream(
 
 
 def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: float) -> AwsDemoReport:
-    """Sum up what the log says, and compare the decisions at rest with the truth."""
+    """Sum up what the log says, and compare the decisions at rest with the ground truth."""
     tally, outputs = view.tally, running.outputs
     dedup_index = DynamoDedupIndex(
         running.clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"]

@@ -30,11 +30,11 @@ class Child:
         self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, output: int | IO[Any]
     ) -> None:
         """Start it; what it prints, errors too, goes to `output`."""
-        watched, self._lifeline = os.pipe()
+        pipe, self._lifeline = os.pipe()
         try:
             self.process = subprocess.Popen(  # noqa: S603 - the caller's own command
                 ["/bin/sh", "-c", WATCHED, "sh", *command],
-                stdin=watched,
+                stdin=pipe,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
@@ -45,7 +45,7 @@ class Child:
             os.close(self._lifeline)
             raise
         finally:
-            os.close(watched)
+            os.close(pipe)
 
     @property
     def pid(self) -> int:

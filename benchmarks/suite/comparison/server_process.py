@@ -94,7 +94,7 @@ class ComparisonServer:
         try:
             context = self._run_context()
             *before, serve = self.kind.prepare(context, self.work.model)
-            self._watch()
+            self._start_sweeper()
             for command in before:
                 self._run(command)
             self._child = self._begin(serve)
@@ -132,7 +132,7 @@ class ComparisonServer:
             (self.folder / name).mkdir(parents=True)
         return RunContext(self.environment, self.folder, _free_ports())
 
-    def _watch(self) -> None:
+    def _start_sweeper(self) -> None:
         self._sweeper = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-I", sweeper.__file__, self.mark], stdin=subprocess.PIPE, start_new_session=True
         )

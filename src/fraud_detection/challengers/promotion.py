@@ -109,11 +109,11 @@ def chosen(registry: ReleaseRegistry, config_id: str | None) -> str:
 
 
 def promote(
-    registry: ReleaseRegistry, found: ShadowComparison, author: lifecycle.Author, *, anyway: bool = False
+    registry: ReleaseRegistry, found: ShadowComparison, author: lifecycle.Author, *, force: bool = False
 ) -> Release | None:
     """Promote the shadow if it passes the gate; return None where it does not.
 
-    anyway: by the author's will alone, which the release says.  Raises ConfigError when the shadow's features
+    force: by the author's will alone, which the release says.  Raises ConfigError when the shadow's features
     are others than those that the services remember, whatever the gate says, and when other answers went
     live since the gate was asked, or the shadow was ended.
     """
@@ -123,7 +123,7 @@ def promote(
         f"{found.config_id}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}", msgspec.json.encode(found)
     )
     if not found.gate_result.passed:
-        if not anyway:
+        if not force:
             return None
         failed = ", ".join(check.name for check in found.gate_result.checks if not check.passed)
         author = lifecycle.Author(author.by, f"{author.reason} (against the gate: {failed})")

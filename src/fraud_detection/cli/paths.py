@@ -11,7 +11,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.file_targets import check_target
 
 READ = ("data", "labels", "file", "features", "history", "config", "source", "settings", "verify_against")
-WRITTEN = ("out", "json", "truth", "to", "anchor", "chart")
+WRITTEN = ("out", "json", "ground_truth", "to", "anchor", "chart")
 KEPT = ("bundle", "state")
 """Read by some commands and written by others; no other file may be in their place."""
 

@@ -1,7 +1,7 @@
 """The demonstration: simulate payments, train on the history, decide its payments as they come.
 
-At the end it tells the truth.  The sender is a process of its own that keeps its rate
-whatever happens here, and stamps each payment with the time it was due: the latency
+At the end it compares the decisions with the ground truth.  The sender is a process of its
+own that keeps its rate whatever happens here, and stamps each payment with the time it was due: the latency
 counts all waiting.
 """
 
@@ -26,7 +26,7 @@ from fraud_detection.core.events import Action
 from fraud_detection.core.features.replay import Replay
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.core.project_schema import Project
-from fraud_detection.demo.truth import Answer, Quality, quality
+from fraud_detection.demo.decision_quality import Answer, Quality, quality
 from fraud_detection.engine.counters import Tally
 from fraud_detection.history.load import History, Progress, read_history
 from fraud_detection.project.loader import load_project

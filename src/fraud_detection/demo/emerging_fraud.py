@@ -40,7 +40,7 @@ class EmergingFraudSettings(msgspec.Struct, frozen=True):
     drift: tuple[str, ...] = ()
 
 
-def watch(settings: EmergingFraudSettings, project: Project, progress: Progress) -> list[Week]:
+def detection_by_week(settings: EmergingFraudSettings, project: Project, progress: Progress) -> list[Week]:
     """Simulate, replay, and return the figures of each week since the new kind began."""
     question = Question(settings.kind, plan_of(settings, project), settings.review_share)
     weeks = weeks_of(settings, question.plan)
@@ -54,11 +54,11 @@ def replayed(
     """Simulate the payments and replay them; return its table, and the kind of fraud that each payment is."""
     simulation, drifts = changed_simulation(settings), behaviour_drifts(settings.drift)
     settings.directory.mkdir(parents=True, exist_ok=True)
-    past, truth = (settings.directory / name for name in ("history.parquet", "truth.parquet"))
+    past, ground_truth = (settings.directory / name for name in ("history.parquet", "ground-truth.parquet"))
     write_history(
         simulation,
         past,
-        truth,
+        ground_truth,
         lambda day, _: progress("simulating the history", day / simulation.days),
         drifts,
     )
@@ -68,7 +68,7 @@ def replayed(
         simulation.epoch + settings.from_day * DAY - plan_of(settings, project).delay_days * DAY
     )
     dataset, _ = feature_table(project, history, progress, apply_labels_until)
-    return dataset, _kinds(dataset, truth)
+    return dataset, _kinds(dataset, ground_truth)
 
 
 def changed_simulation(settings: EmergingFraudSettings) -> SimulatorSettings:
@@ -110,8 +110,8 @@ def weeks_of(settings: EmergingFraudSettings, plan: WalkForwardPlan) -> list[dt.
     return [settings.simulation.date(day) for day in days]
 
 
-def _kinds(dataset: Dataset, truth: Path) -> np.ndarray:
+def _kinds(dataset: Dataset, ground_truth: Path) -> np.ndarray:
     """Return the kind of each payment of the table, as the simulator knows it."""
-    columns, _ = read_columns(truth, ("transaction_id", "scenario"))
+    columns, _ = read_columns(ground_truth, ("transaction_id", "scenario"))
     kind = dict(zip(columns["transaction_id"], columns["scenario"], strict=True))
     return np.array([kind[one] for one in dataset.transaction_id], dtype=object)

@@ -82,7 +82,7 @@ def apply(
         render(build(settings, release)),
         _parameters(running(stack), release, cloud),
         say,
-        _watched(stack, settings, cloud),
+        _rollback_alarms(stack, settings, cloud),
     )
     _protect(stack, settings)
     return wanted
@@ -134,10 +134,14 @@ def _protect(stack: Stack, settings: Deployment) -> None:
 
 
 def _change(
-    stack: Stack, template: str, parameters: Sequence[dict[str, Any]], say: Say, watch: Sequence[str] = ()
+    stack: Stack,
+    template: str,
+    parameters: Sequence[dict[str, Any]],
+    say: Say,
+    rollback_alarms: Sequence[str] = (),
 ) -> None:
     told = stack.seen()
-    if not stack.change(template, parameters, CHANGE_SET, watch):
+    if not stack.change(template, parameters, CHANGE_SET, rollback_alarms):
         say("CloudFormation finds nothing to change")
         return
     failures = _follow(stack, told, say)
@@ -164,7 +168,7 @@ def _parameters(now: Running, release: Release, cloud: Cloud) -> list[dict[str, 
     ]
 
 
-def _watched(stack: Stack, settings: Deployment, cloud: Cloud) -> list[str]:
+def _rollback_alarms(stack: Stack, settings: Deployment, cloud: Cloud) -> list[str]:
     """Return the alarms that are there already: CloudFormation refuses others."""
     found = stack.describe() or {}
     where = re.match(r"arn:([^:]+):cloudformation:([^:]+):([^:]+):", str(found.get("StackId", "")))

@@ -9,7 +9,7 @@ import msgspec
 
 from fraud_detection.adapters.aws.cloudformation import Stack
 from fraud_detection.adapters.aws.cloudwatch_logs import LogTail
-from fraud_detection.adapters.aws.monitoring import CloudWatching
+from fraud_detection.adapters.aws.monitoring import StackMonitor
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.deployment.logs import CloudTally, entries
 from fraud_detection.deployment.settings import Deployment
@@ -68,7 +68,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
 def ask(
     settings: Deployment,
     stack: Stack,
-    watching: CloudWatching,
+    monitor: StackMonitor,
     log: Callable[[str, int], LogTail],
     *,
     local: bool,
@@ -85,7 +85,7 @@ def ask(
         status=status,
         bundle=outputs["Bundle"],
         model=tally.model,
-        endpoint="local" if local else watching.endpoint(outputs["Endpoint"]),
+        endpoint="local" if local else monitor.endpoint(outputs["Endpoint"]),
         transactions_per_s=tally.decided / LOOKED_BACK_S,
         quarantined=tally.quarantined,
         conflicts=tally.conflicts,
@@ -93,8 +93,8 @@ def ask(
         retries=tally.retries,
         p50_ms=tally.put_ms.percentile_ms(50),
         p99_ms=tally.put_ms.percentile_ms(99),
-        iterator_age_ms=watching.oldest_ms(settings.function_name),
-        failures=watching.waiting(outputs["Failures"]),
-        alarms=watching.alarms(f"{settings.name}-"),
+        iterator_age_ms=monitor.oldest_ms(settings.function_name),
+        failures=monitor.waiting(outputs["Failures"]),
+        alarms=monitor.alarms(f"{settings.name}-"),
         endpoint_error=tally.endpoint_error,
     )

@@ -42,7 +42,7 @@ class Prices:
 
 
 def prices(fraud: np.ndarray, amount: np.ndarray, costs: Costs) -> Prices:
-    """Return the expected prices, where `fraud` is the probability (or the truth, 1 or 0) of fraud.
+    """Return the expected prices, where `fraud` is the probability (or the label, 1 or 0) of fraud.
 
     An unknown amount counts as 0: only the fixed parts of the costs apply.
 
@@ -64,7 +64,7 @@ def smoothed(
     prior_frauds: float = PRIOR_FRAUDS,
     weight: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the truth, mixed with the calibrated score where frauds are few.
+    """Return the label, mixed with the calibrated score where frauds are few.
 
     Weighted frauds count as their effective number.
 
@@ -96,9 +96,9 @@ def choose(  # noqa: PLR0913 - what prices and traffic are made of
     if policy.review_at is not None and policy.decline_at is not None:
         return Cutoffs(review_at=policy.review_at, decline_at=policy.decline_at, origin="settings")
     stands_for = np.where(label == UNKNOWN, 0.0, 1.0 if weight is None else weight)
-    truth = np.where(label == UNKNOWN, 0.0, smoothed(label, score, weight=stands_for))
+    outcome = np.where(label == UNKNOWN, 0.0, smoothed(label, score, weight=stands_for))
     capacity = math.inf if policy.review_capacity_per_day is None else policy.review_capacity_per_day * days
-    return cheapest(score, prices(truth, amount, costs).weighted(stands_for), capacity)
+    return cheapest(score, prices(outcome, amount, costs).weighted(stands_for), capacity)
 
 
 def cheapest(score: np.ndarray, each: Prices, capacity: float) -> Cutoffs:

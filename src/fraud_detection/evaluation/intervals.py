@@ -1,4 +1,4 @@
-"""How far a share may be from the truth, where payments stand for different numbers of others."""
+"""How far a share may be from its true value, where payments stand for different numbers of others."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def mean(values: np.ndarray, weight: np.ndarray) -> float:
 
 
 def brier(score: np.ndarray, fraud: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """Return the mean squared distance of score and truth.
+    """Return the mean squared distance of score and label.
 
     >>> brier(np.array([1.0, 0.5]), np.array([1, 0]))
     0.125

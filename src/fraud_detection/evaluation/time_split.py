@@ -15,7 +15,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Split
 
 UNKNOWN = -1
-"""The label of a payment whose truth was not known at the time that was asked for."""
+"""The label of a payment that had none at the cut-off."""
 
 
 class Boundaries(msgspec.Struct, frozen=True):

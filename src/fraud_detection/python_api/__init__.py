@@ -1,7 +1,7 @@
 """The public Python API: the functions that the commands call, on data frames, for notebooks and programs.
 
 `import fraud_detection as fd` offers what `__all__` lists here, loaded when it is first asked for; everything
-else in the package may change in any release.  Not here: work of any kind, which lies in the rooms below.
+else in the package may change in any release.  Not here: work of any kind, which lies in the packages below.
 Imports `training`, `backtesting`, `serving`, `onboarding` and below; only the package itself imports
 it.  Begin at `workflow.py`.
 """

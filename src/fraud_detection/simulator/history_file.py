@@ -19,7 +19,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.simulator.population.behaviour import behave
 from fraud_detection.simulator.population.catalogue import SCENARIOS
 from fraud_detection.simulator.population.entities import make_population
-from fraud_detection.simulator.population.naming import FIELDS, TRUTH_FIELDS, Categorical, Naming
+from fraud_detection.simulator.population.naming import FIELDS, GROUND_TRUTH_FIELDS, Categorical, Naming
 from fraud_detection.simulator.simulate import Simulation
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class HistorySummary(msgspec.Struct, frozen=True):
     seconds: float
     payments_per_second: float
     file_bytes: int
-    truth_path: str | None = None
+    ground_truth_path: str | None = None
 
 
 class _Writer(Protocol):
@@ -76,7 +76,7 @@ class _Counts:
 def write_history(
     settings: SimulatorSettings,
     path: Path,
-    truth_path: Path | None = None,
+    ground_truth_path: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     drifts: Sequence[Drift] = (),
 ) -> HistorySummary:
@@ -88,19 +88,21 @@ def write_history(
     counts, began = _Counts(), time.perf_counter()
     with contextlib.ExitStack() as stack:
         history = stack.enter_context(_rows_to(path))
-        truth = stack.enter_context(_rows_to(truth_path)) if truth_path is not None else None
+        ground_truth = (
+            stack.enter_context(_rows_to(ground_truth_path)) if ground_truth_path is not None else None
+        )
         population = make_population(settings)
         naming = Naming(population)
         for number, lived in zip(range(1, settings.days + 1), Simulation(population).days(), strict=False):
             block = behave(population, lived, drifts, int(counts.scenarios.sum()))
             table = history_table(block, naming)
             history.write(table)
-            if truth is not None:
-                truth.write(truth_table(block, table))
+            if ground_truth is not None:
+                ground_truth.write(ground_truth_table(block, table))
             counts.add(block)
             if on_progress is not None:
                 on_progress(number, int(counts.scenarios.sum()))
-    return _summary(settings, path, truth_path, counts, time.perf_counter() - began)
+    return _summary(settings, path, ground_truth_path, counts, time.perf_counter() - began)
 
 
 def history_table(block: Block, naming: Naming) -> Any:  # noqa: ANN401 - pyarrow ships no types
@@ -123,7 +125,7 @@ def history_table(block: Block, naming: Naming) -> Any:  # noqa: ANN401 - pyarro
     return pa.table({name: columns[name] for name in FIELDS})
 
 
-def truth_table(block: Block, history: Any) -> Any:  # noqa: ANN401 - pyarrow ships no types
+def ground_truth_table(block: Block, history: Any) -> Any:  # noqa: ANN401 - pyarrow ships no types
     """Return what the bank never sees: whether a payment is a fraud, and of which kind."""
     scenario = block.payments.scenario
     columns = (
@@ -131,7 +133,7 @@ def truth_table(block: Block, history: Any) -> Any:  # noqa: ANN401 - pyarrow sh
         pa.array(scenario > 0),
         _dictionary(Categorical(scenario, SCENARIOS)),
     )
-    return pa.table(dict(zip(TRUTH_FIELDS, columns, strict=True)))
+    return pa.table(dict(zip(GROUND_TRUTH_FIELDS, columns, strict=True)))
 
 
 def _text(values: Texts, missing: Flags | None = None) -> Any:  # noqa: ANN401 - pyarrow ships no types
@@ -245,7 +247,7 @@ def _iso(column: Any) -> Any:  # noqa: ANN401 - pyarrow ships no types
 
 
 def _summary(
-    settings: SimulatorSettings, path: Path, truth_path: Path | None, counts: _Counts, seconds: float
+    settings: SimulatorSettings, path: Path, ground_truth_path: Path | None, counts: _Counts, seconds: float
 ) -> HistorySummary:
     payments, honest = int(counts.scenarios.sum()), int(counts.scenarios[0])
     return HistorySummary(
@@ -259,5 +261,5 @@ def _summary(
         seconds=seconds,
         payments_per_second=payments / seconds,
         file_bytes=path.stat().st_size,
-        truth_path=None if truth_path is None else str(truth_path),
+        ground_truth_path=None if ground_truth_path is None else str(ground_truth_path),
     )

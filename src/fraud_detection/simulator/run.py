@@ -50,11 +50,11 @@ class LiveSummary(msgspec.Struct, frozen=True):
 def generate_history(
     settings: SimulatorSettings,
     path: Path,
-    truth_path: Path | None = None,
+    ground_truth_path: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> HistorySummary:
     """Write a labelled history to a .parquet or .csv file, and the ground truth to another."""
-    return write_history(settings, path, truth_path, on_progress)
+    return write_history(settings, path, ground_truth_path, on_progress)
 
 
 def generate_live(

@@ -38,12 +38,12 @@ class Schedule(Table):
 
     @classmethod
     def none(cls) -> Schedule:
-        """Return no arrivals."""
+        """Return an empty schedule."""
         empty = np.empty(0, dtype=np.int64)
         return cls(empty, empty, Block.none())
 
     def in_order(self) -> Schedule:
-        """Return the arrivals sorted by time."""
+        """Return the schedule sorted by time."""
         return self.pick(np.argsort(self.at, kind="stable"))
 
     def until(self, moment: int) -> tuple[Schedule, Schedule]:

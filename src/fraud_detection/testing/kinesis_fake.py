@@ -123,8 +123,10 @@ class FakeKinesis:
             shard, offset = at
             records = _fitting(shard.records[offset : offset + Limit])
             rest = shard.records[offset + len(records) :]
-            behind_s = self.clock() - rest[0]["ApproximateArrivalTimestamp"].timestamp() if rest else 0.0
-            answer = {"Records": records, "MillisBehindLatest": max(bool(rest), int(1000 * behind_s))}
+            iterator_age_s = (
+                self.clock() - rest[0]["ApproximateArrivalTimestamp"].timestamp() if rest else 0.0
+            )
+            answer = {"Records": records, "MillisBehindLatest": max(bool(rest), int(1000 * iterator_age_s))}
             if rest or not shard.closed:
                 answer["NextShardIterator"] = self._iterator(shard, offset + len(records))
             return answer

@@ -49,9 +49,9 @@ def fit_calibration(
     >>> fit_calibration(np.zeros(0), np.zeros(0))
     Calibration(slope=1.0, intercept=0.0)
     """
-    raw, truth = np.asarray(log_odds, np.float64), np.asarray(label, np.float64)
+    raw, outcome = np.asarray(log_odds, np.float64), np.asarray(label, np.float64)
     each = np.ones(raw.size) if weight is None else in_effect(weight)
-    rows = _Rows(np.column_stack([raw, np.ones(raw.size)]), truth, each)
+    rows = _Rows(np.column_stack([raw, np.ones(raw.size)]), outcome, each)
     shift = np.log(1.0 / positive_weight)
     slope, intercept = _newton(rows, np.array([1.0, shift]), np.array([True, True]))
     if slope < MIN_SLOPE:

@@ -211,7 +211,7 @@ def undisturbed(small_simulation: SmallSimulation, events: list[bytes]) -> Cloud
     return cloud
 
 
-def test_each_valid_payment_is_decided_once_and_each_poison_record_set_aside(
+def test_each_valid_payment_is_decided_once_and_each_malformed_record_quarantined(
     small_simulation: SmallSimulation, events: list[bytes], undisturbed: Cloud
 ) -> None:
     good = valid(small_simulation, events)

@@ -440,7 +440,7 @@ def ends_the_shadows(registry: ReleaseRegistry) -> None:
     lifecycle.set_shadows(registry, [], ANN, ended=lifecycle.current(registry).shadows)
 
 
-@pytest.mark.parametrize("anyway", [False, True])
+@pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("other", [changes_a_rule, sets_a_canary, ends_the_shadows])
 def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_read(
     trial: Trial,
@@ -448,13 +448,13 @@ def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_
     tmp_path: Path,
     other: Callable[[ReleaseRegistry], None],
     *,
-    anyway: bool,
+    force: bool,
 ) -> None:
     path = tmp_path / "live"
     shutil.copytree(trial.registry.path, path)
     registry = Overtaken(path, other)
     with pytest.raises(ConfigError, match="nothing was changed: see"):
-        promote(registry, of_good, ANN, anyway=anyway)
+        promote(registry, of_good, ANN, force=force)
     latest = lifecycle.current(ReleaseRegistry(path))
     assert latest.number == lifecycle.current(trial.registry).number + 1
     assert latest.kind != "promote"

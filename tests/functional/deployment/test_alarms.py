@@ -24,7 +24,7 @@ from fraud_detection.engine.engine import make_engine
 from fraud_detection.serving.sagemaker.container import Endpoint
 from tests.cloudwatch import ALARM, DOCUMENTED, READINGS, Metrics, Reading, state
 from tests.conftest import SmallSimulation
-from tests.functional.serving.test_poison_payments import POISON, BrokenRules
+from tests.functional.serving.test_failing_payments import FAILING, BrokenRules
 from tests.stream_hours import StreamHours, refuse
 
 BUSY, QUIET = 110, 20
@@ -157,7 +157,7 @@ def bug_meets_one(scene: Scene) -> None:
     strategy = processor.engine.strategy
     broken = msgspec.structs.replace(strategy, rules=BrokenRules(strategy.rules))
     processor.engine = msgspec.structs.replace(processor.engine, strategy=broken)
-    scene.pass_by(1, scene.payments(1, transaction_id=POISON))
+    scene.pass_by(1, scene.payments(1, transaction_id=FAILING))
 
 
 def decline_cap_reached(scene: Scene) -> None:

@@ -32,7 +32,7 @@ CANARY_EVERY = 10
 BATCH = 30
 
 
-class Watched:
+class AlarmMonitor:
     """CloudWatch, as far as the template's alarms need it: counts by dimension, and their arithmetic."""
 
     def __init__(self, settings: Deployment, release: Release) -> None:
@@ -122,7 +122,7 @@ def test_a_model_that_declines_everything_is_taken_back_while_the_old_one_serves
     old = read_bundle(small_simulation.bundle)
     new = broken(old)
     settings = Deployment(environment="local", alarms=Alarms(least=20))
-    watched = Watched(settings, prepare(new, b"", IMAGE)[0])
+    monitor = AlarmMonitor(settings, prepare(new, b"", IMAGE)[0])
     endpoint, lines = BlueGreen(old, new), list[dict[str, Any]]()
     processor = processor_of(small_simulation, endpoint, lines)
     events, taken_back_at = small_simulation.live(2_000, labels="none"), None
@@ -133,11 +133,11 @@ def test_a_model_that_declines_everything_is_taken_back_while_the_old_one_serves
             "shardId-000000000000", [ShardEvent(str(number), event, 1.0) for number, event in batch]
         )
         for line in lines[told:]:
-            watched.take(line)
-        if endpoint.canary and watched.risen():
+            monitor.take(line)
+        if endpoint.canary and monitor.risen():
             taken_back_at, endpoint.canary = begin, False
     assert taken_back_at is not None
-    assert {"DeclineShare", "ScoreDrift"} <= set(watched.risen())
+    assert {"DeclineShare", "ScoreDrift"} <= set(monitor.risen())
     decisions = [line for line in lines if line["type"] == "decision"]
     assert all(line["score"] is not None for line in decisions)
     by_model = {
@@ -156,16 +156,16 @@ def test_shares_above_the_limit_raise_the_alarm_and_those_below_do_not(
 ) -> None:
     old = read_bundle(small_simulation.bundle)
     release = prepare(old, b"", IMAGE)[0]
-    watched = Watched(Deployment(environment="local"), release)
+    monitor = AlarmMonitor(Deployment(environment="local"), release)
     where = frozenset({("environment", "local"), ("bundle", old.name)})
     usual = {f"band{index}": round(10_000 * share) for index, share in enumerate(release.bands.shares)}
     for name, count in {"answered": 10_000, "above_decline": 900, **usual}.items():
-        watched.counts[name, where] = count
-    assert watched.risen() == []
-    watched.counts["above_decline", where] = 1_100
-    assert watched.risen() == ["DeclineShare"]
-    watched.counts["band3", where] += 5_000
-    assert watched.risen() == ["DeclineShare", "ScoreDrift"]
+        monitor.counts[name, where] = count
+    assert monitor.risen() == []
+    monitor.counts["above_decline", where] = 1_100
+    assert monitor.risen() == ["DeclineShare"]
+    monitor.counts["band3", where] += 5_000
+    assert monitor.risen() == ["DeclineShare", "ScoreDrift"]
 
 
 def test_a_healthy_model_with_another_scale_of_scores_is_not_taken_back(
@@ -174,14 +174,16 @@ def test_a_healthy_model_with_another_scale_of_scores_is_not_taken_back(
     """The function still holds the old bundle: only the model that answers can say how its scores lie."""
     old = read_bundle(small_simulation.bundle)
     new = rescaled(old)
-    watched = Watched(Deployment(environment="local", alarms=Alarms(least=20)), prepare(new, b"", IMAGE)[0])
+    monitor = AlarmMonitor(
+        Deployment(environment="local", alarms=Alarms(least=20)), prepare(new, b"", IMAGE)[0]
+    )
     endpoint = BlueGreen(old, new)
     lines = deliver(small_simulation, endpoint, small_simulation.live(2_000, labels="none"))
     for line in lines:
-        watched.take(line)
+        monitor.take(line)
     where = frozenset({("environment", "local"), ("bundle", new.name)})
-    assert watched.counts["answered", where] > 100
-    assert watched.risen() == []
+    assert monitor.counts["answered", where] > 100
+    assert monitor.risen() == []
 
 
 def rescaled(bundle: Bundle) -> Bundle:

@@ -18,14 +18,14 @@ from fraud_detection.simulator.live import simulated_events
 from fraud_detection.training.tables.historical_rows import HistoricalTable
 from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served
-from tests.functional.serving.test_poison_payments import MANY, POISON, decide, events
+from tests.functional.serving.test_failing_payments import FAILING, MANY, decide, events
 
 __all__ = ["events"]
 ERROR = ["internal_error"]
 
 
 class Broken(Served):
-    program = ("-m", "tests.broken_features", POISON)
+    program = ("-m", "tests.broken_features", FAILING)
     patience_s = 60.0
 
 
@@ -59,10 +59,10 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
         assert "fraud_internal_errors_total 1" in server.ask("GET", "/metrics")[1]
     finally:
         server.stop(signal.SIGKILL)
-    assert (found[POISON]["action"], found[POISON]["score"]) == ("review", None)
-    assert [one["code"] for one in found[POISON]["reasons"]] == ERROR
-    others = {one: (kept.action.label, kept.score) for one, kept in well.items() if one != POISON}
-    assert {one: (kept["action"], kept["score"]) for one, kept in found.items() if one != POISON} == others
+    assert (found[FAILING]["action"], found[FAILING]["score"]) == ("review", None)
+    assert [one["code"] for one in found[FAILING]["reasons"]] == ERROR
+    others = {one: (kept.action.label, kept.score) for one, kept in well.items() if one != FAILING}
+    assert {one: (kept["action"], kept["score"]) for one, kept in found.items() if one != FAILING} == others
     server = Broken(small_simulation, state)
     try:
         server.wait()
@@ -74,7 +74,7 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
     finally:
         server.stop(signal.SIGKILL)
     arguments = [f"--bundle={small_simulation.bundle}", f"--state={state}"]
-    explained = fraud(POISON, "explain", POISON, *arguments, "--replay")
+    explained = fraud(FAILING, "explain", FAILING, *arguments, "--replay")
     assert re.search(r"recomputed .* (\d+) of \1 bit-identical", explained)
 
 

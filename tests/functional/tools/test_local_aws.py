@@ -215,7 +215,7 @@ def test_every_record_of_four_shards_is_delivered_once_and_each_key_in_order(
     until(lambda: all(gone(group) for group in groups))
 
 
-def test_a_poison_record_is_cut_out_of_its_batch_and_told_to_the_queue_alone(
+def test_a_failing_record_is_cut_out_of_its_batch_and_reported_to_the_queue_alone(
     cloud: Callable[..., Cloud],
 ) -> None:
     a = cloud(BatchSize=100, BisectBatchOnFunctionError=True, MaximumRetryAttempts=2)

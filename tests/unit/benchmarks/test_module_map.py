@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET  # our own picture
 
 import pytest
 
-from benchmarks.package_graph import Dependencies, room_imports, without_implied
+from benchmarks.package_graph import Dependencies, package_imports, without_implied
 from tests.root import ROOT
 from tools.module_map import OUTPUT, current, layers, picture
 
@@ -41,31 +41,31 @@ def test_the_picture_is_that_of_the_sources() -> None:
     assert OUTPUT.read_text(encoding="utf-8") == current(), "run `python -m tools.module_map`"
 
 
-def test_each_room_is_a_package_and_each_package_a_room(drawn: ET.Element) -> None:
+def test_each_box_is_a_package_and_each_package_a_box(drawn: ET.Element) -> None:
     folders = {path.parent.name for path in (ROOT / "src/fraud_detection").glob("*/__init__.py")}
     assert boxes(drawn).keys() == folders
 
 
-def test_each_arrow_leads_down_from_a_room_to_one_that_it_imports(drawn: ET.Element) -> None:
-    def room(x: float, y: float, *, side: int) -> str:
+def test_each_arrow_leads_down_from_a_package_to_one_that_it_imports(drawn: ET.Element) -> None:
+    def package(x: float, y: float, *, side: int) -> str:
         (found,) = (name for name, box in boxes(drawn).items() if box[side] == y and box[0] < x < box[2])
         return found
 
-    ends = [(room(*line[0], side=3), room(*line[-1], side=1)) for line in arrows(drawn)]
-    assert set(ends) <= room_imports(ROOT / "src")
+    ends = [(package(*line[0], side=3), package(*line[-1], side=1)) for line in arrows(drawn)]
+    assert set(ends) <= package_imports(ROOT / "src")
     assert all(high < low for line in arrows(drawn) for (_, high), (_, low) in pairwise(line))
 
 
-def test_rooms_keep_their_distance_and_no_arrow_passes_over_one(drawn: ET.Element) -> None:
-    rooms = list(boxes(drawn).values())
-    for one in rooms:
-        for other in rooms:
+def test_boxes_keep_their_distance_and_no_arrow_passes_over_one(drawn: ET.Element) -> None:
+    packages = list(boxes(drawn).values())
+    for one in packages:
+        for other in packages:
             assert one is other or one[2] < other[0] or other[2] < one[0] or one[1] != other[1]
     for line in arrows(drawn):
         for (x, y), (to_x, to_y) in pairwise(line):
             for part in range(1, 20):
                 at_x, at_y = x + (to_x - x) * part / 20, y + (to_y - y) * part / 20
-                assert not any(box[0] < at_x < box[2] and box[1] < at_y < box[3] for box in rooms)
+                assert not any(box[0] < at_x < box[2] and box[1] < at_y < box[3] for box in packages)
 
 
 @pytest.mark.parametrize("gone", [set(), {("top", "left")}, {("left", "bottom")}, {("top", "bottom")}])
@@ -76,7 +76,7 @@ def test_any_import_that_comes_or_goes_changes_the_picture(gone: Dependencies) -
 
 
 def test_what_was_left_out_is_reached_by_what_is_drawn() -> None:
-    imports = room_imports(ROOT / "src")
+    imports = package_imports(ROOT / "src")
     below = without_implied(imports)
     for start, end in imports:
         found = {start}

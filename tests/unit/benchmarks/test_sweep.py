@@ -28,7 +28,7 @@ def test_the_saturation_rate_is_just_below_what_the_server_can_do(capacity: floa
         assert capacity > 7_000
 
 
-def test_one_bad_moment_is_no_knee() -> None:
+def test_one_bad_moment_is_no_saturation() -> None:
     asked: list[float] = []
 
     def run(rate: float) -> Load:
@@ -40,7 +40,7 @@ def test_one_bad_moment_is_no_knee() -> None:
     assert asked.count(200) == 2
 
 
-def test_nothing_held_is_a_knee_of_nothing() -> None:
+def test_a_server_that_holds_no_rate_has_a_saturation_rate_of_zero() -> None:
     assert find_saturation(lambda rate: load(rate, 500.0), SweepSettings()).saturation_per_s == 0
 
 
@@ -57,7 +57,7 @@ def test_a_rate_is_held_in_time_whole_and_without_errors(one: Load, held: bool) 
     assert is_held(one, 50.0) is held
 
 
-def test_a_knee_where_the_client_was_late_is_marked() -> None:
+def test_a_saturation_rate_where_the_client_was_late_is_marked() -> None:
     found = find_saturation(
         lambda rate: load(rate, 5.0) if rate < 300 else load(rate, 500.0, lag_ms=400.0),
         SweepSettings(start=100, factor=2.0, halvings=1),

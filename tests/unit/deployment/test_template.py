@@ -198,10 +198,12 @@ def test_a_new_model_goes_out_by_a_canary_that_alarms_take_back(
     routing = deployment["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
     assert routing["Type"] == "CANARY"
     assert routing["CanarySize"] == {"Type": "CAPACITY_PERCENT", "Value": 10}
-    watched = [alarm["AlarmName"]["Ref"] for alarm in deployment["AutoRollbackConfiguration"]["Alarms"]]
-    assert watched == list(ROLLBACK)
+    rollback_alarms = [
+        alarm["AlarmName"]["Ref"] for alarm in deployment["AutoRollbackConfiguration"]["Alarms"]
+    ]
+    assert rollback_alarms == list(ROLLBACK)
     alarms = of_type(template, "CloudWatch::Alarm")
-    assert set(watched) <= set(alarms)
+    assert set(rollback_alarms) <= set(alarms)
     # Those of decisions look at what the new bundle answered, not at the mixture with the old one.
     for name in ("DeclineShare", "ScoreDrift"):
         for asked in alarms[name]["Properties"]["Metrics"][:-1]:

@@ -32,7 +32,7 @@ BASE = history(5000)
 
 
 def simulation(seed: int, payments: int = 5000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the truth, a score, and whether an older policy, which sees something else too, stops it."""
+    """Return the labels, a score, and whether an older policy, which sees something else too, stops it."""
     rng = np.random.default_rng(seed)
     risk = rng.beta(0.4, 6.0, payments)
     fraud = rng.random(payments) < risk
@@ -52,7 +52,7 @@ def seen(seed: int) -> tuple[Scored, Scored]:
     return weighted, replace(weighted, rows=replace(rows, weight=np.ones(fraud.size)))
 
 
-def truth() -> dict[str, float]:
+def true_measures() -> dict[str, float]:
     """Return what the figures are of a sample so large that chance is nothing, with everything seen."""
     fraud, score, _ = simulation(seed=77, payments=2_000_000)
     return {**answers(score >= NEW.review_at, fraud), "fraud_share": float(fraud.mean())}
@@ -62,7 +62,7 @@ def truth() -> dict[str, float]:
 def test_precision_and_recall_lie_in_their_intervals_where_the_naive_ones_do_not(count: int) -> None:
     # 95 % of the samples, give or take three standard deviations; a mean of fewer samples is less exact.
     least, near = 0.95 - 3 * math.sqrt(0.95 * 0.05 / count), 0.03 * math.sqrt(120 / count)
-    expected = truth()
+    expected = true_measures()
     samples = [seen(seed) for seed in range(count)]
     weighted = [evaluate_slice(one, NEW, COSTS, seed=1) for one, _ in samples]
     naive = [evaluate_slice(one, NEW, COSTS, seed=1) for _, one in samples[: count // 3]]

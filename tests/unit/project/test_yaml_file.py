@@ -21,7 +21,7 @@ REFUSED = {
     "a key of many values": ("project: x\n? [a, b]\n: 1\n", "a key has to be text - in line 2, column 3"),
     "a date that is none": ("at: !!timestamp soon\n", "cannot be read as timestamp - in line 1, column 5"),
     "a month that is none": ("\nat: 2026-13-45\n", "month must be in 1..12 - in line 2, column 5"),
-    "a truth that is none": ("a: !!bool maybe\n", "cannot be read as bool - in line 1, column 4"),
+    "a boolean that is none": ("a: !!bool maybe\n", "cannot be read as bool - in line 1, column 4"),
     "half of an emoji": ('name: "caf\\ud83d"\n', "invalid Unicode character escape code - in line 1"),
     "a thousand brackets": ("a: " + "[" * 1000, "nested more than 50 deep - in line 1"),
     "a million dashes": ("- " * 1_000_000, "nested more than 50 deep - in line 1"),

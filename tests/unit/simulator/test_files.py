@@ -20,7 +20,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.simulator.drift import parse_drift
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.simulator.live import LiveOptions
-from fraud_detection.simulator.population.naming import FIELDS, TRUTH_FIELDS
+from fraud_detection.simulator.population.naming import FIELDS, GROUND_TRUTH_FIELDS
 from fraud_detection.simulator.rate_control import FakeClock
 from fraud_detection.simulator.run import generate_history, generate_live
 from fraud_detection.simulator.settings import SimulatorSettings
@@ -36,7 +36,7 @@ def sha256(path: Path) -> str:
 def test_two_runs_write_the_same_bytes(tmp_path: Path, suffix: str) -> None:
     paths = [tmp_path / f"{number}{suffix}" for number in (1, 2)]
     for path in paths:
-        generate_history(TOWN, path, path.with_name(f"truth-{path.name}"))
+        generate_history(TOWN, path, path.with_name(f"ground-truth-{path.name}"))
     assert sha256(paths[0]) == sha256(paths[1])
     assert len({sha256(path) for path in tmp_path.iterdir()}) == 2
 
@@ -62,14 +62,18 @@ def test_a_history_has_its_columns_with_nulls_where_nothing_is_known(tmp_path: P
     assert pc.sum(table["is_fraud"]).as_py() == summary.labelled_frauds
 
 
-def test_the_truth_is_in_a_file_of_its_own(tmp_path: Path) -> None:
+def test_the_ground_truth_is_in_a_file_of_its_own(tmp_path: Path) -> None:
     summary = generate_history(TOWN, tmp_path / "h.parquet", tmp_path / "t.parquet")
-    table, truth = pq.read_table(tmp_path / "h.parquet"), pq.read_table(tmp_path / "t.parquet")
-    assert tuple(truth.column_names) == TRUTH_FIELDS
-    assert truth["transaction_id"].equals(table["transaction_id"])
-    assert pc.sum(truth["fraud"]).as_py() == summary.frauds == summary.payments - summary.scenarios["none"]
+    table, ground_truth = pq.read_table(tmp_path / "h.parquet"), pq.read_table(tmp_path / "t.parquet")
+    assert tuple(ground_truth.column_names) == GROUND_TRUTH_FIELDS
+    assert ground_truth["transaction_id"].equals(table["transaction_id"])
+    assert (
+        pc.sum(ground_truth["fraud"]).as_py()
+        == summary.frauds
+        == summary.payments - summary.scenarios["none"]
+    )
     assert not {"fraud", "scenario", "report"} & set(table.column_names)
-    assert set(pc.unique(truth["scenario"]).to_pylist()) == set(summary.scenarios)
+    assert set(pc.unique(ground_truth["scenario"]).to_pylist()) == set(summary.scenarios)
 
 
 def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:

@@ -90,29 +90,29 @@ def test_attempts_are_bounded_when_everything_fails(count: int, settings: Mappin
 
 
 @given(st.integers(1, 200), st.data(), st.integers(0, 3))
-def test_bisecting_gives_up_the_poison_records_and_no_other(
+def test_bisecting_gives_up_the_failing_records_and_no_other(
     count: int, data: st.DataObject, retries: int
 ) -> None:
-    poison = data.draw(st.sets(st.integers(0, count - 1), max_size=5))
+    failing = data.draw(st.sets(st.integers(0, count - 1), max_size=5))
     walk = Walk(
         count,
         settings_with(bisect=True, retries=retries),
-        lambda records: 0 if poison & set(records) else len(records),
+        lambda records: 0 if failing & set(records) else len(records),
     )
-    assert walk.given_up == sorted(poison)
+    assert walk.given_up == sorted(failing)
 
 
 @given(st.integers(1, 200), st.data(), st.integers(0, 3))
 def test_bisecting_and_reporting_delivers_only_from_the_first_failed_record_on(
     count: int, data: st.DataObject, retries: int
 ) -> None:
-    poison = data.draw(st.sets(st.integers(0, count - 1), max_size=5))
+    failing = data.draw(st.sets(st.integers(0, count - 1), max_size=5))
     walk = Walk(
         count,
         settings_with(bisect=True, retries=retries),
-        lambda records: min([n - records.start for n in poison & set(records)], default=len(records)),
+        lambda records: min([n - records.start for n in failing & set(records)], default=len(records)),
     )
-    assert walk.given_up == sorted(poison)
+    assert walk.given_up == sorted(failing)
 
 
 @pytest.mark.parametrize("bisect", [True, False])

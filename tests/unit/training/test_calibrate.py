@@ -16,7 +16,7 @@ def simulation(slope: float, intercept: float, payments: int, seed: int = 1) -> 
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.6, -0.5), (1.4, 1.0)])
-def test_with_many_payments_it_finds_the_truth(slope: float, intercept: float) -> None:
+def test_with_many_payments_it_finds_the_true_calibration(slope: float, intercept: float) -> None:
     fitted = fit_calibration(*simulation(slope, intercept, 200_000))
     assert fitted.slope == pytest.approx(slope, rel=0.07)
     assert fitted.intercept == pytest.approx(intercept, abs=0.2)

@@ -84,11 +84,15 @@ class Stack:
         return dict(msgspec.json.decode(body) if isinstance(body, str) else body)
 
     def change(
-        self, template: str, parameters: Sequence[dict[str, Any]], change_set: str, watch: Sequence[str] = ()
+        self,
+        template: str,
+        parameters: Sequence[dict[str, Any]],
+        change_set: str,
+        rollback_alarms: Sequence[str] = (),
     ) -> bool:
         """Make a change set and start it; return False when it holds no change.
 
-        watch: ARNs of alarms that take the change back.
+        rollback_alarms: ARNs of alarms that roll the change back.
         """
         status = self.status()
         if status.endswith(WORKING):
@@ -101,7 +105,7 @@ class Stack:
             TemplateBody=template,
             Parameters=list(parameters),
             Capabilities=CAPABILITIES,
-            **({"RollbackConfiguration": _rollback(watch)} if watch else {}),
+            **({"RollbackConfiguration": _rollback(rollback_alarms)} if rollback_alarms else {}),
         )
         if not self._ready(change_set):
             self._drop(change_set)
@@ -203,8 +207,8 @@ class Stack:
         return answer
 
 
-def _rollback(watch: Sequence[str]) -> dict[str, Any]:
-    triggers = [{"Arn": one, "Type": "AWS::CloudWatch::Alarm"} for one in watch]
+def _rollback(rollback_alarms: Sequence[str]) -> dict[str, Any]:
+    triggers = [{"Arn": one, "Type": "AWS::CloudWatch::Alarm"} for one in rollback_alarms]
     return {"RollbackTriggers": triggers, "MonitoringTimeInMinutes": 5}
 
 

@@ -3,7 +3,7 @@
 PutRecords keeps no order within a call and may refuse some of its records.  So a call holds at most one
 record of a key, and what was refused goes first next time, before any later record of its key.  A call
 whose answer is lost is the one case in which a record may arrive twice; whoever reads the stream has to
-know payments by their id anyway.
+know payments by their id.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from fraud_detection.core.errors import ConfigError
 MINUTES_BACK = 5
 
 
-class CloudWatching:
+class StackMonitor:
     """Questions to AWS's services; `clients` makes boto3's client of each by its name."""
 
     def __init__(self, clients: Callable[[str], Any]) -> None:

@@ -71,7 +71,7 @@ def _is_time(kind: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
 
 
 def is_numeric(kind: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
-    """Tell whether a type's values are numbers or truth values."""
+    """Return whether a type's values are numbers or booleans."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 

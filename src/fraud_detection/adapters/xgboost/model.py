@@ -82,16 +82,16 @@ def fit(
     """
     _check_two_classes(train)
     matrix = _matrix(train, settings)
-    watched = []
+    validation = []
     if later is not None:
-        watched = [(_matrix(later, settings, matrix), "later")]
-    stopping = settings.early_stopping if watched else None
+        validation = [(_matrix(later, settings, matrix), "later")]
+    stopping = settings.early_stopping if validation else None
     history: dict[str, dict[str, list[float]]] = {}
     booster = xgb.train(
         _parameters(train, settings),
         matrix,
         settings.rounds,
-        evals=watched,
+        evals=validation,
         evals_result=history,
         early_stopping_rounds=stopping,
         callbacks=[_Progress(settings.rounds, progress)] if progress else None,

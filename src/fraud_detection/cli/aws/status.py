@@ -24,7 +24,7 @@ def status(output: Output, *, settings: Path) -> None:
 
     from fraud_detection.adapters.aws.clients import patient_client
     from fraud_detection.adapters.aws.cloudwatch_logs import LogTail
-    from fraud_detection.adapters.aws.monitoring import CloudWatching
+    from fraud_detection.adapters.aws.monitoring import StackMonitor
     from fraud_detection.cli.aws.cloud import open_cloud
     from fraud_detection.deployment.status import ask
 
@@ -32,7 +32,7 @@ def status(output: Output, *, settings: Path) -> None:
     found = ask(
         deployment,
         cloud.stack,
-        CloudWatching(lambda service: patient_client(service, deployment.region)),
+        StackMonitor(lambda service: patient_client(service, deployment.region)),
         lambda group, since_ms: LogTail(patient_client("logs", deployment.region), group, since_ms),
         local=cloud.local,
     )

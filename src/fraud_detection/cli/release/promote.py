@@ -40,7 +40,7 @@ def promote(
     screen.finish()
     for line in lines(found):
         print_line(line)
-    released = promotion.promote(registry, found, author(request), anyway=force)
+    released = promotion.promote(registry, found, author(request), force=force)
     if released is None:
         output.write(msgspec.to_builtins(found))
         raise ConfigError(

@@ -52,7 +52,7 @@ def emerging_fraud(
     import msgspec
 
     from fraud_detection.demo.demo import beyond_the_clock, demo_project
-    from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, watch
+    from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, detection_by_week
     from fraud_detection.training.report import plots
 
     screen = output.screen
@@ -66,7 +66,7 @@ def emerging_fraud(
         review_share=review_share,
         drift=drift,
     )
-    weeks = watch(settings, beyond_the_clock(demo_project()), screen.progress)
+    weeks = detection_by_week(settings, beyond_the_clock(demo_project()), screen.progress)
     screen.finish()
     print_line(table(weeks))
     if chart is not None:

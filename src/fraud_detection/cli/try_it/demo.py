@@ -17,8 +17,8 @@ from fraud_detection.core.errors import ConfigError
 if TYPE_CHECKING:
     from fraud_detection.adapters.terminal import Terminal
     from fraud_detection.core.outcomes import Decided
+    from fraud_detection.demo.decision_quality import Quality
     from fraud_detection.demo.demo import DemoReport, LiveView
-    from fraud_detection.demo.truth import Quality
 
 PLAIN_EVERY_S = 5.0
 HEADINGS = ("declined", "amount", "score", "because")
@@ -57,7 +57,9 @@ def demo(
         raise ConfigError("ended before the first payment was decided: there is nothing to sum up")
     report = summarise(settings, view, view.started - began)
     screen.say(summary(report))
-    screen.say(f"everything is in {directory}: bundle, decisions and quarantine (state.db), features, truth")
+    screen.say(
+        f"everything is in {directory}: bundle, decisions and quarantine (state.db), features, ground truth"
+    )
     figures = msgspec.to_builtins(report)
     output.write(figures | figures.pop("quality"))
 

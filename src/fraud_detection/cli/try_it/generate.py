@@ -25,9 +25,11 @@ def generate() -> None:
 
 @generate.command("history")
 @click.option("--out", type=options.PATH, default=Path("data/history.parquet"), help="Parquet or CSV.")
-@click.option("--truth", type=options.PATH, help="Where to write the ground truth.")
+@click.option(
+    "--ground-truth", type=options.PATH, help="Where to write which payments are fraud, reported or not."
+)
 @options.simulated()
-def history(output: Output, *, out: Path, truth: Path | None, simulated: options.Simulated) -> None:
+def history(output: Output, *, out: Path, ground_truth: Path | None, simulated: options.Simulated) -> None:
     """Write a labelled file of past payments."""
     import msgspec
 
@@ -39,7 +41,7 @@ def history(output: Output, *, out: Path, truth: Path | None, simulated: options
         screen.progress(f"simulating: day {day}, {payments:,} payments", day / settings.days)
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    summary = generate_history(settings, out, truth, progress)
+    summary = generate_history(settings, out, ground_truth, progress)
     screen.finish()
     screen.say(
         f"{summary.payments:,} payments of {summary.days} days in {out}, {summary.frauds:,} frauds "

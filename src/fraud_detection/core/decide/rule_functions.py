@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple
 
 from fraud_detection.core.decide import rule_terms
-from fraud_detection.core.decide.rule_terms import Number, Term, Truth
+from fraud_detection.core.decide.rule_terms import GroundTruth, Number, Term
 
 Kind = Literal["name", "number", "..."]
 """A payment field or feature, or an expression that is a number; `...` at the end: more of the last kind."""
@@ -39,7 +39,7 @@ class Function(NamedTuple):
 
 
 FUNCTIONS: Final[Mapping[str, Function]] = {
-    "missing": Function(("name",), lambda field: Truth(rule_terms.missing(field))),
+    "missing": Function(("name",), lambda field: GroundTruth(rule_terms.missing(field))),
     "abs": Function(("number",), lambda part: Number(rule_terms.applied(abs, part))),
     "min": Function(
         ("number", "number", "..."), lambda *parts: Number(rule_terms.applied(rule_terms.least, *parts))

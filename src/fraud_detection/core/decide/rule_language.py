@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Final
 
 from fraud_detection.core.decide import rule_terms
 from fraud_detection.core.decide.rule_functions import FUNCTIONS, SIGNATURES, Kind
-from fraud_detection.core.decide.rule_terms import Condition, Field, Number, ReadNumber, Term, Text, Truth
+from fraud_detection.core.decide.rule_terms import (
+    Condition,
+    Field,
+    GroundTruth,
+    Number,
+    ReadNumber,
+    Term,
+    Text,
+)
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.id_text import whole
 
@@ -105,9 +113,9 @@ class _Compiler:
                 term = self.constant(node)
             case ast.BoolOp():
                 parts = [self.condition(part) for part in node.values]
-                term = Truth(rule_terms.junction(parts, decisive=isinstance(node.op, ast.Or)))
+                term = GroundTruth(rule_terms.junction(parts, decisive=isinstance(node.op, ast.Or)))
             case ast.UnaryOp(op=ast.Not()):
-                term = Truth(rule_terms.negation(self.condition(node.operand)))
+                term = GroundTruth(rule_terms.negation(self.condition(node.operand)))
             case ast.UnaryOp(op=ast.USub()):
                 term = Number(rule_terms.applied(operator.neg, self.number(node.operand)))
             case ast.Compare():
@@ -124,7 +132,7 @@ class _Compiler:
 
     def condition(self, node: ast.expr) -> Condition:
         term = self.term(node)
-        if isinstance(term, Truth):
+        if isinstance(term, GroundTruth):
             return term.read
         raise self.refusal(f"{self.said(node)} is {term.kind}, not a condition; compare it with something")
 
@@ -145,7 +153,7 @@ class _Compiler:
 
     def constant(self, node: ast.Constant) -> Term:
         if isinstance(node.value, bool):
-            return Truth(rule_terms.always(node.value))
+            return GroundTruth(rule_terms.always(node.value))
         value = self.literal(node)
         return Text(rule_terms.always(value)) if isinstance(value, str) else Number(rule_terms.always(value))
 
@@ -164,10 +172,10 @@ class _Compiler:
                 raise self.refusal(f"{self.said(node)} is not one text in plain quotes; is a comma missing?")
         raise self.unsayable(node)
 
-    def comparison(self, node: ast.Compare) -> Truth:
+    def comparison(self, node: ast.Compare) -> GroundTruth:
         steps = zip(node.ops, pairwise([node.left, *node.comparators]), strict=True)
         parts = [self.pair(left, op, right) for op, (left, right) in steps]
-        return Truth(parts[0] if len(parts) == 1 else rule_terms.junction(parts, decisive=False))
+        return GroundTruth(parts[0] if len(parts) == 1 else rule_terms.junction(parts, decisive=False))
 
     def pair(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Condition:
         if isinstance(op, ast.In | ast.NotIn):
@@ -191,7 +199,7 @@ class _Compiler:
         members = frozenset(self.literal(item) for item in right.elts)
         term = self.term(left)
         needed = str if isinstance(term, Text) else float
-        if isinstance(term, Truth) or not all(isinstance(member, needed) for member in members):
+        if isinstance(term, GroundTruth) or not all(isinstance(member, needed) for member in members):
             raise self.refusal(f"{self.said(left)} is {term.kind}, which cannot be in {self.said(right)}")
         return rule_terms.membership(term, members, wanted=wanted)
 

@@ -47,7 +47,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class GroundTruth:
     """An expression that holds or does not."""
 
     read: Condition
@@ -55,7 +55,7 @@ class Truth:
 
 
 Field = Number | Text
-Term = Number | Text | Truth
+Term = Number | Text | GroundTruth
 
 
 def always(value: T) -> Callable[[Transaction, Sequence[float]], T]:

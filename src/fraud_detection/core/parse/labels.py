@@ -1,4 +1,4 @@
-"""Read what an event says of the truth: the verdict, and when it became known."""
+"""Read the label of an event: fraud or not, and when it became known."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class Parser:
     def kept(self, raw: bytes) -> bytes:
         """Return what is kept of a payment: all of it; of a large one the declared fields, read as they were.
 
-        Values that are no text, number or truth value are not kept either: they count as missing.
+        Values that are no text, number or boolean are not kept either: they count as missing.
         """
         if len(raw) <= MAX_RAW_BYTES_KEPT:
             return raw

@@ -160,7 +160,7 @@ class EmbeddedService:
         """
         if self._deferred_events < MIN_DEFERRED_EVENTS:
             return
-        # No event changes more than one profile of a kind: so many saved keep pace with those changed.
+        # No event changes more than one profile of a kind: so many saved are as many as those changed.
         self.state_file.flush()
         self.pipeline.memory.save_changed_before(
             self.state_file.seq - self.save_after_events, self._deferred_events

@@ -150,12 +150,12 @@ def _number(low: float, high: float, maximum: str = "maximum") -> Json:
 
 
 def _verdicts(source: LabelSource) -> Json:
-    """Return the schema of the values that mean fraud or not: words in any case, numbers and truth values."""
+    """Return the schema of the values that mean fraud or not: words in any case, numbers and booleans."""
     description = [*source.positive, *source.negative]
     whole = [int(word) for word in description if word.isdecimal()]
-    truth = [word.lower() == "true" for word in description if word.lower() in {"true", "false"}]
+    booleans = [word.lower() == "true" for word in description if word.lower() in {"true", "false"}]
     text = {"type": "string", "pattern": f"^(?:{'|'.join(map(_in_any_case, description))})$"}
-    return {"anyOf": [text, {"enum": [*whole, *truth]}]} if whole or truth else text
+    return {"anyOf": [text, {"enum": [*whole, *booleans]}]} if whole or booleans else text
 
 
 def _in_any_case(word: str) -> str:

@@ -1,7 +1,7 @@
 """Replicate the commits of other workers, a few milliseconds at a time, between requests.
 
-Each worker tells the others of its commits every twenty milliseconds; who hears of one reads the log.  Once
-a second, and when a line was made or broke, a log is looked at anyway: a word may have been lost.
+Each worker notifies the others of its commits every twenty milliseconds, and they read its log.  Once a
+second, and when a connection opened or broke, they poll the log: a notification may have been lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fraud_detection.serving.workers.replica import CommitMark, WorkerService
 LOG = logging.getLogger(__name__)
 
 TELL_AFTER_S = 0.02
-LOOK_ANYWAY_S = 1.0
+POLL_INTERVAL_S = 1.0
 NEWS = "news"
 MAX_REMEMBERED = 100_000
 """Marks, and events without their mark: more of either means that the others' entries are lost."""
@@ -72,7 +72,7 @@ class Replicator:
         """Follow until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(LOOK_ANYWAY_S):
+                async with asyncio.timeout(POLL_INTERVAL_S):
                     await self._wake.wait()
             except TimeoutError:
                 self._due.update(self.service.others)

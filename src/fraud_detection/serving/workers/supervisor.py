@@ -150,7 +150,7 @@ class Supervisor:
         self.workers: list[WorkerProcess] = []
         for one in numbered:
             self.workers.append(WorkerProcess(one, hash_seed))
-            self._watch(self.workers[-1])
+            self._monitor(self.workers[-1])
 
     def run(self, stop: Stop, answers: str, hangups: Hangups) -> None:
         """Keep them running until asked to stop; log where they answer when all do."""
@@ -190,7 +190,7 @@ class Supervisor:
             if worker.restart_at is None and worker.bundle and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGHUP)
 
-    def _watch(self, worker: WorkerProcess) -> None:
+    def _monitor(self, worker: WorkerProcess) -> None:
         self._selector.register(worker.said, selectors.EVENT_READ, worker)
 
     def _look(self, wait_s: float) -> None:
@@ -213,7 +213,7 @@ class Supervisor:
                     LOG.warning(message, extra={"event": "worker_killed", "worker": worker.settings.worker})
             elif time.monotonic() >= worker.restart_at:
                 worker.start()
-                self._watch(worker)
+                self._monitor(worker)
 
 
 def serve_with_workers(settings: WorkerSettings, stop: Stop, hangups: Hangups) -> None:

@@ -214,7 +214,7 @@ def _end_with_parent(background: Background) -> threading.Event:
     """Watch the line to the process that started this one; when it ends, ask this one to end."""
     orphaned = threading.Event()
 
-    def watch(_: Part) -> None:
+    def end_after_parent(_: Part) -> None:
         with suppress(OSError):
             while os.read(PARENT, 1):
                 pass
@@ -224,7 +224,7 @@ def _end_with_parent(background: Background) -> threading.Event:
         time.sleep(ORPHAN_ENDS_WITHIN_S)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    background.thread("parent", watch)
+    background.thread("parent", end_after_parent)
     return orphaned
 
 

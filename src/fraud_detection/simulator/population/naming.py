@@ -39,7 +39,7 @@ FIELDS = (
 )
 """The columns of a history; a live payment has all but the last two, and `sent_at`."""
 
-TRUTH_FIELDS = ("transaction_id", "fraud", "scenario")
+GROUND_TRUTH_FIELDS = ("transaction_id", "fraud", "scenario")
 
 _CARD_SALT, _CUSTOMER_SALT = 0xCA, 0xC0
 

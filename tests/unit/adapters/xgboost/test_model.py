@@ -32,7 +32,7 @@ def fitted() -> FittedModel:
     return fit(sample(), sample(seed=1), SETTINGS)
 
 
-def test_without_early_stopping_all_rounds_are_grown_and_watching_changes_nothing() -> None:
+def test_without_early_stopping_all_rounds_are_grown_and_validation_changes_nothing() -> None:
     settings = msgspec.structs.replace(SETTINGS, early_stopping=None, rounds=30)
     alone, watched = fit(sample(), None, settings), fit(sample(), sample(seed=1), settings)
     assert (alone.rounds, watched.rounds) == (30, 30)

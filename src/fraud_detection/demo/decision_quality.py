@@ -16,8 +16,8 @@ from fraud_detection.evaluation.measures import Ranking
 from fraud_detection.simulator.ground_truth import live_ground_truth
 from fraud_detection.simulator.settings import SimulatorSettings
 
-MAX_TRUTHS_A_PAYMENT, MAX_TRUTHS_A_DAY = 3, 100_000
-"""Where the search for the truth of decided payments gives up; one not found then is a bug and crashes."""
+MAX_LOOKED_AT_A_PAYMENT, MAX_LOOKED_AT_A_DAY = 3, 100_000
+"""Where the search for the ground truth of decided payments ends; a payment not found by then is a bug."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class Quality(msgspec.Struct, frozen=True):
 
 def quality(project: Project, simulation: SimulatorSettings, answers: Sequence[Answer]) -> Quality:
     """Compare the answers with the ground truth of that simulation."""
-    frauds = _truth(simulation, {one.transaction_id for one in answers})
+    frauds = _ground_truth(simulation, {one.transaction_id for one in answers})
     label = np.array([frauds[one.transaction_id] for one in answers], dtype=np.int8)
     score = np.array([0.0 if one.score is None else one.score for one in answers])
     action = np.array([one.action for one in answers], dtype=np.int64)
@@ -69,14 +69,14 @@ def _amounts(project: Project, answers: Sequence[Answer]) -> np.ndarray:
     return np.array([math.nan if amount is None else amount / 100 for amount in amounts])
 
 
-def _truth(simulation: SimulatorSettings, wanted: set[str]) -> dict[str, bool]:
+def _ground_truth(simulation: SimulatorSettings, wanted: set[str]) -> dict[str, bool]:
     """Ask the simulator about every payment that was decided."""
     known: dict[str, bool] = {}
     missing = set(wanted)
     for day in live_ground_truth(simulation):
         known.update(day)
         missing -= day.keys()
-        if not missing or len(known) > MAX_TRUTHS_A_PAYMENT * len(wanted) + MAX_TRUTHS_A_DAY:
+        if not missing or len(known) > MAX_LOOKED_AT_A_PAYMENT * len(wanted) + MAX_LOOKED_AT_A_DAY:
             return known
     return known
 

@@ -26,7 +26,7 @@ from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 from tests.states import open_service
 
 SHARD = "shardId-000000000000"
-POISON = "poison"
+FAILING = "failing"
 MANY = 40
 
 
@@ -45,7 +45,7 @@ class BrokenRules:
         self._rules = rules
 
     def fired(self, payment: Transaction, row: Sequence[float]) -> list[Verdict]:
-        if payment.transaction_id == POISON:
+        if payment.transaction_id == FAILING:
             raise bug()
         return self._rules.fired(payment, row)  # type: ignore[no-any-return]
 
@@ -73,7 +73,7 @@ class BrokenScorer:
 
 
 AMOUNT = 77.77
-POISON_MS = 1_772_500_000_123
+FAILING_MS = 1_772_500_000_123
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
     plain = [one for one in small_simulation.live(200) if b'"card_id"' in one and b'"label"' not in one]
     found = [json.loads(one) for one in plain if b'"is_fraud"' not in one][:MANY]
     found = [one | {"transaction_id": f"t{index}"} for index, one in enumerate(found)]
-    found[MANY // 2] |= {"transaction_id": POISON, "amount": AMOUNT, "event_time": POISON_MS}
+    found[MANY // 2] |= {"transaction_id": FAILING, "amount": AMOUNT, "event_time": FAILING_MS}
     return [json.dumps(one).encode() for one in found]
 
 
@@ -123,7 +123,7 @@ class BrokenDeclineCap(DeclineCap):
 
 
 def break_decline_cap(service: Any) -> None:  # noqa: ANN401 - a service
-    service.pipeline.decision_engine.decline_cap = BrokenDeclineCap(POISON_MS)
+    service.pipeline.decision_engine.decline_cap = BrokenDeclineCap(FAILING_MS)
 
 
 @pytest.mark.parametrize("break_it", [break_rules, break_scorer, break_decline_cap])
@@ -139,11 +139,11 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
     service.close()
     with caplog.at_level(logging.ERROR):
         found, service = decide(small_simulation, events, tmp_path / "state.db", break_it)
-    assert found[POISON].action is Action.REVIEW
-    assert [reason.code for reason in found[POISON].reasons] == ["internal_error"]
+    assert found[FAILING].action is Action.REVIEW
+    assert [reason.code for reason in found[FAILING].reasons] == ["internal_error"]
     assert len(found) == MANY
-    others = {one: kept for one, kept in well.items() if one != POISON}
-    assert {one: kept for one, kept in found.items() if one != POISON} == others
+    others = {one: kept for one, kept in well.items() if one != FAILING}
+    assert {one: kept for one, kept in found.items() if one != FAILING} == others
     assert service.tally.internal_errors == 1
     assert "BugError" in caplog.text
     service.close()
@@ -153,12 +153,12 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
     service.close()
     with sqlite3.connect(tmp_path / "state.db") as file:
         (reasons,) = file.execute(
-            "SELECT reasons FROM decisions WHERE transaction_id = ?", (POISON,)
+            "SELECT reasons FROM decisions WHERE transaction_id = ?", (FAILING,)
         ).fetchone()
     assert "internal_error" in reasons
     # Whoever looks back is told so, and that nothing was changed.
     arguments = ["--plain", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 'state.db'}"]
-    assert main(["explain", POISON, *arguments]) == 0
+    assert main(["explain", FAILING, *arguments]) == 0
     assert "the program met an error with it" in capsys.readouterr().out
     assert main(["audit", "verify", arguments[0], arguments[2]]) == 0
 
@@ -179,7 +179,7 @@ def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
     payments[at] = msgspec.structs.replace(payments[at], entities=entities)
     found = decision_engine.decide(payments, rows)
     assert [reason.code for reason in found[at].reasons] == ["internal_error"]
-    assert [one.transaction_id for one in decision_engine.failures] == [POISON]
+    assert [one.transaction_id for one in decision_engine.failures] == [FAILING]
     assert found[:at] + found[at + 1 :] == well[:at] + well[at + 1 :]
     service.close()
 
@@ -198,12 +198,12 @@ def test_the_function_goes_on_behind_a_payment_that_raises(
     assert processor.handle(SHARD, records) == []
     actions = {one["transaction_id"]: (one["action"], one["score"]) for one in cloud.told("decision")}
     expected = {one["transaction_id"]: (one["action"], one["score"]) for one in well.told("decision")}
-    assert actions == expected | {POISON: ("review", None)}
+    assert actions == expected | {FAILING: ("review", None)}
     (aside,) = cloud.aside()
     assert (aside.reason, aside.event) == ("internal_error", events[MANY // 2])
     assert "4111111111111111" in aside.error
     (told,) = cloud.told("internal_error")
-    assert told["transaction_id"] == POISON
+    assert told["transaction_id"] == FAILING
     assert "BugError" in told["error"]
     assert "4111111111111111" not in json.dumps(cloud.lines)
     assert [one["internal_errors"] for one in cloud.told("batch")] == [1]

@@ -112,7 +112,7 @@ def _read(parser: Parser, record: StreamRecord) -> Transaction | Label | None:
         return None
 
 
-class Truth:
+class GroundTruth:
     """The stream as it came, and what follows from it."""
 
     def __init__(
@@ -136,7 +136,7 @@ class Truth:
                     self._of_entity[index, one].append(event)
 
     @property
-    def poison(self) -> list[Event]:
+    def malformed(self) -> list[Event]:
         """Return the records that say nothing."""
         return [event for event in self.came if event.item is None]
 
