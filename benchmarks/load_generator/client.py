@@ -41,15 +41,15 @@ def due_times(plan: Plan, rate: float) -> Iterator[float]:
 class Client:
     """Sends one load.  Times are seconds after the start.
 
-    most: requests that may be sent at all.  tell: takes slices of time as they end.
+    most: requests that may be sent at all.  on_slice: takes slices of time as they end.
     """
 
-    def __init__(self, job: Job, requests: Requests, most: float, tell: Callable[[Slice], None]) -> None:
+    def __init__(self, job: Job, requests: Requests, most: float, on_slice: Callable[[Slice], None]) -> None:
         """Connect; raise OSError when nobody listens there."""
         self.plan, self.requests, self.most = job.plan, requests, most
         self.target = job.target
         self.end = job.plan.warm_up_s + job.plan.seconds
-        self.record = Record(job.plan, tell)
+        self.record = Record(job.plan, on_slice)
         self.selector = selectors.DefaultSelector()
         self.connections: list[Connection] = []
         self.free: deque[Connection] = deque()
@@ -164,17 +164,17 @@ def main() -> None:
     bodies = read_bodies(Path(job.bodies))
     most = math.inf if not job.target.once else len(bodies) * max(job.plan.copies, 1) - job.plan.first
 
-    def tell(one: Slice | Load) -> None:
+    def write_result(one: Slice | Load) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(one) + b"\n")
         sys.stdout.buffer.flush()
 
     try:
-        client = Client(job, request_maker(job.target, bodies, job.plan), most, tell)
+        client = Client(job, request_maker(job.target, bodies, job.plan), most, write_result)
     except OSError as error:
         sys.exit(f"{job.target.name}: nobody answers at {job.target.host}:{job.target.port}: {error}")
     gc.freeze()
     gc.disable()
-    tell(client.run())
+    write_result(client.run())
 
 
 if __name__ == "__main__":

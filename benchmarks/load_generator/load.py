@@ -173,7 +173,7 @@ def _in_a_process(job: bytes, on_slice: Callable[[Slice], None]) -> Load:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as client:
         try:
-            for told in _told(client, job):
+            for told in _results(client, job):
                 if isinstance(told, Load):
                     found = told
                 else:
@@ -185,7 +185,7 @@ def _in_a_process(job: bytes, on_slice: Callable[[Slice], None]) -> Load:
     return found
 
 
-def _told(client: subprocess.Popen[bytes], job: bytes) -> Iterator[Load | Slice]:
+def _results(client: subprocess.Popen[bytes], job: bytes) -> Iterator[Load | Slice]:
     if client.stdin is None or client.stdout is None:
         raise ValueError("the client was started without pipes")
     client.stdin.write(job)

@@ -24,15 +24,15 @@ class Record:
     tell: takes each slice once it is over.  A slice stays open for one slice more, for answers that are late.
     """
 
-    def __init__(self, plan: Plan, tell: Callable[[Slice], None]) -> None:
+    def __init__(self, plan: Plan, on_slice: Callable[[Slice], None]) -> None:
         """Start with nothing counted."""
-        self.plan, self.tell = plan, tell
+        self.plan, self.on_slice = plan, on_slice
         self.all, self.lag = LatencyHistogram(), LatencyHistogram()
         self.statuses: dict[int, int] = {}
         self.broken = self.unanswered = self.waiting_max = 0
         self.last_answer = 0.0
         self._open: dict[int, tuple[LatencyHistogram, list[int]]] = {}
-        self._told = 0
+        self._first_open = 0
 
     def taken_up(self, due: float, now: float) -> None:
         """Count how late the client took up a request."""
@@ -56,7 +56,7 @@ class Record:
         self._count(due, now, wrong=True)
 
     def close_slices(self, now: float) -> None:
-        """Tell the slices that ended at least one slice ago; all of them at infinity."""
+        """Report the slices that ended at least one slice ago; all of them at infinity."""
         slice_s = self.plan.slice_s
         if not slice_s:
             return
@@ -65,8 +65,8 @@ class Record:
             if number + 1 > over:
                 return
             histogram, errors = self._open.pop(number)
-            self._told = number + 1
-            self.tell(Slice(number * slice_s, latencies(histogram), errors[0]))
+            self._first_open = number + 1
+            self.on_slice(Slice(number * slice_s, latencies(histogram), errors[0]))
 
     def load(self, sent: int, cpu_share: float) -> Load:
         """Return the whole."""
@@ -90,7 +90,7 @@ class Record:
     def _count(self, due: float, now: float, *, wrong: bool) -> None:
         self.all.add(now - due)
         if self.plan.slice_s:
-            number = max(int((due - self.plan.warm_up_s) / self.plan.slice_s), self._told)
+            number = max(int((due - self.plan.warm_up_s) / self.plan.slice_s), self._first_open)
             histogram, errors = self._open.setdefault(number, (LatencyHistogram(), [0]))
             histogram.add(now - due)
             errors[0] += wrong

@@ -193,7 +193,7 @@ class TestSets:
         (found,) = batch_get(tables.client, tables.others, [item("set")])
         return set(found.get("shards", {}).get("SS", ()))
 
-    def test_strings_are_added_and_taken_away(self, tables: DynamoTables) -> None:
+    def test_strings_are_added_and_removed(self, tables: DynamoTables) -> None:
         for verb, strings, left in [
             ("ADD", "ab", "ab"),
             ("ADD", "bc", "abc"),

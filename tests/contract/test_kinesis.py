@@ -133,7 +133,7 @@ def test_a_time_passes_over_what_came_before_it(stream: tuple[Any, str]) -> None
         assert sum(len(one.read().records) for one in reader) == number
 
 
-def test_a_reader_that_is_behind_is_told_so(stream: tuple[Any, str], on: str) -> None:
+def test_a_reader_that_is_behind_is_reported(stream: tuple[Any, str], on: str) -> None:
     if on == "moto":
         pytest.skip(
             "moto's server counts from the last record instead of now, so 0 among those of one moment"
@@ -232,7 +232,7 @@ class TestFake:
         assert [one["Data"] for one in found if one["PartitionKey"] == "k1"] == [b"1", b"4", b"7"]
         assert (producer.accepted, producer.refused, len(found)) == (9, 2, 9)
 
-    def test_an_iterator_that_expired_is_told_from_one_that_is_none(self) -> None:
+    def test_an_expired_iterator_is_distinguished_from_an_invalid_one(self) -> None:
         fake = FakeKinesis(1)
         at = iterator("LATEST")(fake, fake.arn)
         fake.expire_iterators()

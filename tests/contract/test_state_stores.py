@@ -206,7 +206,7 @@ class TestStoresOfShards:
         assert {name for name, traits in TRAITS.items() if traits.shards} == OF_SHARDS
 
     @pytest.mark.parametrize("entity", [ORDERING, SHARED])
-    def test_a_save_that_another_one_has_overtaken_is_refused_where_that_is_promised(
+    def test_a_save_that_lost_a_write_conflict_is_refused_where_that_is_promised(
         self, shards: StoreHarness, entity: int
     ) -> None:
         key = (entity, "one")

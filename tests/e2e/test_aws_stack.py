@@ -253,7 +253,7 @@ def test_each_valid_payment_is_decided_exactly_once(day: Day) -> None:
     assert {len(each) for each in told.values()} == {1}
 
 
-def test_on_a_good_day_nothing_is_told_twice(good_day: Day) -> None:
+def test_on_a_good_day_nothing_is_sent_twice(good_day: Day) -> None:
     told = [entry["transaction_id"] for entry in good_day.log if entry["type"] == "decision"]
     assert len(told) == len(set(told)) > len(good_day.ground_truth.came) * 0.9
     assert [entry for entry in good_day.log if entry["type"] == "retry"] == []
@@ -294,7 +294,7 @@ def test_features_equal_replay_to_the_last_bit_at_the_versions_that_the_decision
     assert len(shared) > LOOKED_AT / 2
 
 
-def test_every_profile_has_taken_in_every_event_just_once(day: Day) -> None:
+def test_every_profile_is_updated_by_every_event_just_once(day: Day) -> None:
     looked_at = Random(3).sample(sorted(day.profiles), LOOKED_AT)
     for key in looked_at:
         name, _, one = key.partition("#")

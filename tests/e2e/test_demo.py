@@ -20,7 +20,7 @@ def demo(*arguments: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_demonstration_tells_an_honest_summary(tmp_path: Path) -> None:
+def test_the_demonstration_prints_an_honest_summary(tmp_path: Path) -> None:
     command = demo("--seconds", "4", "--json", "demo.json")
     result = subprocess.run(  # noqa: S603 - our own command
         command, cwd=tmp_path, capture_output=True, timeout=280, check=False

@@ -146,7 +146,7 @@ def test_a_change_names_what_it_changes_and_touches_nothing_else(
     assert stream["StreamDescriptionSummary"]["RetentionPeriodHours"] == 48
 
 
-def test_a_change_that_fails_is_taken_back_as_one(applied: str, clients: Callable[[str], Any]) -> None:
+def test_a_change_that_fails_is_rolled_back_as_a_whole(applied: str, clients: Callable[[str], Any]) -> None:
     """Local services know no SageMaker: a template that asks for it fails half way."""
     assert applied
     stack = Stack(clients("cloudformation"), STACK, 0.05)
@@ -263,7 +263,7 @@ def test_status_and_logs_of_a_system_that_has_seen_nothing(fraud: Fraud, applied
     assert fraud("logs", "--since=1h").stdout == ""
 
 
-def test_a_protected_stack_loses_nothing_until_its_protection_is_taken_away(
+def test_a_protected_stack_loses_nothing_until_its_protection_is_removed(
     fraud: Fraud, applied: str, clients: Callable[[str], Any]
 ) -> None:
     assert applied

@@ -35,7 +35,7 @@ class EventSourceMapping:
         settings: MappingSettings,
         kinesis: Any,  # noqa: ANN401 - botocore's client has no type
         functions: Callable[[str], Function],
-        tell: Callable[[bytes], object] | None = None,
+        on_failure: Callable[[bytes], object] | None = None,
         *,
         intervals: PollIntervals | None = None,
         checkpoints: Mapping[str, str] | None = None,
@@ -43,7 +43,7 @@ class EventSourceMapping:
         """Take botocore's client; nothing is read yet."""
         self.settings = settings
         self.pollers: dict[str, ShardPoller] = {}
-        self._kinesis, self._functions, self._tell = kinesis, functions, tell
+        self._kinesis, self._functions, self._on_failure = kinesis, functions, on_failure
         self._intervals, self._resumed = intervals or PollIntervals(), dict(checkpoints or {})
         self._stopping = threading.Event()
         self._changed = threading.Condition()
@@ -130,7 +130,7 @@ class EventSourceMapping:
             shard.name,
             reader,
             function,
-            self._tell,
+            self._on_failure,
             intervals=self._intervals,
             stopping=self._stopping,
             progress=ShardProgress(after),

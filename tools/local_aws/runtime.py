@@ -183,7 +183,7 @@ class _Process:
                     self._log(line.rstrip(b"\n"))
 
     def _await(self) -> None:
-        self.api.tell(Exited(self.child.process.wait()))
+        self.api.post(Exited(self.child.process.wait()))
 
 
 def _result(request_id: str, happened: Happening | None, limit_s: float) -> Invocation:

@@ -78,8 +78,8 @@ class RuntimeApi:
         """Hand an event over; the process gets it when it asks."""
         self._work.put(work)
 
-    def tell(self, happening: Happening) -> None:
-        """Say that something happened."""
+    def post(self, happening: Happening) -> None:
+        """Queue what happened."""
         self._happened.put(happening)
 
     def wait(self, seconds: float) -> Happening | None:
@@ -93,7 +93,7 @@ class RuntimeApi:
         """Wait for an event; None says that there will be no more."""
         if not self._asked:
             self._asked = True
-            self.tell(Ready())
+            self.post(Ready())
         return self._work.get()
 
     def close(self) -> None:
@@ -151,10 +151,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         happening = self._happening(self.path.removeprefix(VERSION).strip("/").split("/"), body)
-        # Told after the answer is out: a process that is stopped at once must not see a broken answer.
+        # Posted after the answer is out: a process that is stopped at once must not see a broken answer.
         self._answer(NOT_FOUND if happening is None else ACCEPTED, b'{"status":"OK"}')
         if happening is not None:
-            self.server.api.tell(happening)
+            self.server.api.post(happening)
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - http.server's name
         """Say nothing: the log is the function's."""

@@ -85,17 +85,22 @@ class ShardPoller:
         shard: str,
         reader: Reader,
         function: Function,
-        tell: Callable[[bytes], object] | None,
+        on_failure: Callable[[bytes], object] | None,
         *,
         intervals: PollIntervals,
         stopping: threading.Event,
         progress: ShardProgress,
     ) -> None:
-        """Take the ends; `tell` takes what is told about records that were given up."""
+        """Take the ends; `on_failure` takes what is told about records that were given up."""
         self.progress = progress
         self.idle_s = NEVER
         """When the last read began that found nothing, with nothing left to deliver."""
-        self._settings, self._reader, self._function, self._tell = settings, reader, function, tell
+        self._settings, self._reader, self._function, self._on_failure = (
+            settings,
+            reader,
+            function,
+            on_failure,
+        )
         self._intervals, self._stopping = intervals, stopping
         self._shape = EventShape(settings, shard)
         self._waiting: list[Waiting] = []
@@ -207,20 +212,20 @@ class ShardPoller:
             self.progress.checkpoint = batch[stop - 1].number
 
     def _give_up(self, batch: list[Waiting], piece: Piece, why: GivenUp) -> None:
-        """Tell about records, then go on behind them; stopped before that, they are not given up."""
+        """Report records as given up, then go on behind them; stopped before that, they are not given up."""
         message = self._shape.failure(batch[piece.start : piece.stop], why, time.time())
         failures = 0
-        while not self._told(message):
+        while not self._delivered(message):
             failures += 1
             if self._stopping.wait(self._intervals.pause_s(failures)):
                 return
         self.progress.given_up += piece.stop - piece.start
         self.progress.checkpoint = batch[piece.stop - 1].number
 
-    def _told(self, message: bytes) -> bool:
+    def _delivered(self, message: bytes) -> bool:
         try:
-            if self._tell is not None:
-                self._tell(message)
+            if self._on_failure is not None:
+                self._on_failure(message)
         except RetryError:
             return False
         return True

@@ -95,7 +95,7 @@ class HistoryReader:
         if self._is_repeated(payment):
             return
         self.history.payments.append(past)
-        if past.fraud is not None and self.parser.labels.tells_when(event):
+        if past.fraud is not None and self.parser.labels.states_known_at(event):
             self.known_until_in_rows = max(self.known_until_in_rows, past.known_at)
 
     def add_logged_decision(

@@ -128,14 +128,16 @@ def features(
     Returns one row a payment in order of event time.  The columns of features are named `feature.NAME`;
     beside them are the id, the time in ms, the amount, the label (1, 0, -1 unknown), and when it was known.
     """
-    tell = progress or _silent
+    report_progress = progress or _silent
     encoding = None if bundle is None else bundle.category_encoding
     with TemporaryDirectory(prefix="fraud-") as folder:
         file, out = as_file(payments, Path(folder), "payments"), Path(folder) / "features.parquet"
-        history = read_history(project, file, tell)
+        history = read_history(project, file, report_progress)
         check_not_empty(history, file)
         end = max(past.payment.event_time for past in history.payments) + 1
-        dataset, _ = feature_table(project, history, tell, end, category_encoding=encoding, exact=True)
+        dataset, _ = feature_table(
+            project, history, report_progress, end, category_encoding=encoding, exact=True
+        )
         keep_table(out, project, dataset, history, [])
         return as_given(out, payments)
 
@@ -155,11 +157,13 @@ def train(
     """
     target = Path(directory)
     target.parent.mkdir(parents=True, exist_ok=True)
-    tell, out = progress or _silent, target.parent / "features.parquet"
+    report_progress, out = progress or _silent, target.parent / "features.parquet"
     with TemporaryDirectory(prefix="fraud-") as folder:
-        make_features(project, as_file(payments, Path(folder), "payments"), out, tell)
+        make_features(project, as_file(payments, Path(folder), "payments"), out, report_progress)
     work = train_evaluate_and_refit if refit else train_and_evaluate
-    trained, judged = work(project, out, target, target.parent / "evaluation", tell, tracking=False)
+    trained, judged = work(
+        project, out, target, target.parent / "evaluation", report_progress, tracking=False
+    )
     return Training(Bundle(target), judged.metrics, judged.pictures, trained.warnings)
 
 

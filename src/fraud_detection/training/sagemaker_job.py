@@ -38,9 +38,9 @@ def run(root: Path) -> None:
     project = read_project(root / "input")
     output = root / "output" / "data"
     history, table = _one_file(root / "input" / "data" / "training"), output / "features.parquet"
-    make_features(project, history, table, _tell)
+    make_features(project, history, table, _log_progress)
     bundle = output / "bundle"
-    train_evaluate_and_refit(project, table, bundle, output / "evaluation", _tell, tracking=False)
+    train_evaluate_and_refit(project, table, bundle, output / "evaluation", _log_progress, tracking=False)
     model = root / "model"
     model.mkdir(parents=True, exist_ok=True)
     for file in bundle.iterdir():
@@ -84,7 +84,7 @@ def _one_file(folder: Path) -> Path:
     return files[0]
 
 
-def _tell(stage: str, share: float) -> None:
+def _log_progress(stage: str, share: float) -> None:
     """Print a line when a stage is done; the log of a job needs no more."""
     if share >= 1:
         sys.stdout.write(f"{stage}\n")

@@ -90,16 +90,16 @@ def train(
     tracking: bool = False,
 ) -> TrainReport:
     """Train on the feature table and write a bundle, as a directory and beside it as .tar.gz."""
-    tell = progress or _silent
-    tell("reading features", 0.0)
+    report_progress = progress or _silent
+    report_progress("reading features", 0.0)
     slices = Slices.of(read_dataset(features_path))
-    tell("reading features", 1.0)
-    learned = learn(slices, project.model, lambda share: tell("growing trees", share))
-    tell("growing trees", 1.0)
-    tell("choosing cut-offs", 0.0)
+    report_progress("reading features", 1.0)
+    learned = learn(slices, project.model, lambda share: report_progress("growing trees", share))
+    report_progress("growing trees", 1.0)
+    report_progress("choosing cut-offs", 0.0)
     bundle = make_bundle(project, slices, learned)
     archive = store_bundle(bundle, bundle_dir)
-    tell("choosing cut-offs", 1.0)
+    report_progress("choosing cut-offs", 1.0)
     return TrainReport(
         bundle=bundle,
         directory=bundle_dir,
@@ -122,15 +122,15 @@ def refit_bundle(
     That one is moved beside, into a folder of its name; calibration and cut-offs are its.  as_of: the moment
     in ms by which labels are in, where it is another than the table tells.
     """
-    tell, evaluated = progress or _silent, trained.bundle
+    report_progress, evaluated = progress or _silent, trained.bundle
     dataset = read_dataset(features_path)
     was = Learned(evaluated.contents.model, evaluated.manifest.calibration, trained.rounds)
     settings = evaluated.contents.project.model
-    again = refit(dataset, was, settings, lambda share: tell("refit", share), as_of)
+    again = refit(dataset, was, settings, lambda share: report_progress("refit", share), as_of)
     bundle = make_refitted(evaluated, Slices.of(dataset), again)
     write_bundle(evaluated, trained.directory.parent / evaluated.name)
     archive = store_bundle(bundle, trained.directory)
-    tell("refit", 1.0)
+    report_progress("refit", 1.0)
     return replace(trained, bundle=bundle, archive=archive, train_rows=len(again.rows))
 
 
@@ -154,8 +154,8 @@ def evaluate(
     A bundle that was refit is represented by its evaluated bundle, where that is beside it.
     Refuses a bundle made of other features, and one that learned from the test slice.
     """
-    tell = progress or _silent
-    tell("reading features", 0.0)
+    report_progress = progress or _silent
+    report_progress("reading features", 0.0)
     dataset = read_dataset(features_path)
     asked = bundle = read_bundle(bundle_path)
     beside = evaluated_bundle(bundle_path.parent, bundle)
@@ -163,12 +163,12 @@ def evaluate(
         bundle = read_bundle(beside)
     scorer = checked_scorer(bundle, dataset.info.fingerprint, project.model.threads)
     scored = score_test(dataset, bundle, scorer)
-    tell("reading features", 1.0)
-    tell("measuring", 0.0)
+    report_progress("reading features", 1.0)
+    report_progress("measuring", 0.0)
     metrics = evaluate_slice(scored, bundle.manifest.cutoffs, project.costs, project.model.seed)
     metrics["immature_count"] = float(len(dataset.slice(_test_until(dataset.info), EVER)))
-    tell("measuring", 1.0)
-    tell("drawing", 0.0)
+    report_progress("measuring", 1.0)
+    report_progress("drawing", 0.0)
     metrics_file = _write_metrics(out_dir, metrics)
     report = EvaluateReport(
         metrics,
@@ -179,7 +179,7 @@ def evaluate(
     )
     if tracking:
         tracker(project).evaluated(bundle.name, metrics, report.pictures)
-    tell("drawing", 1.0)
+    report_progress("drawing", 1.0)
     return report
 
 

@@ -183,7 +183,9 @@ def test_a_decision_of_any_kind_comes_out_again(decided_state: DecidedState, kin
         assert (explanation.counterfactual_action is not None) == (kind == "control group")
 
 
-def test_who_answered_is_told_also_after_others_took_over(decided_state: DecidedState) -> None:
+def test_the_deciding_configuration_is_shown_also_after_another_took_over(
+    decided_state: DecidedState,
+) -> None:
     names = {engine.configuration.config_id for engine in decided_state.engines}
     assert {config_id for _, config_id in decided_state.rows("1")} == names
     for engine in decided_state.engines:
@@ -291,7 +293,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_what_was_changed_since_is_told_and_nothing_else(
+def test_what_was_changed_since_is_reported_and_nothing_else(
     decided_state: DecidedState, tmp_path: Path, what: str
 ) -> None:
     one = decided_state.rows(f"{KINDS['declined']} AND counterfactual_action IS NULL")[3][0]
@@ -303,7 +305,7 @@ def test_what_was_changed_since_is_told_and_nothing_else(
     assert all(difference.stored != difference.recomputed for difference in explanation.differences)
 
 
-def test_a_feature_that_was_changed_since_is_told_by_name_when_it_is_made_again(
+def test_a_feature_that_was_changed_since_is_reported_by_name_when_it_is_recomputed(
     decided_state: DecidedState, tmp_path: Path
 ) -> None:
     one = decided_state.rows("action = 0")[9][0]
@@ -321,7 +323,7 @@ def test_a_feature_that_was_changed_since_is_told_by_name_when_it_is_made_again(
     assert not explanation.same
 
 
-def test_a_decline_cap_that_should_have_answered_otherwise_is_told(
+def test_a_decline_cap_that_should_have_decided_otherwise_is_reported(
     decided_state: DecidedState, tmp_path: Path
 ) -> None:
     one = decided_state.rows(KINDS["limited"])[-1][0]
@@ -332,7 +334,7 @@ def test_a_decline_cap_that_should_have_answered_otherwise_is_told(
     assert explanation.decline_cap.agrees is False
 
 
-def test_without_the_key_the_lot_is_taken_as_it_is_stored_and_all_else_is_checked(
+def test_without_the_key_the_random_draw_is_read_as_it_is_stored_and_all_else_is_checked(
     decided_state: DecidedState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FRAUD_CONTROL_GROUP_KEY")
@@ -398,7 +400,9 @@ def undecided(decided_state: DecidedState, one: str) -> Undecided:
     return explanation
 
 
-def test_what_was_never_decided_is_told_for_what_it_is(decided_state: DecidedState, tmp_path: Path) -> None:
+def test_what_was_never_decided_is_reported_as_what_it_is(
+    decided_state: DecidedState, tmp_path: Path
+) -> None:
     assert not undecided(decided_state, "nobody").is_known
     past = read_history(decided_state.small.project, decided_state.small.history, quiet).payments[7]
     assert undecided(decided_state, past.payment.transaction_id).is_history

@@ -65,7 +65,7 @@ def test_five_hundred_labels_with_much_text_are_one_batch(small_simulation: Smal
 
 
 @pytest.mark.parametrize("call", range(1, 8))
-def test_a_large_batch_that_is_killed_at_any_call_is_taken_in_once(
+def test_a_large_batch_that_is_killed_at_any_call_is_processed_once(
     small_simulation: SmallSimulation, call: int
 ) -> None:
     cloud, calls = Cloud(small_simulation), 0

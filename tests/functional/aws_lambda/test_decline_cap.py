@@ -314,7 +314,7 @@ def test_a_shard_that_is_silent_for_days_is_not_asked_any_more(
 
 
 @pytest.mark.parametrize("size", [7, 200])
-def test_a_canary_and_its_champion_are_limited_in_the_order_of_the_stream(
+def test_a_canary_and_its_champion_are_capped_in_the_order_of_the_stream(
     small_simulation: SmallSimulation, events: list[bytes], embedded: set[str], size: int, tmp_path: Path
 ) -> None:
     bundle = read_bundle(small_simulation.bundle)

@@ -426,7 +426,7 @@ def test_an_endpoint_that_is_away_means_review_and_never_approval(
     )
 
 
-def test_a_label_told_by_two_sources_counts_once_and_both_are_kept(
+def test_a_label_from_two_sources_counts_once_and_both_are_stored(
     small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
     payment = next(event for event in events if b'"card_id"' in event and b'"label"' not in event)

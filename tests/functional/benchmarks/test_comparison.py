@@ -143,7 +143,7 @@ def test_a_comparison_server_finds_our_scores_and_leaves_nothing_behind(
     assert marked(server.mark) == set()
 
 
-def test_a_comparison_server_without_its_environment_is_told_with_what_to_do(
+def test_a_comparison_server_without_its_environment_is_reported_with_what_to_do(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"nowhere/fastapi: .* not there; run `make comparison-servers`"):
@@ -189,7 +189,7 @@ def test_another_score_is_refused_before_anything_is_measured(tmp_path: Path) ->
     ],
     ids=["ends", "is silent", "answers nonsense", "fails"],
 )
-def test_a_comparison_server_that_does_not_work_is_told_with_its_last_words_and_ended(
+def test_a_comparison_server_that_fails_is_reported_with_its_last_output_and_ended(
     tmp_path: Path, code: str, message: str
 ) -> None:
     server = ours(tmp_path, [0.25], code, patience_s=3.0)
@@ -209,7 +209,7 @@ def test_a_comparison_server_that_does_not_work_is_told_with_its_last_words_and_
     ],
     ids=["fails", "never ends"],
 )
-def test_a_model_that_cannot_be_prepared_is_told_and_nothing_is_started(
+def test_a_model_that_cannot_be_prepared_is_reported_and_nothing_is_started(
     tmp_path: Path, before: str, message: str
 ) -> None:
     server = ours(tmp_path, [0.25], before=before, patience_s=2.0)

@@ -199,7 +199,7 @@ def test_the_saturation_rate_of_a_server_is_what_it_can_do() -> None:
     assert any(not step.held and step.load.asked_per_s > capacity for step in found.steps)
 
 
-def test_nobody_listening_is_told() -> None:
+def test_nobody_listening_is_reported() -> None:
     with pytest.raises(ConfigError, match="the client of the load ended"):
         run_load(Target("nobody", "127.0.0.1", 9, "/", "text/plain", [b"x"]), Plan(seconds=0.1, rate=1))
 

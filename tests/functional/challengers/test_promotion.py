@@ -359,7 +359,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
     assert not checks(found)["reviewers"]
 
 
-def test_each_side_tells_its_rules_in_its_own_words(
+def test_each_arm_describes_its_rules_in_its_own_words(
     small_simulation: SmallSimulation, trial: Trial, tmp_path: Path
 ) -> None:
     registry, state = copied(trial, tmp_path)

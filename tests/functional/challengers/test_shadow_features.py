@@ -328,7 +328,7 @@ def test_its_latest_rows_are_those_that_the_service_would_have_served(trial: Tri
 
 
 @pytest.mark.parametrize("recent", [1, RECENT])
-def test_its_rows_are_the_same_whether_a_payment_that_is_told_of_is_recent_or_has_to_be_looked_up(
+def test_rows_are_the_same_whether_a_labelled_payment_is_recent_or_has_to_be_looked_up(
     trial: Trial, recent: int
 ) -> None:
     engine = lifecycle.engine_of(trial.registry, trial.config_id)
@@ -386,7 +386,7 @@ def test_history_that_comes_after_the_shadow_is_noticed(trial: Trial, tmp_path: 
             to_the_end(shadows)
 
 
-def test_files_that_do_not_tell_one_order_are_refused(trial: Trial, tmp_path: Path) -> None:
+def test_files_without_one_order_are_refused(trial: Trial, tmp_path: Path) -> None:
     state, other = trial.copy(tmp_path / "state.db"), trial.copy(tmp_path / "other.db")
     with (
         closing(Shadows(trial.registry, [state, other], trial.history)) as shadows,

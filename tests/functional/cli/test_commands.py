@@ -135,7 +135,7 @@ def test_history_makes_the_features_of_the_next_file_warm(
     assert cold.stdout != warm.stdout
 
 
-def test_rules_that_were_changed_after_training_are_told(
+def test_rules_that_were_changed_after_training_are_reported(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     (tmp_path / "events.jsonl").write_bytes(
@@ -160,7 +160,7 @@ def test_payments_and_labels_that_come_twice_are_counted_apart(
     assert "60 decided + 0 quarantined (and 20 duplicates, 7 labels, 7 duplicate labels)" in told(result)
 
 
-def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drift(
+def test_run_stores_everything_in_its_state_file_and_schema_report_shows_the_drift(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     events = small_simulation.live(1_000, drift=("retype:amount=string@0.5", "add:loyalty_tier=gold"))
@@ -314,7 +314,7 @@ def test_training_on_a_file_without_labels_says_so(payments_csv: Path, tmp_path:
 
 
 @pytest.mark.parametrize("bad", [0, 2, 40, 160])
-def test_the_reason_is_told_where_more_than_a_few_events_are_set_aside(
+def test_the_reason_is_reported_where_more_than_a_few_events_are_quarantined(
     small_simulation: SmallSimulation, tmp_path: Path, bad: int
 ) -> None:
     events = small_simulation.live(200, late_share=0, repeat_share=0, malformed_share=0, labels="none")

@@ -251,7 +251,7 @@ def test_a_named_tracking_server_is_not_left_out_in_silence(
     assert not (tmp_path / "build").exists()
 
 
-def test_the_version_tells_whether_the_hot_modules_are_compiled(tmp_path: Path) -> None:
+def test_the_version_shows_whether_the_hot_modules_are_compiled(tmp_path: Path) -> None:
     told = without("dvc", ("--version",), folder=tmp_path)
     compiled = list((ROOT / "src").rglob("*.so"))
     assert told.stdout.startswith(PROJECT["version"])
@@ -341,7 +341,7 @@ print(json.dumps({"missing": missing, "loaded": sorted({name.partition(".")[0] f
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_wheel_alone_tells_the_help_of_every_command_and_needs_nothing_of_a_checkout(
+def test_the_wheel_alone_prints_the_help_of_every_command_and_needs_nothing_of_a_checkout(
     wheel: Path, tmp_path: Path
 ) -> None:
     fraud = installed(wheel, tmp_path / "environment")

@@ -92,7 +92,7 @@ def test_the_first_week_knows_nothing_of_it_and_is_the_model_that_is_never_retra
 
 
 @pytest.mark.parametrize("weeks", [2, pytest.param(5, marks=pytest.mark.long)])
-def test_what_was_told_after_a_week_began_changes_nothing_in_it(
+def test_what_became_known_after_a_week_began_changes_nothing_in_it(
     simulation: tuple[Dataset, np.ndarray], honest: list[Week], weeks: int
 ) -> None:
     dataset, kinds = simulation

@@ -116,7 +116,7 @@ def deliver(simulation: SmallSimulation, endpoint: BlueGreen, events: list[bytes
     return lines
 
 
-def test_a_model_that_declines_everything_is_taken_back_while_the_old_one_serves(
+def test_a_model_that_declines_everything_is_rolled_back_while_the_old_one_serves(
     small_simulation: SmallSimulation,
 ) -> None:
     old = read_bundle(small_simulation.bundle)
@@ -168,7 +168,7 @@ def test_shares_above_the_limit_raise_the_alarm_and_those_below_do_not(
     assert monitor.risen() == ["DeclineShare", "ScoreDrift"]
 
 
-def test_a_healthy_model_with_another_scale_of_scores_is_not_taken_back(
+def test_a_healthy_model_with_another_scale_of_scores_is_not_rolled_back(
     small_simulation: SmallSimulation,
 ) -> None:
     """The function still holds the old bundle: only the model that answers can say how its scores lie."""

@@ -153,7 +153,7 @@ def test_features_of_decided_payments_are_those_that_were_served(dataset: Datase
     assert compared == len(logged) > 3_000
 
 
-def test_labels_are_those_that_were_told_by_the_last_payment(
+def test_labels_are_those_that_were_known_by_the_last_payment(
     dataset: Dataset, state: Path, small_simulation: SmallSimulation, before: Path
 ) -> None:
     last = int(dataset.event_time.max())
@@ -197,7 +197,7 @@ def test_a_payment_of_both_counts_once_with_the_weight_of_its_answer(
     assert files[0].weights == files[1].weights != {}
 
 
-def test_nothing_that_was_told_later_is_in_a_table_of_an_earlier_moment(
+def test_nothing_that_became_known_later_is_in_a_table_of_an_earlier_moment(
     small_simulation: SmallSimulation, before: Path, state: Path, dataset: Dataset
 ) -> None:
     times = dataset.event_time

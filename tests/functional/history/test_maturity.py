@@ -132,7 +132,7 @@ def test_a_file_without_dates_of_labels_is_judged_as_of_its_last_payment(
     assert later["notes"] == [note for note in report["notes"] if "Evaluated as of" not in note]
 
 
-def test_a_file_that_tells_when_labels_became_known_is_judged_as_of_the_latest(
+def test_a_file_that_states_when_labels_became_known_is_evaluated_as_of_the_latest(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     rows = rows_of(small_simulation)

@@ -115,7 +115,7 @@ def changes(fields: list[str]) -> Callable[[some.DataObject], Json]:
 
 @given(data=some.data())
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/labels"])
-def test_what_the_description_allows_is_taken_and_all_else_refused(
+def test_what_the_description_allows_is_accepted_and_all_else_refused(
     open_to_all: Contract, payment: Json, path: str, data: some.DataObject
 ) -> None:
     usual = payment if path == "/v1/decisions" else LABEL

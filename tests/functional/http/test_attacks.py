@@ -40,9 +40,9 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 class Large(Echo):
     """Answers every request with 10 kB."""
 
-    def take(self, request: Request, tell: Callable[[Answer], None]) -> None:
+    def take(self, request: Request, on_result: Callable[[Answer], None]) -> None:
         self.taken.append(request.path)
-        tell(Answer(200, b" " * 10_000))
+        on_result(Answer(200, b" " * 10_000))
 
 
 @contextmanager

@@ -29,16 +29,16 @@ class Echo:
     def __init__(self) -> None:
         self.taken: list[str] = []
 
-    def take(self, request: Request, tell: Callable[[Answer], None]) -> None:
+    def take(self, request: Request, on_result: Callable[[Answer], None]) -> None:
         self.taken.append(request.path)
         told = {"path": request.path, "bytes": len(request.body), "by": request.authorization.decode()}
         answer = Answer(200, json.dumps(told).encode())
         if request.path == "/broken":
             raise ZeroDivisionError
         if request.path.startswith("/later"):
-            asyncio.get_running_loop().call_later(0.2, tell, answer)
+            asyncio.get_running_loop().call_later(0.2, on_result, answer)
         else:
-            tell(answer)
+            on_result(answer)
 
 
 @contextmanager
@@ -218,7 +218,7 @@ def test_a_head_request_has_no_body() -> None:
     assert body == b""
 
 
-def test_who_waits_to_be_told_to_go_on_is_told() -> None:
+def test_a_client_that_expects_100_continue_gets_it() -> None:
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
         assert line.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
@@ -226,7 +226,7 @@ def test_who_waits_to_be_told_to_go_on_is_told() -> None:
         assert json.loads(answers(read_all(line))[0][2])["bytes"] == 3
 
 
-def test_who_waits_behind_other_requests_is_told_to_go_on_after_their_answers() -> None:
+def test_100_continue_comes_behind_the_answers_to_earlier_requests() -> None:
     asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(post("/later/1") + post("/2") + asked)
@@ -242,7 +242,7 @@ def test_who_waits_behind_other_requests_is_told_to_go_on_after_their_answers() 
     assert [json.loads(body)["bytes"] for _, _, body in found] == [3, 0]
 
 
-def test_who_does_not_wait_to_be_told_is_not_told() -> None:
+def test_a_client_that_does_not_expect_100_continue_gets_none() -> None:
     asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(post("/later/1") + asked + LAST)
@@ -250,7 +250,7 @@ def test_who_does_not_wait_to_be_told_is_not_told() -> None:
     assert [json.loads(body)["path"] for _, _, body in found] == ["/later/1", "/x", "/last"]
 
 
-def test_who_waits_behind_the_last_answer_is_not_told_to_go_on() -> None:
+def test_no_100_continue_comes_behind_the_last_answer() -> None:
     last = b"GET /later/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as line:
@@ -258,7 +258,7 @@ def test_who_waits_behind_the_last_answer_is_not_told_to_go_on() -> None:
         assert len(answers(read_all(line))) == 1
 
 
-def test_a_request_of_http_1_0_needs_no_host_and_is_told_nothing_that_it_cannot_know() -> None:
+def test_a_request_of_http_1_0_needs_no_host_and_gets_no_header_that_it_cannot_read() -> None:
     asked = b"POST /x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(asked)

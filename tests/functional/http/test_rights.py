@@ -134,7 +134,7 @@ def test_a_stub_under_anothers_id_does_not_read_the_decision(server: Server) -> 
         assert not {"action", "score", "reasons", "caller"} & set(answer)
 
 
-def test_the_name_of_the_key_is_kept_with_what_it_sent_and_told(
+def test_the_name_of_the_key_is_stored_with_what_it_sent_and_reported(
     server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = json.loads(server.events[30])

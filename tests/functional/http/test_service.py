@@ -174,7 +174,7 @@ TAKEN = {"/v1/decisions": {"POST"}, "/v1/labels": {"POST"}, **{path: {"GET", "HE
 
 
 @pytest.mark.parametrize("path", TAKEN)
-def test_head_is_answered_where_get_is_and_another_method_tells_what_is_allowed(
+def test_head_is_answered_where_get_is_and_another_method_lists_what_is_allowed(
     server: Served, path: str
 ) -> None:
     found = {method: server.ask(method, path) for method in METHODS}
@@ -189,7 +189,7 @@ def test_head_is_answered_where_get_is_and_another_method_tells_what_is_allowed(
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_told_with_the_reason_and_the_server_goes_on(server: Served, case: str) -> None:
+def test_what_is_wrong_is_answered_with_the_reason_and_the_server_goes_on(server: Served, case: str) -> None:
     method, path, body, wanted, message = WRONG[case]
     status, answer, headers = server.ask(method, path, body, X_Request_Id="mine-7")
     assert status == wanted
@@ -274,7 +274,7 @@ def test_a_stream_beside_the_requests_meets_the_same_profiles(
         assert f"stopped: {0 if start else len(others[:80]) + len(streamed) + 1} payments" in said
 
 
-def test_a_source_that_is_not_there_is_told_at_the_start(
+def test_a_missing_source_is_reported_at_the_start(
     small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = [
@@ -343,7 +343,7 @@ def test_a_kill_loses_no_answer_that_was_given(
     assert answers.keys() <= repeated
 
 
-def test_a_stop_answers_what_was_taken_and_keeps_the_profiles(
+def test_a_stop_answers_what_was_accepted_and_saves_the_profiles(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     one = Served(small_simulation, tmp_path / "state.db")
@@ -396,7 +396,7 @@ def test_a_public_address_needs_keys(
     assert "can be reached from outside" in capsys.readouterr().err
 
 
-def test_a_key_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_is_shown_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = tmp_path / "keys.yaml"
     assert main(["api-key", "till", f"--keys={keys}"]) == 0
     told = capsys.readouterr().out.strip()
@@ -527,7 +527,7 @@ def test_a_full_queue_refuses_at_once_and_takes_nothing(
     on_a_loop(small_simulation, tmp_path, ask)
 
 
-def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
+def test_a_repeated_request_is_answered_retry_later_when_the_record_cannot_be_read(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     async def ask(requests: RequestBatcher) -> None:
@@ -545,9 +545,9 @@ def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
         (told,) = await asyncio.wait_for(fresh, TIMEOUT_S)
         assert isinstance(told, DecisionView)
         state_file.rows = rows  # type: ignore[method-assign]
-        ((told_again,),) = [await requests.submit(events[:1])]
-        assert isinstance(told_again, DecisionView)
-        assert told_again.duplicate
+        ((repeated,),) = [await requests.submit(events[:1])]
+        assert isinstance(repeated, DecisionView)
+        assert repeated.duplicate
 
     on_a_loop(small_simulation, tmp_path, ask)
 

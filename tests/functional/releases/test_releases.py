@@ -256,7 +256,7 @@ def test_each_rollback_goes_one_step_further_back(
         lifecycle.roll_back(registry, ANN)
 
 
-def test_a_shadow_named_after_a_rollback_does_not_bring_back_what_was_taken_back(
+def test_a_shadow_named_after_a_rollback_does_not_restore_what_was_rolled_back(
     small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle
 ) -> None:
     lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN)
@@ -356,7 +356,7 @@ def test_a_log_of_before_is_read_and_goes_on(
         registry.releases()
 
 
-def test_evidence_that_was_changed_or_is_gone_is_told_and_hinders_nothing(
+def test_evidence_that_was_changed_or_is_gone_is_reported_and_blocks_nothing(
     small_simulation: SmallSimulation,
     registry: ReleaseRegistry,
     challenger: Bundle,
@@ -411,7 +411,7 @@ def test_a_service_takes_each_release_between_two_batches(
     assert registry.services() == []
 
 
-def test_a_release_that_cannot_be_loaded_is_not_taken_and_the_service_says_so(
+def test_a_release_that_cannot_be_loaded_is_not_applied_and_the_service_reports_it(
     small_simulation: SmallSimulation,
     registry: ReleaseRegistry,
     challenger: Bundle,
@@ -434,7 +434,7 @@ def test_a_release_that_cannot_be_loaded_is_not_taken_and_the_service_says_so(
     follower.close()
 
 
-def test_a_release_that_cannot_be_read_for_a_moment_is_taken_later(
+def test_a_release_that_cannot_be_read_for_a_moment_is_applied_later(
     small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle, tmp_path: Path
 ) -> None:
     _, service, follower = open_released_service(registry, tmp_path / "state.db")
@@ -504,7 +504,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
     assert [row[1] for row in config_ids(tmp_path / "state.db")] == config_ids_seen
 
 
-def test_a_bad_rule_is_held_by_the_decline_cap_and_taken_back_by_one_command(
+def test_a_bad_rule_is_held_by_the_decline_cap_and_rolled_back_by_one_command(
     small_simulation: SmallSimulation, tmp_path: Path, events: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry = ReleaseRegistry(tmp_path / "live")

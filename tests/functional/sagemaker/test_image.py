@@ -142,7 +142,7 @@ def test_the_server_gives_root_up_before_the_first_request(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give root up")
 @pytest.mark.parametrize(("user", "message"), [("root", "is root"), ("no-such-user", "there is no user")])
-def test_a_user_that_cannot_be_taken_is_refused_in_words(
+def test_a_user_that_cannot_be_switched_to_is_refused_with_a_reason(
     small_simulation: SmallSimulation, tmp_path: Path, user: str, message: str
 ) -> None:
     shutil.copytree(small_simulation.bundle, tmp_path / "model")

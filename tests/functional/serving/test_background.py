@@ -55,7 +55,7 @@ def ready(one: Served, workers: int) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
-def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past_when_mended(
+def test_a_bad_line_in_the_release_log_is_reported_with_its_number_and_the_log_is_readable_when_it_is_mended(
     small_simulation: SmallSimulation, registry: ReleaseRegistry, tmp_path: Path, workers: int
 ) -> None:
     events = small_simulation.live(20, labels="none", late_share=0, repeat_share=0, malformed_share=0)

@@ -90,7 +90,7 @@ def ask_at_once(one: Served, events: list[bytes]) -> Iterator[tuple[int, dict[st
             yield answers(line.recv(1 << 16))[0]
 
 
-def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
+def test_a_damaged_file_fails_every_waiting_request_and_ends_the_process(
     small_simulation: SmallSimulation, events: list[bytes], remembered: Path, tmp_path: Path
 ) -> None:
     state = copy_state(remembered, tmp_path / "state.db")
@@ -330,7 +330,7 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
     assert "worker 0 ended with code" in said
 
 
-def test_an_error_of_the_program_is_told_to_everybody_and_nothing_of_it_is_saved(
+def test_a_program_error_fails_every_request_and_nothing_of_the_batch_is_saved(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, embedded = open_service(small_simulation.bundle, tmp_path / "state.db")

@@ -48,7 +48,7 @@ def raw(event: dict[str, Any]) -> bytes:
     return json.dumps(event).encode()
 
 
-def told_by(simulation: SmallSimulation, folder: Path, *bodies: bytes) -> tuple[list[Any], str]:
+def responses_to(simulation: SmallSimulation, folder: Path, *bodies: bytes) -> tuple[list[Any], str]:
     """Return status and body of each request to one process, and its metrics."""
 
     async def ask() -> tuple[list[Any], str]:
@@ -76,7 +76,7 @@ def test_over_http_the_same_is_answered_again_and_other_content_is_refused(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     listed = b"[" + b",".join(raw(one) for one in (SMALL, LARGE, SMALL | {"transaction_id": "A2"})) + b"]"
-    answers, metrics = told_by(small_simulation, tmp_path, raw(SMALL), raw(COPY), raw(LARGE), listed)
+    answers, metrics = responses_to(small_simulation, tmp_path, raw(SMALL), raw(COPY), raw(LARGE), listed)
     (_, first), (status, again), refused, (_, (in_list, other, fresh)) = answers
     assert (status, again) == (200, first | {"duplicate": True})
     body = {"type": "conflict", "schema_version": 2, "transaction_id": "A1", "reason": DIFFERENT}

@@ -168,7 +168,7 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
     service.state_file.close()
 
 
-def test_history_is_taken_in_once(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+def test_history_is_loaded_once(small_simulation: SmallSimulation, tmp_path: Path) -> None:
     service, history = service_at(small_simulation, tmp_path / "state.db"), small_simulation.history
     past = read_history(small_simulation.project, history, lambda *_: None).payments[:500]
     service.preload_history(past, lambda: None)

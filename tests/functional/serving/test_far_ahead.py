@@ -45,7 +45,7 @@ def with_far_ahead(small_simulation: SmallSimulation) -> tuple[list[bytes], list
     return events, mixed
 
 
-def test_the_simulated_project_has_the_usual_bound() -> None:
+def test_the_simulated_project_has_the_default_bound() -> None:
     ahead = demo_project().schema.event_time.ahead
     assert ahead is not None
     assert ahead.ms == 86_400_000

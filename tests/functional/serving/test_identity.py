@@ -112,7 +112,7 @@ def test_a_label_names_a_payment_by_the_id_that_its_answer_gave(
     assert [past.ids[0] for past in service.state_file.since(0) if past.event is None] == ["c1"]
 
 
-def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its_content(
+def test_explain_finds_a_payment_by_the_id_that_was_logged_and_by_no_digest_of_its_content(
     small_simulation: SmallSimulation, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state, out, source = made(tmp_path / "s.db"), tmp_path / "out.jsonl", tmp_path / "payments.jsonl"

@@ -78,7 +78,7 @@ def imported(tmp_path: Path, *arguments: str) -> dict[str, int]:
     return found
 
 
-def test_nothing_that_was_told_is_overwritten_and_nothing_counts_twice(
+def test_no_decision_is_overwritten_and_nothing_counts_twice(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
@@ -221,9 +221,9 @@ def test_a_table_as_of_a_moment_is_that_of_a_file_which_ended_there(
     naive = {}
     for past in whole.payments:
         if past.payment.event_time <= as_of:
-            told_of = [(one.fraud, one.known_at) for one in past.labels()]
-            told_of += [(False, past.known_at + 3 * DAY)] if past.fraud else []
-            naive[past.payment.transaction_id] = [one for one in told_of if one[1] <= as_of]
+            labels = [(one.fraud, one.known_at) for one in past.labels()]
+            labels += [(False, past.known_at + 3 * DAY)] if past.fraud else []
+            naive[past.payment.transaction_id] = [one for one in labels if one[1] <= as_of]
     assert known == naive
     assert any(len(one) == 2 for one in known.values())
     assert any(not one for one in known.values())
@@ -244,7 +244,7 @@ def labelled_in_days(project: Project) -> Project:
     return msgspec.structs.replace(project, schema=msgspec.structs.replace(project.schema, label=label))
 
 
-def test_a_table_that_was_cut_tells_no_label_and_no_payment_of_later(
+def test_a_table_that_was_cut_holds_no_label_and_no_payment_of_later(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     project = labelled_in_days(few_features(small_simulation.project))

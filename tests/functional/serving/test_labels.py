@@ -69,7 +69,7 @@ def risk(service: EmbeddedService, outcome: object, window: str = "30d") -> tupl
     return row[f"card_fraud_count_{window}"], row[f"card_fraud_rate_{window}"]
 
 
-def test_the_same_verdict_told_again_counts_once(tmp_path: Path) -> None:
+def test_the_same_verdict_sent_again_counts_once(tmp_path: Path) -> None:
     service = open_service(tmp_path / "s.db")
     serve(service, [paid(1, 0), told(1, 3, fraud=True), told(1, 4, fraud=True), told(1, 3, fraud=True)])
     assert risk(service, serve(service, [paid(2, 5)])[0]) == (1, 1.0)
@@ -98,7 +98,7 @@ labels = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 20), st.booleans()
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 @given(labels, st.integers(0, 12), st.integers(0, 12))
-def test_what_a_payment_sees_is_the_standing_labels_whatever_came_in_which_order(
+def test_what_a_payment_sees_is_the_current_labels_whatever_came_in_which_order(
     tmp_path_factory: pytest.TempPathFactory, news: list[tuple[int, int, bool]], early: int, killed: int
 ) -> None:
     """Naive recount, with labels before their payments, and a process that dies in the middle."""
@@ -147,7 +147,7 @@ def test_labels_of_history_are_learned_when_the_stream_comes_to_their_time(tmp_p
     again.close()
 
 
-def test_a_label_of_history_that_the_stream_tells_too_counts_once_and_can_be_corrected(
+def test_a_label_of_history_that_the_stream_carries_too_counts_once_and_can_be_corrected(
     tmp_path: Path,
 ) -> None:
     service = open_service(tmp_path / "s.db")
@@ -182,7 +182,7 @@ def test_labels_that_came_apart_from_their_payment_are_what_a_stream_would_have_
     assert one.with_labels([]) == one
 
 
-def test_where_the_stream_tells_the_labels_of_history_they_count_when_it_does(tmp_path: Path) -> None:
+def test_where_the_stream_carries_the_labels_of_history_they_count_when_it_does(tmp_path: Path) -> None:
     service = open_service(tmp_path / "s.db")
     replay = Replay(service.pipeline.memory)
     for _ in replay.rows(HISTORY):

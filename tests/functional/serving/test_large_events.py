@@ -16,7 +16,7 @@ from fraud_detection.demo.demo import demo_project
 from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
-from tests.functional.serving.test_conflicts import SMALL, raw, told_by
+from tests.functional.serving.test_conflicts import SMALL, raw, responses_to
 from tests.states import made, open_service
 
 KEPT = 65_536
@@ -70,7 +70,7 @@ def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
 def test_over_http_it_is_answered_422_and_kept_in_part(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    told, _ = told_by(small_simulation, tmp_path, WIDE, raw(SMALL))
+    told, _ = responses_to(small_simulation, tmp_path, WIDE, raw(SMALL))
     assert [status for status, _ in told] == [422, 200]
     assert told[0][1]["record"]["reason"] == reason(WIDE)
     assert quarantined(tmp_path / "state.db") == [(reason(WIDE), "$", WIDE[:KEPT])]

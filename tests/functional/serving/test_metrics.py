@@ -36,7 +36,7 @@ def scraped(one: Served) -> dict[str, Family]:
     return families(text)
 
 
-def test_metrics_of_workers_add_up_to_what_was_asked_and_tell_how_far_behind_each_is(
+def test_metrics_of_workers_add_up_to_what_was_asked_and_show_the_replication_lag_of_each(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     with served(small_simulation, tmp_path / "state.db", TWO) as one:
@@ -106,7 +106,7 @@ def test_a_source_that_waits_for_the_state_is_behind_and_catches_up(
     requests.close()
 
 
-def test_unsaved_events_are_those_that_a_restart_remembers(
+def test_unsaved_events_are_those_that_a_restart_reapplies(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"

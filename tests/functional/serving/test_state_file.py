@@ -72,7 +72,7 @@ def copied(state: Path, to: Path) -> Path:
 # One process at a time
 
 
-def test_a_second_process_is_refused_whatever_it_calls_the_file_and_told_who_has_it(
+def test_a_second_process_is_refused_whatever_it_calls_the_file_and_learns_who_holds_it(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = tmp_path / "s.db"
@@ -176,7 +176,7 @@ def test_a_process_that_no_longer_owns_the_file_commits_nothing(
 # What was answered and is gone
 
 
-def test_damage_to_the_log_is_told_with_what_is_missing_and_needs_a_flag(
+def test_damage_to_the_log_is_reported_with_what_is_missing_and_needs_a_flag(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
@@ -237,7 +237,7 @@ def test_a_loss_that_is_accepted_stays_written_in_the_file(
     assert "a loss was accepted at" in capsys.readouterr().out
 
 
-def test_an_older_copy_another_marker_or_none_is_told(
+def test_an_older_copy_another_marker_or_none_is_detected(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, backup = made(tmp_path / "s.db"), tmp_path / "backup"
@@ -313,7 +313,7 @@ def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
 # A file that vanishes or shrinks
 
 
-def test_a_file_that_is_taken_away_while_serving_is_noticed_and_nothing_is_answered(
+def test_a_file_that_is_removed_while_serving_is_noticed_and_nothing_is_answered(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, away = tmp_path / "s.db", tmp_path / "away.db"

@@ -86,7 +86,7 @@ def test_the_container_refuses_a_model_that_would_end_it(small_simulation: Small
         Endpoint(hostile(read_bundle(small_simulation.bundle)))
 
 
-def test_a_verdict_is_remembered_by_the_digest_of_the_bundle(
+def test_a_verdict_is_cached_by_the_digest_of_the_bundle(
     small_simulation: SmallSimulation, cache: Path
 ) -> None:
     bundle = read_bundle(small_simulation.bundle)

@@ -70,7 +70,7 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
     return small_simulation.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
-def test_a_worker_that_hangs_is_told_of_ended_and_started_again(
+def test_a_worker_that_hangs_is_logged_ended_and_restarted(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)

@@ -208,7 +208,7 @@ def test_what_a_loss_of_power_took_from_another_log_is_followed_anew(tmp_path: P
         assert read == list(range(1, 16))
 
 
-def test_a_part_that_cannot_be_put_down_is_taken_in_later(
+def test_a_part_that_cannot_be_written_is_ingested_later(
     engine: Engine, events: list[bytes], tmp_path: Path
 ) -> None:
     new_state(tmp_path / "state.db", WORKERS)

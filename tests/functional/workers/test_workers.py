@@ -215,8 +215,8 @@ def test_a_label_reaches_the_worker_that_decided_its_payment(server: Served, eve
             assert (told[0], told[1]["type"], told[1]["transaction_id"]) == (200, "label", one)
             assert told[1]["label"] == ("fraud" if index % 2 else "legitimate")
             again = json.dumps(label | {"card_id": payment["card_id"]}).encode()
-            told_again = asked[(index + 3) % 6].ask("POST", "/v1/labels", again)[1]
-            assert (told_again["type"], told_again["transaction_id"]) == ("duplicate", one)
+            repeated = asked[(index + 3) % 6].ask("POST", "/v1/labels", again)[1]
+            assert (repeated["type"], repeated["transaction_id"]) == ("duplicate", one)
 
 
 def test_a_label_with_its_card_may_come_before_its_payment(server: Served, events: list[bytes]) -> None:
@@ -376,7 +376,7 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
         service.close()
 
 
-def test_a_stop_answers_what_was_taken_and_leaves_nothing_behind(
+def test_a_stop_answers_what_was_accepted_and_leaves_nothing_behind(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     one = Served(small_simulation, tmp_path / "state.db", TWO)
@@ -418,7 +418,7 @@ def limited(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPath
         yield Limited(one, of_till, of_office)
 
 
-def test_a_full_worker_refuses_at_once_and_what_was_taken_stands(
+def test_a_full_worker_refuses_at_once_and_what_was_accepted_is_decided(
     limited: Limited, events: list[bytes]
 ) -> None:
     one, office = limited.one, limited.office

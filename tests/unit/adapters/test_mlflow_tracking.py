@@ -59,7 +59,7 @@ def test_a_wrong_address_is_a_setting_to_correct(tmp_path: Path) -> None:
         train(wrong, tmp_path / "f.parquet", tmp_path / "bundle", tracking=True)
 
 
-def test_a_damaged_database_and_a_server_that_is_away_are_told(tmp_path: Path) -> None:
+def test_a_damaged_database_and_an_unreachable_server_are_reported(tmp_path: Path) -> None:
     write_dataset(tmp_path / "f.parquet", history(1500))
     (tmp_path / "mlflow.db").write_text("no database at all" * 100)
     damaged = project(tracking={"uri": f"sqlite:///{tmp_path}/mlflow.db"})

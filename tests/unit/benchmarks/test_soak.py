@@ -37,7 +37,7 @@ def test_what_stays_is_flat() -> None:
     assert abs(found.memory_mb_per_hour) < 5
 
 
-def test_a_leak_is_told_in_megabytes_an_hour() -> None:
+def test_a_leak_is_reported_in_megabytes_an_hour() -> None:
     found = verdict(minutes(lambda index: 1_000 + 2 * index, lambda _: 2.0))
     assert found.memory_mb_per_hour == pytest.approx(120)
     assert found.memory_share == pytest.approx(58 / 1_089, rel=0.01)
@@ -84,7 +84,7 @@ def test_there_is_no_page_to_write_outside_the_project(tmp_path: Path) -> None:
         page_of(tmp_path)
 
 
-def test_the_work_of_others_is_told_from_ones_own() -> None:
+def test_the_load_of_other_processes_is_distinguished_from_ones_own() -> None:
     own, meter = Meter(), Meter()
     until = time.perf_counter() + 0.3
     while time.perf_counter() < until:

@@ -25,7 +25,7 @@ def test_of_many_who_ask_at_once_one_makes_it_and_each_has_a_copy(tmp_path: Path
     assert (made_once("it", make, tmp_path / "last", tmp_path / "kept") / "file").read_text() == "made"
 
 
-def test_what_was_made_half_way_or_of_other_sources_is_not_taken(tmp_path: Path) -> None:
+def test_what_was_made_half_way_or_of_other_sources_is_not_used(tmp_path: Path) -> None:
     def fails(folder: Path) -> None:
         (folder / "file").write_text("half")
         message = "the disk is full"

@@ -76,7 +76,7 @@ def test_nothing_is_written_into_the_package(folder: Path, capsys: pytest.Captur
     assert (PACKAGE / "simulated.yaml").read_bytes() == before
 
 
-def test_a_link_among_the_folders_and_a_device_are_taken(folder: Path) -> None:
+def test_a_link_among_the_folders_and_a_device_are_accepted(folder: Path) -> None:
     (folder / "real").mkdir()
     (folder / "linked").symlink_to(folder / "real", target_is_directory=True)
     assert check_target(Path("linked/params.yaml")) == Path("linked/params.yaml")

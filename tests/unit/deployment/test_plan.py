@@ -64,13 +64,13 @@ def test_another_function_gets_another_version_behind_the_alias(
     assert ("change", "AWS::Lambda::Alias") in kinds
 
 
-def test_changed_features_are_told_with_what_they_cost(settings: Deployment, release: Release) -> None:
+def test_changed_features_are_reported_with_what_they_cost(settings: Deployment, release: Release) -> None:
     other = replace(release, fingerprint="0000000000000000")
     found = compare(settings, running(settings, release), build(settings, other), LOCAL)
     assert any("memory starts empty" in note for note in found.notes)
 
 
-def test_a_parameter_that_turns_is_told_with_the_resources_that_use_it(
+def test_a_parameter_that_changes_is_reported_with_the_resources_that_use_it(
     settings: Deployment, release: Release
 ) -> None:
     found = compare(
@@ -80,7 +80,7 @@ def test_a_parameter_that_turns_is_told_with_the_resources_that_use_it(
     assert "secret-key" not in str(found)
 
 
-def test_one_instance_is_told(settings: Deployment, release: Release) -> None:
+def test_one_instance_is_reported(settings: Deployment, release: Release) -> None:
     single = replace(settings, endpoint=Endpoint(instances=1))
     found = compare(single, Running(), build(single, release), LOCAL)
     assert any("cannot be split" in note for note in found.notes)

@@ -167,7 +167,7 @@ def test_the_function_may_do_each_thing_that_it_does(settings: Deployment, relea
     } <= allowed
 
 
-def test_the_function_is_told_just_what_it_reads(settings: Deployment, release: Release) -> None:
+def test_the_function_gets_just_the_settings_that_it_reads(settings: Deployment, release: Release) -> None:
     told = {
         name: value if isinstance(value, str) else "x"
         for name, value in environment(settings, release).items()

@@ -132,7 +132,7 @@ def test_every_payment_is_in_one_week_and_every_judged_one_in_one_value_of_a_seg
 
 @few
 @given(payments)
-def test_what_cannot_be_known_yet_is_told_as_traffic_and_never_judged(paid: list[Paid]) -> None:
+def test_what_cannot_be_known_yet_is_reported_as_traffic_and_never_evaluated(paid: list[Paid]) -> None:
     found = outcomes(paid)
     last = found.weeks[2]
     late = [one for one in paid if one.week == 2]
@@ -251,7 +251,7 @@ def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(p
             assert example.second.reasons == ((), ("a burst of payments",), ("score",))[one.second]
 
 
-def test_a_reason_that_means_something_else_on_each_side_is_told_in_the_words_of_both() -> None:
+def test_a_reason_that_means_something_else_in_each_arm_is_reported_in_the_words_of_both() -> None:
     paid = [Paid(0, 5000, "a", 1, 1, 1)]
     first, second = (answers(name, [1]) for name in ("baseline", "change"))
     other = dataclasses.replace(second, messages={"burst": "six in a minute"})

@@ -75,7 +75,7 @@ def test_reviews_a_day_stay_within_capacity_and_unlabelled_payments_count(capaci
     assert reviews / 10 <= capacity
 
 
-def test_an_unlabelled_payment_is_not_taken_for_a_good_one() -> None:
+def test_an_unlabelled_payment_does_not_count_as_legitimate() -> None:
     score, label, amount = sample(frauds=80)
     unknown = np.full(3000, UNKNOWN, np.int8)
     more = (np.r_[score, np.full(3000, 0.97)], np.r_[label, unknown], np.r_[amount, np.full(3000, 50.0)])

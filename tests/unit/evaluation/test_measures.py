@@ -53,7 +53,7 @@ def test_recall_at_a_false_positive_rate_is_that_of_the_best_allowed_threshold(
 
 @settings(max_examples=50)
 @given(outcomes, st.integers(1, 5))
-def test_bins_by_risk_hold_every_payment_once_and_neighbours_together(rows: Rows, bins: int) -> None:
+def test_bins_by_risk_hold_every_payment_once_and_adjacent_scores_together(rows: Rows, bins: int) -> None:
     score, fraud = arrays(rows)
     found = risk_bins(score, fraud, bins)
     assert 1 <= found.count.size <= bins

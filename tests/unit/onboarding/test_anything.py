@@ -14,7 +14,7 @@ from fraud_detection.onboarding.project_text import to_yaml
 from fraud_detection.project.loader import load_project
 from tests.unit.onboarding.files import checked, payments
 
-TELLING = [
+SUGGESTIVE = [
     "amount",
     "date",
     "time",
@@ -29,7 +29,7 @@ TELLING = [
     "",
     "e-mail",
 ]
-names = st.one_of(st.sampled_from(TELLING), st.text(max_size=12)).map(str.strip)
+names = st.one_of(st.sampled_from(SUGGESTIVE), st.text(max_size=12)).map(str.strip)
 values = st.one_of(
     st.none(),
     st.booleans(),

@@ -13,7 +13,7 @@ from fraud_detection.onboarding import Overrides, propose
 from tests.unit.onboarding.files import ROWS, infer, payments, said, without
 
 
-def test_ids_of_which_some_repeat_are_told_with_the_flag_that_counts_them_once(tmp_path: Path) -> None:
+def test_ids_of_which_some_repeat_are_reported_with_the_flag_that_counts_them_once(tmp_path: Path) -> None:
     columns = {name: [*values, *values[:20]] for name, values in payments().items()}
 
     proposal = infer(tmp_path, columns)

@@ -29,7 +29,7 @@ def test_a_label_whose_name_says_the_opposite_is_never_inferred(
     assert (label.positive, label.negative) == (("0", "0.0"), ("1", "1.0"))
 
 
-def test_values_that_tell_their_meaning_need_no_question_whatever_the_name_says(tmp_path: Path) -> None:
+def test_values_with_a_clear_meaning_need_no_question_whatever_the_name_says(tmp_path: Path) -> None:
     columns = without("is_fraud") | {
         "fraud_or_legit": ["fraud" if n % 9 == 0 else "legit" for n in range(ROWS)]
     }

@@ -11,7 +11,7 @@ from tests.unit.onboarding.files import ROWS, infer, payments
 
 
 @pytest.mark.parametrize("word", ["NULL", "nan", "N/A", "unknown", "-"])
-def test_words_for_missing_are_told_with_their_share_and_missing_to_the_proposed_project(
+def test_words_for_missing_are_reported_with_their_share_and_missing_in_the_proposed_project(
     tmp_path: Path, word: str
 ) -> None:
     columns = payments()
@@ -31,7 +31,7 @@ def test_the_ordering_entity_is_required_where_it_is_never_missing(tmp_path: Pat
     assert [one.required for one in entities.values()] == [True, *[False] * (len(entities) - 1)]
 
 
-def test_ids_in_scientific_notation_are_told(tmp_path: Path) -> None:
+def test_ids_in_scientific_notation_are_reported(tmp_path: Path) -> None:
     columns = payments()
     columns["card_id"] = [f"{4 + n % 40 / 100:.2f}E+15" for n in range(ROWS)]
     proposal = infer(tmp_path, columns, Overrides(entities={"card": "card_id"}))

@@ -59,7 +59,7 @@ class TestTime:
 
         assert infer(tmp_path, columns).project.schema.event_time.format == "%Y%m%d"
 
-    def test_the_order_of_the_rows_tells_days_from_months(self, tmp_path: Path) -> None:
+    def test_the_order_of_the_rows_distinguishes_days_from_months(self, tmp_path: Path) -> None:
         days = [(month, day) for month in range(1, 11) for day in (3, 5, 8, 12) for _ in range(10)]
         rising = [f"{day:02}/{month:02}/2026 10:30" for month, day in days]
 
@@ -72,7 +72,7 @@ class TestTime:
             if finding.confidence == "unsure" and "right" in finding.text
         ]
 
-    def test_days_and_months_that_cannot_be_told_apart_are_asked_for(self, tmp_path: Path) -> None:
+    def test_days_and_months_that_cannot_be_distinguished_are_asked_for(self, tmp_path: Path) -> None:
         either = ["03/04/2026", "04/03/2026", "05/06/2026", "02/01/2026"] * 100
         asked: list[Question] = []
         ask = answering({"--time-format": "%d/%m/%Y"}, asked)
@@ -275,7 +275,7 @@ class TestEntities:
         assert proposal.project.features.entities["card"].speed
         assert "never changes" in proposal.ignored["home_lat"]
 
-    def test_the_ordering_entity_remembers_whom_it_met(self, tmp_path: Path) -> None:
+    def test_the_ordering_entity_keeps_the_ids_that_it_met(self, tmp_path: Path) -> None:
         card = infer(tmp_path, payments()).project.features.entities["card"]
 
         assert set(card.distinct) == {"merchant"}

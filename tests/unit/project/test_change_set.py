@@ -51,7 +51,7 @@ def test_only_the_keys_that_are_given_change(tmp_path: Path) -> None:
     assert back == PROJECT
 
 
-def test_what_is_null_is_taken_away_and_what_is_absent_stays(tmp_path: Path) -> None:
+def test_what_is_null_is_removed_and_what_is_absent_stays(tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "name: no-limit\npolicy: {review_capacity_per_day: null}\n")
     assert apply_change(PROJECT, load_change(path)).policy.review_capacity_per_day is None
     assert PROJECT.policy.review_capacity_per_day is not None

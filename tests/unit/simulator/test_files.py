@@ -99,7 +99,7 @@ def test_behaviour_drifts_in_a_history_from_its_moment_on_and_not_before(tmp_pat
     assert after == pytest.approx(3 * before, abs=0.02)
 
 
-def test_progress_is_told_day_by_day(tmp_path: Path) -> None:
+def test_progress_is_reported_day_by_day(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     summary = generate_history(TOWN, tmp_path / "h.parquet", on_progress=lambda *now: told.append(now))
     assert [day for day, _ in told] == list(range(1, 13))
@@ -161,7 +161,7 @@ def test_a_pipe_that_nobody_reads_any_more_ends_the_stream(tmp_path: Path) -> No
     assert summary.ended_by == "receiver"
 
 
-def test_an_interrupt_ends_the_stream_and_the_summary_is_told(tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_stream_and_the_summary_is_printed(tmp_path: Path) -> None:
     class Interrupted(FakeClock):
         def sleep(self, seconds: float) -> None:
             super().sleep(seconds)

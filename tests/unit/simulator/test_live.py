@@ -65,7 +65,7 @@ def test_events_stand_in_the_order_in_which_they_are_due() -> None:
     assert due == sorted(due)
 
 
-def test_labels_are_told_when_simulated_time_passes_them() -> None:
+def test_labels_are_sent_when_simulated_time_passes_them() -> None:
     now = 0
     early, late = 0, 0
     for event in sent(**CLEAN):
@@ -79,7 +79,7 @@ def test_labels_are_told_when_simulated_time_passes_them() -> None:
     assert early == 0
 
 
-def test_labels_of_history_that_were_open_at_its_end_are_told() -> None:
+def test_labels_of_history_that_were_pending_at_its_end_are_sent() -> None:
     history, begins = days(0, 20), TOWN.epoch + 20 * DAY
     events = sent(payments=2_600, **CLEAN)
     last = ms(decoded(events, ArrivalKind.ON_TIME)[-1]["event_time"])
@@ -91,7 +91,7 @@ def test_labels_of_history_that_were_open_at_its_end_are_told() -> None:
     )
 
 
-def test_no_label_is_told_twice_and_none_from_before_the_stream() -> None:
+def test_no_label_is_sent_twice_and_none_from_before_the_stream() -> None:
     labels = decoded(sent(payments=5_000), ArrivalKind.LABEL)
     names = [label["transaction_id"] for label in labels]
     assert len(set(names)) == len(names)

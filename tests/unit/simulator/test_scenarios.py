@@ -88,7 +88,7 @@ def test_account_takeover_uses_one_new_device_for_all_cards_of_a_customer(popula
     assert max(cards) > 1
 
 
-def test_a_compromised_terminal_is_used_for_weeks_with_usual_amounts(population: Population) -> None:
+def test_a_compromised_terminal_is_used_for_weeks_with_typical_amounts(population: Population) -> None:
     ratios = []
     for payments in episodes(population, "compromised_terminal", 30):
         assert len(np.unique(payments.terminal)) == 1

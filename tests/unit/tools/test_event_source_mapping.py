@@ -75,8 +75,8 @@ class MappingHarness:
     ) -> None:
         self.kinesis = FakeKinesis(shards)
         self.functions: dict[str, Function] = {}
-        self.told: list[dict[str, Any]] = []
-        self.tell: Callable[[bytes], object] = lambda message: self.told.append(json.loads(message))
+        self.failures: list[dict[str, Any]] = []
+        self.on_failure: Callable[[bytes], object] = lambda message: self.failures.append(json.loads(message))
         self._answer = answer
         start = settings.pop("starting_position", "TRIM_HORIZON")
         self.settings = MappingSettings(
@@ -96,7 +96,12 @@ class MappingHarness:
             return self.functions[shard]
 
         return EventSourceMapping(
-            self.settings, self.kinesis, function, self.tell, intervals=intervals, checkpoints=checkpoints
+            self.settings,
+            self.kinesis,
+            function,
+            self.on_failure,
+            intervals=intervals,
+            checkpoints=checkpoints,
         )
 
     def run(self) -> EventSourceMapping:
@@ -134,12 +139,12 @@ def test_an_event_has_the_shape_that_aws_documents() -> None:
     }
 
 
-def test_what_was_given_up_is_told_in_the_shape_that_aws_documents() -> None:
+def test_what_was_given_up_is_reported_in_the_shape_that_aws_documents() -> None:
     harness = MappingHarness(lambda _: "ValueError", maximum_retry_attempts=1)
     harness.kinesis.clock = lambda: 1573691884.835
     harness.put(1, 2)
     harness.run()
-    (message,) = harness.told
+    (message,) = harness.failures
     first, last = harness.kinesis.records("shardId-000000000000")
     assert message.pop("timestamp").endswith("Z")
     assert message == {
@@ -165,7 +170,7 @@ def test_what_was_given_up_is_told_in_the_shape_that_aws_documents() -> None:
 
 @pytest.mark.parametrize("bisect", [True, False])
 @pytest.mark.parametrize("seed", range(5))
-def test_whatever_fails_every_record_is_done_or_told_and_each_key_stays_in_order(
+def test_whatever_fails_every_record_is_processed_or_reported_and_each_key_stays_in_order(
     *, seed: int, bisect: bool
 ) -> None:
     chance, done = Random(seed), defaultdict[str, list[int]](list)
@@ -198,9 +203,9 @@ def test_whatever_fails_every_record_is_done_or_told_and_each_key_stays_in_order
         assert mapping.drained(TIMEOUT_S)
     given_up = {
         json.loads(record["Data"])["n"]
-        for told in (one["KinesisBatchInfo"] for one in harness.told)
-        for record in harness.kinesis.records(told["shardId"])
-        if int(told["startSequenceNumber"]) <= int(record["SequenceNumber"]) <= int(told["endSequenceNumber"])
+        for info in (one["KinesisBatchInfo"] for one in harness.failures)
+        for record in harness.kinesis.records(info["shardId"])
+        if int(info["startSequenceNumber"]) <= int(record["SequenceNumber"]) <= int(info["endSequenceNumber"])
     }
     reported = [n for noted in done.values() for n in noted]
     assert len(reported) == len(set(reported))
@@ -257,7 +262,7 @@ def test_a_full_batch_does_not_wait_for_its_window() -> None:
     assert [values(event) for event in harness.events] == [[1, 2]]
 
 
-def test_records_that_became_too_old_are_told_without_an_invocation() -> None:
+def test_records_that_became_too_old_are_dead_lettered_without_an_invocation() -> None:
     harness = MappingHarness(maximum_record_age_s=60, batch_size=10)
     now, harness.kinesis.clock = harness.kinesis.clock, lambda: 1000.0
     harness.put(1, 2)
@@ -265,7 +270,7 @@ def test_records_that_became_too_old_are_told_without_an_invocation() -> None:
     harness.put(3)
     mapping = harness.run()
     assert [values(event) for event in harness.events] == [[3]]
-    (message,) = harness.told
+    (message,) = harness.failures
     assert message["requestContext"]["condition"] == "RecordAgeExceeded"
     assert message["requestContext"]["approximateInvokeCount"] == 0
     assert "responseContext" not in message
@@ -287,7 +292,7 @@ def test_without_a_bound_a_shard_waits_for_its_batch_and_the_others_do_not() -> 
     assert stuck.retries > 3
     assert {n for event in harness.events for n in values(event) if n >= 0} >= set(range(40))
     assert sum(one.records for one in mapping.progress.values()) == 40
-    assert harness.told == []
+    assert harness.failures == []
 
 
 def test_a_stopped_mapping_goes_on_behind_its_checkpoints() -> None:
@@ -327,22 +332,22 @@ def test_a_mapping_stopped_within_a_batch_goes_on_behind_the_part_that_is_done()
     assert {tuple(values(event)) for event in harness.events} == {tuple(range(10)), tuple(range(3, 10))}
 
 
-def test_what_cannot_be_told_yet_is_not_passed_over() -> None:
+def test_a_failure_that_cannot_be_reported_yet_is_not_passed_over() -> None:
     failures = [3]
 
-    def tell(message: bytes) -> None:
+    def on_failure(message: bytes) -> None:
         failures[0] -= 1
         if failures[0] >= 0:
             raise RetryError("the queue is away")
-        harness.told.append(json.loads(message))
+        harness.failures.append(json.loads(message))
 
     harness = MappingHarness(
         lambda event: "ValueError" if 1 in values(event) else GOOD, batch_size=1, maximum_retry_attempts=0
     )
-    harness.tell = tell
+    harness.on_failure = on_failure
     harness.put(1, 2)
     harness.run()
-    assert len(harness.told) == 1
+    assert len(harness.failures) == 1
     assert [values(event) for event in harness.events] == [[1], [2]]
 
 
@@ -400,7 +405,7 @@ def test_a_shard_that_was_split_before_is_read_to_its_end_first_too() -> None:
     assert min(begun[15:]) > 1
 
 
-def test_a_mistake_in_the_set_up_is_told_to_who_waits() -> None:
+def test_a_configuration_error_fails_the_waiting_requests() -> None:
     harness = MappingHarness()
 
     def absent(operation: str) -> None:

@@ -56,7 +56,7 @@ def test_a_fraud_reported_late_counts_as_good_until_then() -> None:
     assert late.labelled(START + 60 * DAY).label.any()
 
 
-def test_a_verdict_stands_until_the_moment_it_was_taken_back(tmp_path: Path) -> None:
+def test_a_label_is_current_until_the_moment_it_was_superseded(tmp_path: Path) -> None:
     dataset = taken_back(history(3000), after=10 * DAY)
     write_dataset(tmp_path / "f.parquet", dataset)
     dataset = read_dataset(tmp_path / "f.parquet")

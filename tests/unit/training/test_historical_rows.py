@@ -105,7 +105,7 @@ news = st.lists(st.tuples(st.integers(1, 20), st.booleans()), max_size=4)
 
 
 @given(st.lists(news, min_size=1, max_size=6), st.integers(0, 21))
-def test_the_verdict_that_stands_is_the_last_one_told_by_then(
+def test_the_current_label_is_the_last_one_known_by_then(
     told: list[list[tuple[int, bool]]], as_of: int
 ) -> None:
     """Naive walk through the news of each payment, each with another verdict than the one before."""

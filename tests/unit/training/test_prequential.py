@@ -82,7 +82,7 @@ def test_a_start_outside_history_is_refused() -> None:
         prequential(history(500), [dt.date(2030, 1, 1)], PLAN, SETTINGS)
 
 
-def test_a_fraud_that_nobody_had_told_by_then_is_learned_as_legitimate() -> None:
+def test_a_fraud_that_was_not_labelled_by_then_is_learned_as_legitimate() -> None:
     dataset = known_late(history(4000))
     test_from = START + ((FIRST - dt.date(2026, 1, 1)).days + 14) * DAY
     silent = replace(dataset, label=np.where(dataset.known_at > test_from, 0, dataset.label).astype(np.int8))

@@ -60,7 +60,7 @@ def test_two_trainings_give_the_same_bytes(report: TrainReport, tmp_path: Path) 
     assert again.archive.read_bytes() == report.archive.read_bytes()
 
 
-def test_nothing_that_happened_or_was_told_after_the_test_begins_is_used(
+def test_nothing_that_happened_or_became_known_after_the_test_begins_is_used(
     report: TrainReport, tmp_path: Path
 ) -> None:
     dataset = history()
@@ -69,7 +69,7 @@ def test_nothing_that_happened_or_was_told_after_the_test_begins_is_used(
     assert trained(changed, tmp_path).archive.read_bytes() == report.archive.read_bytes()
 
 
-def test_the_model_itself_knows_no_label_told_after_the_validation_begins(
+def test_the_model_itself_knows_no_label_that_came_after_the_validation_begins(
     report: TrainReport, tmp_path: Path
 ) -> None:
     dataset = history()
@@ -166,7 +166,7 @@ def test_cutoffs_of_the_settings_reach_the_bundle(folder: Path, tmp_path: Path, 
     assert report.bundle.manifest.cutoffs.origin == "money"
 
 
-def test_the_reference_says_what_was_usual(report: TrainReport) -> None:
+def test_the_reference_holds_the_typical_values(report: TrainReport) -> None:
     rows = Slices.of(history()).train
     typical_value = {feature.name: feature for feature in report.bundle.contents.reference.features}
     good = rows.features[rows.label == 0]

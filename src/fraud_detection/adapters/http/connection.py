@@ -178,7 +178,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
 
     # --- answers ----------------------------------------------------------------
 
-    def _told(self, turn: Turn, answer: Answer) -> None:
+    def _answered(self, turn: Turn, answer: Answer) -> None:
         turn.answer = answer
         self._in_hand -= turn.size
         while self._turns and (told := self._turns[0].answer) is not None:
@@ -222,7 +222,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
         self._ending = True
         later = ((b"retry-after", b"1"),) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
         self._rest = b""
-        self._told(turn, problem(status, message, later))
+        self._answered(turn, problem(status, message, later))
 
     def _came(self, turn: Turn) -> None:
         """Let a request be answered, or wait until it may be."""
@@ -236,17 +236,17 @@ class HttpLine(RequestReader, asyncio.Protocol):
     def _ask(self, turn: Turn) -> None:
         self._in_hand += turn.size
         if turn.refused is not None:
-            self._told(turn, turn.refused)
+            self._answered(turn, turn.refused)
             return
         try:
-            self._application.take(turn.request, lambda answer: self._told(turn, answer))
+            self._application.take(turn.request, lambda answer: self._answered(turn, answer))
         except Exception:
             LOG.exception(
                 "a request met an error of ours; its connection ends", extra={"event": "request_failed"}
             )
             turn.last = self._ending = True
             message = "this request met an error of the server; what it asked may have been done"
-            self._told(turn, problem(HTTPStatus.INTERNAL_SERVER_ERROR, message))
+            self._answered(turn, problem(HTTPStatus.INTERNAL_SERVER_ERROR, message))
 
     def _end_after_answers(self) -> None:
         self._ending = True

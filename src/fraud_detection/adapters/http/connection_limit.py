@@ -28,7 +28,7 @@ LEAVES_WITHIN_S = 1.0
 """So long what somebody sends who has to go is thrown away: closed at once, the answer might be lost."""
 MAX_CLOSING = 64
 """More than so many are closed at once all the same."""
-TELL_EVERY_S = 60.0
+LOG_EVERY_S = 60.0
 
 
 class Bound:
@@ -47,7 +47,7 @@ class Bound:
             % (refused.kind, len(refused.body), refused.body)
         )
         self.most, self.leaving, self.room = most, set[_Leaving](), Room()
-        self._told_at: float | None = None
+        self._logged_at: float | None = None
 
     def lets_in(self, state: ServerState, now: float) -> bool:
         """Return whether one more may come in; one that has long been idle makes room for it."""
@@ -64,10 +64,10 @@ class Bound:
                 return True
         return False
 
-    def tell(self, now: float) -> None:
-        """Say in the log that somebody was sent away, once a minute."""
-        if self._told_at is None or now - self._told_at > TELL_EVERY_S:
-            self._told_at = now
+    def log_refusal(self, now: float) -> None:
+        """Log that connections were refused, once a minute."""
+        if self._logged_at is None or now - self._logged_at > LOG_EVERY_S:
+            self._logged_at = now
             message = "%s connections are open: others are answered 503; is `--max-connections` too small?"
             LOG.warning(message, f"{self.most:,}", extra={"event": "connections_refused"})
 
@@ -86,7 +86,7 @@ class BoundedLine(HttpLine):
         if self._bound.lets_in(self._server, now):
             super().connection_made(transport)
             return
-        self._bound.tell(now)
+        self._bound.log_refusal(now)
         line = cast("asyncio.Transport", transport)
         line.set_protocol(_Leaving(line, self._bound))
 

@@ -52,7 +52,7 @@ def prepare(
 async def serve_on(
     listening: socket.socket,
     application: Application,
-    told: Callable[[], object],
+    should_stop: Callable[[], object],
     *,
     certificate: Path | None = None,
     private_key: Path | None = None,
@@ -60,13 +60,13 @@ async def serve_on(
 ) -> None:
     """Do the same on a socket, in the loop that runs already, for an application that takes requests.
 
-    told: returns whether it was told to stop before the server could hear of it.  most_connections: one more
-    is answered 503 and closed.
+    should_stop: returns whether a stop was requested before the server could hear of it.
+    most_connections: one more is answered 503 and closed.
     """
     lines: Any = partial(BoundedLine, application, Bound(most_connections))
     config = uvicorn.Config(_nothing, http=lines, **_settings())
     tls = _tls(certificate, private_key) if certificate is not None and private_key is not None else None
-    await _Server(config, told, listening, tls, most_connections).serve([])
+    await _Server(config, should_stop, listening, tls, most_connections).serve([])
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -125,14 +125,14 @@ class _Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        told: Callable[[], object],
+        should_stop: Callable[[], object],
         listening: socket.socket,
         tls: ssl.SSLContext | None,
         most_connections: int,
     ) -> None:
         super().__init__(config)
         self._most_connections = most_connections
-        self._told, self._listening, self._tls = told, listening, tls
+        self._should_stop, self._listening, self._tls = should_stop, listening, tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; over TLS by a listener of our own, which bounds the handshakes."""
@@ -159,7 +159,7 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop; asked ten times a second."""
-        return bool(self._told()) or await super().on_tick(counter)
+        return bool(self._should_stop()) or await super().on_tick(counter)
 
 
 async def _nothing(_scope: object, _receive: object, _send: object) -> None:

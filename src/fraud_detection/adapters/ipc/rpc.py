@@ -98,7 +98,7 @@ class RpcClient(asyncio.Protocol):
         self._transport.write(encode_frame(Frame(self._number, what, body)))
         return future
 
-    def tell(self, what: str, body: object) -> None:
+    def notify(self, what: str, body: object) -> None:
         """Send a notification, which has no reply; dropped while there is no connection."""
         if self._transport is not None:
             self._transport.write(encode_frame(Frame(0, what, body)))
@@ -107,7 +107,7 @@ class RpcClient(asyncio.Protocol):
         """Introduce this worker to the other."""
         self._transport, self.connected = cast("asyncio.WriteTransport", transport), True
         self._heard_at = asyncio.get_running_loop().time()
-        self.tell(GREETING, self._own)
+        self.notify(GREETING, self._own)
         self._changed(self.other)
 
     def data_received(self, data: bytes) -> None:
@@ -261,10 +261,10 @@ class RpcNode:
             for other, client in self.clients.items()
         ]
 
-    def tell(self, what: str, body: object) -> None:
-        """Tell all others what needs no answer."""
+    def notify(self, what: str, body: object) -> None:
+        """Send a notification to all other workers."""
         for client in self.clients.values():
-            client.tell(what, body)
+            client.notify(what, body)
 
     def _accept(self) -> RpcServerConnection:
         self._asking = [one for one in self._asking if not one.over] + [RpcServerConnection(self._answer)]

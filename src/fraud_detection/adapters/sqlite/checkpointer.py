@@ -35,7 +35,7 @@ LOG = logging.getLogger(__name__)
 CHECKPOINTER = "checkpointer"
 """The name of this part of the background work."""
 LOOK_EVERY_S = 2.0
-TELL_AFTER_S = 30.0
+WARN_AFTER_S = 30.0
 MERGE_FROM_BYTES = 1 << 26
 WAIT_FOR_WRITER_S = 1.0
 WAIT_FOR_READERS_MS = 5
@@ -56,7 +56,7 @@ class WalCheckpointer:
         self._path, self._file = path, path.stat()
         self._log = path.with_name(path.name + "-wal")
         self._merged_at = time.monotonic()
-        self._told = False
+        self._warned = False
         self._part = Part(CHECKPOINTER)
         self._thread: threading.Thread | None = None
 
@@ -85,11 +85,11 @@ class WalCheckpointer:
         except (OSError, sqlite3.Error) as error:
             trouble = str(error)
         if not trouble:
-            self._merged_at, self._told = time.monotonic(), False
-        elif not self._told and time.monotonic() - self._merged_at >= TELL_AFTER_S:
-            self._told = True
+            self._merged_at, self._warned = time.monotonic(), False
+        elif not self._warned and time.monotonic() - self._merged_at >= WARN_AFTER_S:
+            self._warned = True
             message = "%s grows: it could not be merged into its file for %.0f s (%s); nothing is lost so far"
-            LOG.warning(message, self._log, TELL_AFTER_S, trouble, extra={"event": "log_not_merged"})
+            LOG.warning(message, self._log, WARN_AFTER_S, trouble, extra={"event": "log_not_merged"})
 
     def _size(self) -> int:
         return self._log.stat().st_size if self._log.exists() else 0

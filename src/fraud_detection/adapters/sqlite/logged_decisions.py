@@ -69,13 +69,13 @@ class LoggedDecisionReader:
             self.configurations: dict[str, bytes] = dict(
                 db.execute("SELECT config_id, content FROM configurations")
             )
-            self._told: list[tuple[str, bool, int, str, int, int | None]] = db.execute(
+            self._label_rows: list[tuple[str, bool, int, str, int, int | None]] = db.execute(
                 "SELECT transaction_id, fraud, known_at, source, seq, happened_at FROM labels "
                 "WHERE NOT redundant ORDER BY seq"
             ).fetchall()
         finally:
             db.execute("COMMIT")
-        self._told += [
+        self._label_rows += [
             (row[1], row[2], row[3], row[4], row[0], row[7])
             for entry in self._waiting
             for row in entry.labels
@@ -89,14 +89,14 @@ class LoggedDecisionReader:
         Each says which time payments had reached when it came: the latest of those decided shortly before,
         or the moment before the first one.
         """
-        if not self._told:
+        if not self._label_rows:
             return []
-        times = self._times(until=self._told[-1][4])
+        times = self._times(until=self._label_rows[-1][4])
         following = next(times, None)
         first = -1 if following is None else following[1] - 1
         reached, floor, since = deque([first], CLOCK), -1, 0
         labels: list[Label] = []
-        for one, fraud, known_at, source, seq, happened_at in self._told:
+        for one, fraud, known_at, source, seq, happened_at in self._label_rows:
             while following is not None and following[0] < seq:
                 reached.append(following[1])
                 following, since = next(times, None), since + 1

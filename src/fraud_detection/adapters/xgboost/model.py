@@ -193,16 +193,16 @@ class XGBoostScorer:
 
 
 class _Progress(xgb.callback.TrainingCallback):
-    """Tell how much of the work is done, every tenth round."""
+    """Report the share of the work that is done, every tenth round."""
 
-    def __init__(self, rounds: int, tell: Callable[[float], None]) -> None:
+    def __init__(self, rounds: int, report: Callable[[float], None]) -> None:
         super().__init__()
-        self.rounds, self.tell = rounds, tell
+        self.rounds, self.report = rounds, report
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ANN401, ARG002 - XGBoost's own
         """Report, and never stop the training."""
         if epoch % 10 == 0:
-            self.tell(epoch / self.rounds)
+            self.report(epoch / self.rounds)
         return False
 
 

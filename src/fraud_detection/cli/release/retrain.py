@@ -101,7 +101,7 @@ def retrain(
     )
     found = work.retrain(project, settings, screen.progress, screen.say)
     screen.finish()
-    _tell(screen, found)
+    _print_summary(screen, found)
     shadow = None
     if released is not None and found.bundle.name != champion.name:
         shadow = _shadow(released, author, champion, found)
@@ -147,7 +147,7 @@ def _young_challenger(registry: ReleaseRegistry | None, older_than_ms: int | Non
     return young_challenger(registry, dt.datetime.now(dt.UTC), age_ms)
 
 
-def _tell(screen: Terminal, found: Retrained) -> None:
+def _print_summary(screen: Terminal, found: Retrained) -> None:
     say_warnings(screen, found.leakage_suspects, (*found.warnings, *found.notes))
     if found.tuned.trials:
         print_line(

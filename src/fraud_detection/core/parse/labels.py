@@ -43,8 +43,8 @@ class LabelReader:
             return True
         return False if text in self.negative else None
 
-    def tells_when(self, event: dict[str, object]) -> bool:
-        """Return whether a row of history says itself when its label became known."""
+    def states_known_at(self, event: dict[str, object]) -> bool:
+        """Return whether a row of history states when its label became known."""
         value = event.get(self.known_at_field)
         return self.in_rows and value is not None and not self.missing.says(value)
 

@@ -190,7 +190,7 @@ class RequestBatcher:
         for (_, _, asked), outcome in zip(batch, outcomes, strict=True):
             self.waits.add(now - asked.at)
             try:
-                asked.add(self._told(outcome))
+                asked.add(self._reply_to(outcome))
             except RetryError as error:
                 # It was decided before, but its decision cannot be looked up just now.
                 self._refuse(asked, error)
@@ -214,7 +214,7 @@ class RequestBatcher:
             message = "%s; nothing is lost: the decisions are in the journal"
             LOG.warning(message, self.health.met(error), extra={"event": "deferred_work_failed"})
 
-    def _told(self, outcome: Outcome) -> Answer:
+    def _reply_to(self, outcome: Outcome) -> Answer:
         if isinstance(outcome, Decided):
             told = DecisionView(outcome.decision, outcome.payment.event_time)
             self._remember(told)

@@ -18,7 +18,7 @@ BEAT_EVERY_S = 0.5
 
 
 class Heartbeat:
-    """Writes heartbeats to a pipe until the process ends; `tell` writes other lines."""
+    """Writes heartbeats to a pipe until the process ends; `write_line` writes other lines."""
 
     def __init__(self, line: int, background: Background) -> None:
         """Start writing to a descriptor."""
@@ -27,8 +27,8 @@ class Heartbeat:
         os.set_blocking(line, False)
         background.thread("heartbeat-thread", self._beat_in_thread)
 
-    def tell(self, text: str) -> None:
-        """Say one line."""
+    def write_line(self, text: str) -> None:
+        """Write one line of text."""
         self._write(f"{text}\n".encode())
 
     async def beat_in_loop(self) -> None:

@@ -112,10 +112,10 @@ class Ownership:
             return Route(owner, one, is_label=True, ordering=ordering)
         if one is None or not self.has_id:
             one = identity
-        told_by = one if ordering is None else ordering
-        if told_by is None or (told_by is identity and is_drawn(told_by)):
+        routing_key = one if ordering is None else ordering
+        if routing_key is None or (routing_key is identity and is_drawn(routing_key)):
             return Route(self._of_bytes(raw), one)
-        return Route(self.of_id(told_by), one, ordering=ordering)
+        return Route(self.of_id(routing_key), one, ordering=ordering)
 
     def _of_bytes(self, raw: bytes) -> int:
         """Return whom an event falls to that tells no owner: equal ones meet, and are one in quarantine."""

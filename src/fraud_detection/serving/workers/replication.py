@@ -18,7 +18,7 @@ from fraud_detection.serving.workers.replica import CommitMark, WorkerService
 
 LOG = logging.getLogger(__name__)
 
-TELL_AFTER_S = 0.02
+ANNOUNCE_AFTER_S = 0.02
 POLL_INTERVAL_S = 1.0
 NEWS = "news"
 MAX_REMEMBERED = 100_000

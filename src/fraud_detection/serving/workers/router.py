@@ -21,7 +21,7 @@ from fraud_detection.serving.workers import claims
 from fraud_detection.serving.workers.claims import Claim, Claims
 from fraud_detection.serving.workers.ownership import Ownership, Part, Route, turns_of
 from fraud_detection.serving.workers.prometheus import merged, own_metrics
-from fraud_detection.serving.workers.replication import NEWS, TELL_AFTER_S, Replicator
+from fraud_detection.serving.workers.replication import ANNOUNCE_AFTER_S, NEWS, Replicator
 
 DRAINED = "drained"
 STRAY = 404
@@ -135,19 +135,19 @@ class Router:
         """Announce this worker's commits to the others, until cancelled."""
         news = self.replicator.news
         while True:
-            await asyncio.sleep(TELL_AFTER_S)
+            await asyncio.sleep(ANNOUNCE_AFTER_S)
             if news:
-                self.rpc.tell(NEWS, news)
+                self.rpc.notify(NEWS, news)
                 news.clear()
 
     async def drain(self, most_s: float) -> None:
         """Announce the last request, and serve the others until they announce theirs, or for `most_s`."""
-        self.rpc.tell(DRAINED, None)
+        self.rpc.notify(DRAINED, None)
         until = asyncio.get_running_loop().time() + most_s
         while any(one.is_healthy and one.other not in self.drained for one in self.rpc.clients.values()):
             if asyncio.get_running_loop().time() > until:
                 return
-            await asyncio.sleep(TELL_AFTER_S)
+            await asyncio.sleep(ANNOUNCE_AFTER_S)
 
     async def answer(self, other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
         """Answer another worker; whatever goes wrong, it is told so."""

@@ -38,7 +38,7 @@ class WorkerApi(Api):
 
     def _metrics(self, request: Request, on_result: OnResult) -> None:
         self._allowed(request, "operate")
-        self.later(self._told_by_all(), on_result)
+        self.later(self._metrics_of_all(), on_result)
 
     async def _taken(self, caller: Caller, body: bytes, key: bytes | None) -> Answer:
         events, many = events_of(body)
@@ -57,5 +57,5 @@ class WorkerApi(Api):
             raise Problem(404, f"no decision on {transaction_id!r}")
         return alone(*found)
 
-    async def _told_by_all(self) -> Answer:
+    async def _metrics_of_all(self) -> Answer:
         return Answer(OK, (await self.router.metrics()).encode(), TEXT)

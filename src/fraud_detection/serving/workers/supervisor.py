@@ -145,7 +145,7 @@ class Supervisor:
         ids = tuple(shared_memory(one) for one in range(settings.workers))
         numbered = [msgspec.structs.replace(settings, worker=one, ids=ids) for one in range(settings.workers)]
         hash_seed = str(secrets.randbelow(1 << 32))
-        self._told, self._looked_at = False, time.monotonic()
+        self._start_logged, self._looked_at = False, time.monotonic()
         self._selector = selectors.DefaultSelector()
         self.workers: list[WorkerProcess] = []
         for one in numbered:
@@ -159,8 +159,8 @@ class Supervisor:
             if hangups.take():
                 self._hand_on_hangup()
             bundles = [worker.bundle for worker in self.workers]
-            if not self._told and all(bundles):
-                self._told = True
+            if not self._start_logged and all(bundles):
+                self._start_logged = True
                 message = "bundle %s answers at %s, %d workers"
                 extra = {"event": "started", "bundle": bundles[0], "address": answers}
                 LOG.info(message, bundles[0], answers, len(bundles), extra=extra)

@@ -128,7 +128,7 @@ class Worker:
             with health.guarded:
                 await self.replicator.replicate_all()
             beside.append(work("replication", self._replicate))
-            await self._answer(lambda: self._told(stop))
+            await self._answer(lambda: self._should_stop(stop))
         if stop.asked:
             # Else it ends alone, and nobody else is about to.
             await self.router.drain(GRACE_S)
@@ -140,7 +140,7 @@ class Worker:
         with self.requests.health.guarded:
             await self.replicator.run()
 
-    def _told(self, stop: Stop) -> bool:
+    def _should_stop(self, stop: Stop) -> bool:
         """Tell whether to end; asked again and again, it lets the service follow the releases."""
         self.requests.health.look()
         if self.releases is not None:
@@ -156,16 +156,16 @@ class Worker:
             await asyncio.sleep(LOOK_EVERY_S)
         return False
 
-    async def _answer(self, told: Callable[[], bool]) -> None:
+    async def _answer(self, should_stop: Callable[[], bool]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
         bundle = self.service.pipeline.decision_engine.champion.bundle
         LOG.info("answers by bundle %s", bundle, extra={"event": "started", "bundle": bundle})
-        self.heartbeat.tell(bundle)
+        self.heartbeat.write_line(bundle)
         await serve_on(
             listening,
             self.api,
-            told,
+            should_stop,
             certificate=None if settings.certificate is None else Path(settings.certificate),
             private_key=None if settings.private_key is None else Path(settings.private_key),
             most_connections=settings.most_connections,

@@ -279,7 +279,7 @@ class TestTheStandIn:
         assert fake.groups[GROUP]["one"].features["version"] == "1"
         assert [features["version"] for _, features in fake.offline] == ["1", "2", "3"]
 
-    def test_it_tells_when_a_record_expires_if_asked(self, fake: FakeFeatureStore) -> None:
+    def test_it_returns_when_a_record_expires_if_asked(self, fake: FakeFeatureStore) -> None:
         hour = {"Unit": "Hours", "Value": 1}
         fake.put_record(FeatureGroupName=GROUP, Record=record(), TtlDuration=hour)
         asked = [{"FeatureGroupName": GROUP, "RecordIdentifiersValueAsString": ["one"]}]

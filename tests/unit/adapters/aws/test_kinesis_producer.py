@@ -104,7 +104,7 @@ def test_what_kinesis_never_takes_is_refused_at_once() -> None:
     assert sender.waiting == []
 
 
-def test_a_stream_that_takes_nothing_is_told_and_nothing_is_forgotten() -> None:
+def test_a_stream_that_accepts_nothing_is_reported_and_nothing_is_lost() -> None:
     sender = producer(Stream(1, 1.0), patience_s=60)
     sender.put("a", b"1")
     sender.put("b", b"2")

@@ -20,7 +20,7 @@ BY_THE_LIBRARY = b64decode(
 """What aws-kinesis-agg 1.2.3 made of four events, the second of them with an explicit hash key."""
 
 
-def test_what_the_published_library_aggregates_is_taken_apart_in_order() -> None:
+def test_what_the_published_library_aggregates_is_unpacked_in_order() -> None:
     assert take_apart(BY_THE_LIBRARY) == [
         Part("card-1", b'{"n":1}'),
         Part("card-2", '{"n":2,"name":"café"}'.encode()),

@@ -28,7 +28,7 @@ SIZES = [
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_line_is_told_alike_however_it_arrives(size: int, end: bytes, tmp_path: Path) -> None:
+def test_a_line_is_read_alike_however_it_arrives(size: int, end: bytes, tmp_path: Path) -> None:
     whole = bytes(n % 200 + 33 for n in range(1000)) * (size // 1000 + 1)
     whole = whole[:size]
     content = SMALL + end + whole + end + SMALL + end

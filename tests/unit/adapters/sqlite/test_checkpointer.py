@@ -23,12 +23,12 @@ def write(db: sqlite3.Connection) -> None:
 @pytest.fixture
 def merger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WalCheckpointer:
     monkeypatch.setattr(wal_merger, "MERGE_FROM_BYTES", 0)
-    monkeypatch.setattr(wal_merger, "TELL_AFTER_S", 0.0)
+    monkeypatch.setattr(wal_merger, "WARN_AFTER_S", 0.0)
     (tmp_path / "s.db").touch()
     return WalCheckpointer(tmp_path / "s.db")
 
 
-def test_a_reader_that_holds_the_log_up_is_told_once_for_each_stretch(
+def test_a_reader_that_blocks_the_checkpoint_is_logged_once_for_each_stretch(
     merger: WalCheckpointer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with sqlite3.connect(tmp_path / "s.db") as writer, sqlite3.connect(tmp_path / "s.db") as reader:

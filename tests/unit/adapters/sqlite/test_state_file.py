@@ -95,7 +95,7 @@ def test_what_is_in_the_journal_alone_survives_a_kill_and_is_shown_to_readers(
 
 
 @pytest.mark.parametrize("taken", [*range(15, 35), 100])
-def test_a_slot_that_was_used_before_tells_nothing_twice_and_hides_nothing(
+def test_a_slot_that_was_used_before_repeats_nothing_and_hides_nothing(
     taken: int, small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, at_once = tmp_path / "state.db", tmp_path / "at_once.db"
@@ -118,7 +118,7 @@ def test_a_slot_that_was_used_before_tells_nothing_twice_and_hides_nothing(
     assert len(in_tables(state)) > taken
 
 
-def test_a_payment_whose_commit_failed_is_decided_once_and_told_when_it_is_asked_again(
+def test_a_payment_whose_commit_failed_is_decided_once_and_answered_when_it_is_sent_again(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"

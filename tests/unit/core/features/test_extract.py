@@ -100,9 +100,7 @@ def check_card_window(
 
 @settings(deadline=None)
 @given(streams(), st.randoms(use_true_random=False))
-def test_what_is_remembered_does_not_depend_on_the_order_of_arrival(
-    stream: list[Transaction], random: Random
-) -> None:
+def test_profiles_do_not_depend_on_the_order_of_arrival(stream: list[Transaction], random: Random) -> None:
     shuffled = list(stream)
     random.shuffle(shuffled)
     rows = []

@@ -83,7 +83,7 @@ def test_what_is_forgotten_is_just_what_no_later_reading_would_count(
 
 @pytest.mark.parametrize(("panes_later", "counted"), [(BUCKETS - 1, 1), (BUCKETS, 0), (BUCKETS + 1, 0)])
 @pytest.mark.parametrize("off", [0, LENGTH // BUCKETS - 1])
-def test_a_pane_counts_until_it_is_as_many_panes_old_as_the_window_has(
+def test_a_bucket_counts_until_it_is_as_many_buckets_old_as_the_window_has(
     panes_later: int, counted: int, off: int
 ) -> None:
     window = window_of([(off, 5), (LENGTH // BUCKETS * panes_later, 7)])
@@ -111,7 +111,7 @@ def test_reading_changes_nothing(added: list[tuple[int, int]], wait: int) -> Non
 
 
 @given(events)
-def test_memory_is_bounded_by_the_number_of_panes_and_the_spare_times(added: list[tuple[int, int]]) -> None:
+def test_memory_is_bounded_by_the_number_of_buckets_and_the_spare_times(added: list[tuple[int, int]]) -> None:
     profile = Profile(ProfilePlan([LENGTH], [LENGTH], 0, BUCKETS, 1))
     for time, value in added:
         profile.add_payment(time, value)
@@ -149,7 +149,7 @@ def test_deviations_survive_large_amounts_that_differ_little() -> None:
     st.randoms(use_true_random=False),
     st.integers(0, 1000),
 )
-def test_neighbours_keep_the_latest_ones_in_any_order(
+def test_distinct_ids_keep_the_latest_ones_in_any_order(
     seen: list[tuple[int, int]], random: Random, since: int
 ) -> None:
     limit = 4
@@ -164,7 +164,7 @@ def test_neighbours_keep_the_latest_ones_in_any_order(
 
 
 @given(st.lists(st.tuples(times, values, st.booleans()), max_size=60), times)
-def test_what_is_taken_back_was_never_there(added: list[tuple[int, int, bool]], wait: int) -> None:
+def test_what_is_rolled_back_was_never_there(added: list[tuple[int, int, bool]], wait: int) -> None:
     window = window_of([(time, value) for time, value, _ in added])
     for time, value, back in added:
         if back:

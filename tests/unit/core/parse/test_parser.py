@@ -352,7 +352,7 @@ def test_refused_labels_are_a_share_of_the_labels_and_type_is_a_field_like_any_o
     assert isinstance(Parser(declared).parse(payment), Transaction)
 
 
-def test_a_renamed_time_is_missing_and_its_new_name_is_told() -> None:
+def test_a_renamed_time_is_missing_and_its_new_name_is_reported() -> None:
     parser = make_parser()
     event = {("when" if key == "time" else key): value for key, value in GOOD.items()}
     with pytest.raises(RejectError, match="missing"):
@@ -592,6 +592,6 @@ def test_what_is_kept_of_a_large_payment_reads_as_the_whole_and_is_small(
         )
 
 
-def test_a_payment_of_the_usual_size_is_kept_as_it_came() -> None:
+def test_a_payment_of_typical_size_is_stored_as_it_came() -> None:
     raw = json.dumps(GOOD | {"unknown": "x" * 10_000}).encode()
     assert make_parser().kept(raw) == raw

@@ -88,7 +88,7 @@ def test_a_value_is_said_in_its_unit(unit: str, value: float, expected: str) -> 
     assert said(value, unit) == expected
 
 
-def test_what_is_usual_is_said_in_the_same_unit() -> None:
+def test_typical_values_are_given_in_the_same_unit() -> None:
     template = "{value} spent on this card, usually {typical}"
     assert said(1234.5, "money", template, typical_value=40.0) == "1,234.50 spent on this card, usually 40.00"
 
@@ -101,7 +101,7 @@ def test_what_is_usual_is_said_in_the_same_unit() -> None:
         ("{value} payments instead of {typical}", "3 payments instead of not known"),
     ],
 )
-def test_an_unknown_usual_value_is_left_out(template: str, expected: str) -> None:
+def test_an_unknown_typical_value_is_left_out(template: str, expected: str) -> None:
     assert said(3.0, "count", template, typical_value=NAN) == expected
 
 
@@ -141,7 +141,7 @@ def test_contributions_of_another_width_are_a_bug_and_no_reasons() -> None:
         REASONS.top([1.0] * 6, [1.0] * 7, 3, Action.REVIEW)
 
 
-def test_usual_values_of_another_width_are_refused() -> None:
+def test_typical_values_of_another_width_are_refused() -> None:
     with pytest.raises(ConfigError, match="1 features, 2 typical values"):
         Reasons([COUNT], [1.0, 2.0])
 

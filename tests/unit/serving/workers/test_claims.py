@@ -111,7 +111,7 @@ def test_each_id_is_decided_by_one_worker_and_every_request_ends(*, all_seen: bo
                 assert not found.elsewhere
 
 
-def test_who_has_decided_tells_what() -> None:
+def test_a_claim_gets_first_deliveries_from_the_worker_that_decided() -> None:
     async def run(supervisor: Supervisor) -> None:
         assert await supervisor.take(1, ["a"]) == "answered"
         claim = supervisor.claims[0].claim(["a", "b"], set)

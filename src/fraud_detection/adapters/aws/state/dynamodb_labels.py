@@ -39,35 +39,35 @@ class DynamoLabels:
     def __init__(self, client: Any, table: str, days: int) -> None:  # noqa: ANN401 - boto3's client has no type
         """Take boto3's client and the table.  days: how long labels are kept; 0 is for ever."""
         self._client, self._table, self._days = client, table, days
-        self._told: dict[str, list[_StoredLabel]] = {}
+        self._by_payment: dict[str, list[_StoredLabel]] = {}
         self._full: dict[str, _Full] = {}
 
     def forget(self) -> None:
         """Read everything anew from now on."""
-        self._told.clear()
+        self._by_payment.clear()
         self._full.clear()
 
     def read(self, payments: Sequence[str]) -> None:
         """Read what is known of these payments, where it was not read before."""
-        absent = dict.fromkeys(one for one in payments if one not in self._told)
+        absent = dict.fromkeys(one for one in payments if one not in self._by_payment)
         for item in self._get(list(absent)):
             one, parts = item["id"]["S"], int(item.get("parts", {"N": "0"})["N"])
             earlier = {part["id"]["S"]: part for part in self._get([_part(one, at) for at in range(parts)])}
             # A part that is older than what is kept is gone, and what it held with it.
             told = [each for key in sorted(earlier) for each in _labels(earlier[key]["l"]["B"])]
             self._full[one] = _Full(parts, len(told))
-            self._told[one] = told + _labels(item["l"]["B"])
+            self._by_payment[one] = told + _labels(item["l"]["B"])
 
     def of(self, payments: Sequence[str], shard: str, *, redundant: bool) -> dict[str, list[Label]]:
         """Return the labels that were read, by payment; numbers are those of this shard, of others 0."""
         return {
             one: [
                 told.label if told.shard == shard else msgspec.structs.replace(told.label, sequence=0)
-                for told in self._told[one]
+                for told in self._by_payment[one]
                 if told.redundant is redundant
             ]
             for one in payments
-            if one in self._told
+            if one in self._by_payment
         }
 
     def add(self, shard: str, labels: Iterable[Label], redundant: Iterable[Label]) -> None:
@@ -75,7 +75,9 @@ class DynamoLabels:
         changed: set[str] = set()
         for told, beside in ((labels, False), (redundant, True)):
             for label in told:
-                self._told.setdefault(label.transaction_id, []).append(_StoredLabel(label, shard, beside))
+                self._by_payment.setdefault(label.transaction_id, []).append(
+                    _StoredLabel(label, shard, beside)
+                )
                 changed.add(label.transaction_id)
         # A part is there, whole, before an item speaks of it.
         self._put([part for one in sorted(changed) for part in self._fill(one)])
@@ -83,7 +85,7 @@ class DynamoLabels:
 
     def _fill(self, one: str) -> list[dict[str, Any]]:
         """Return the parts that the labels of a payment fill from now on."""
-        told, full = self._told[one], self._full.get(one, _Full())
+        told, full = self._by_payment[one], self._full.get(one, _Full())
         filled = (len(told) - full.labels) // LABELS_A_PART
         end = full.labels + filled * LABELS_A_PART
         self._full[one] = _Full(full.parts + filled, end)
@@ -95,7 +97,7 @@ class DynamoLabels:
     def _latest(self, one: str) -> dict[str, Any]:
         full = self._full[one]
         parts = {"parts": {"N": str(full.parts)}} if full.parts else {}
-        return self._item(one, one, self._told[one][full.labels :]) | parts
+        return self._item(one, one, self._by_payment[one][full.labels :]) | parts
 
     def _item(self, key: str, one: str, told: Sequence[_StoredLabel]) -> dict[str, Any]:
         content = {"B": msgspec.msgpack.encode([one, [_plain(each) for each in told]])}
