@@ -1,4 +1,4 @@
-"""The page that keeps the figures: tables between marks, and the charts beside it."""
+"""The page that keeps the figures: tables between markers, and the charts beside it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Pictures = Mapping[str, str]
 """SVG by the name of its file."""
 
 
-def between(text: str, marks: tuple[str, str], new: str) -> str:
-    """Return a page with what stands between two marks replaced, and nothing else changed.
+def between(text: str, markers: tuple[str, str], new: str) -> str:
+    """Return a page with what stands between two markers replaced, and nothing else changed.
 
     >>> between("a <b> old </b> c", ("<b>", "</b>"), "new").split()
     ['a', '<b>', 'new', '</b>', 'c']
     """
-    before, found, rest = text.partition(marks[0])
-    _, ended, after = rest.partition(marks[1])
+    before, found, rest = text.partition(markers[0])
+    _, ended, after = rest.partition(markers[1])
     if not found or not ended:
-        raise ConfigError(f"{PAGE}: has no `{marks[0]}` and `{marks[1]}`; the figures go between them")
-    return f"{before}{marks[0]}\n{new}\n{marks[1]}{after}"
+        raise ConfigError(f"{PAGE}: has no `{markers[0]}` and `{markers[1]}`; the figures go between them")
+    return f"{before}{markers[0]}\n{new}\n{markers[1]}{after}"
 
 
 def page_of(root: Path) -> Path:
@@ -64,13 +64,13 @@ def write_soak(root: Path, figures: SoakFigures) -> None:
     )
 
 
-def _write(page: Path, marks: tuple[str, str], text: str, pictures: Pictures) -> None:
+def _write(page: Path, markers: tuple[str, str], text: str, pictures: Pictures) -> None:
     folder = page.parent / PICTURES
     folder.mkdir(exist_ok=True)
     for name, picture in pictures.items():
         (folder / name).write_text(picture)
     shown = "\n".join(f"![{Path(name).stem}]({PICTURES}/{name})" for name in pictures)
-    page.write_text(between(page.read_text(), marks, f"{text}\n\n{shown}"))
+    page.write_text(between(page.read_text(), markers, f"{text}\n\n{shown}"))
 
 
 def bench_pictures(figures: Figures) -> Pictures:

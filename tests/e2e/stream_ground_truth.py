@@ -68,7 +68,10 @@ def _written(one: dict[str, Any]) -> dict[str, Any]:
 def _seen(item: dict[str, Any]) -> Seen:
     stored = zlib.decompress(b64decode(item["c"]["B"]))
     seen, _ = msgspec.msgpack.decode(stored, type=tuple[dict[str, bytes], msgspec.Raw])
-    return {shard: int.from_bytes(mark[:NUMBER_BYTES], "big") // MAX_EVENTS for shard, mark in seen.items()}
+    return {
+        shard: int.from_bytes(position[:NUMBER_BYTES], "big") // MAX_EVENTS
+        for shard, position in seen.items()
+    }
 
 
 def log_lines(client: Any, group: str) -> Iterator[str]:  # noqa: ANN401 - boto3's client

@@ -63,7 +63,7 @@ class ComparisonServer:
         """Look for its environment; raise ConfigError when that is not whole.  Starts nothing."""
         self.kind, self.work = kind, work
         self.name = kind.title
-        self.mark = uuid.uuid4().hex
+        self.run_id = uuid.uuid4().hex
         self.environment, self.folder = environment.absolute(), folder.absolute()
         self._patience_s = patience_s
         self._child: Child | None = None
@@ -117,7 +117,7 @@ class ComparisonServer:
             self._sweeper = None
             if left:
                 raise RetryError(
-                    f"{self.name}: {left} of its processes cannot be ended; look for {self.mark}"
+                    f"{self.name}: {left} of its processes cannot be ended; look for {self.run_id}"
                 )
 
     def tail(self) -> str:
@@ -134,7 +134,9 @@ class ComparisonServer:
 
     def _start_sweeper(self) -> None:
         self._sweeper = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-I", sweeper.__file__, self.mark], stdin=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-I", sweeper.__file__, self.run_id],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
         )
 
     def _begin(self, command: Sequence[str]) -> Child:
@@ -142,7 +144,7 @@ class ComparisonServer:
             "PATH": f"{self.environment / 'bin'}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
-            sweeper.VARIABLE: self.mark,
+            sweeper.VARIABLE: self.run_id,
         }
         with self.log.open("ab") as log:
             return Child(command, SETTINGS | variables, self.folder, log)

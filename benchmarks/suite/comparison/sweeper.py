@@ -1,4 +1,4 @@
-"""Ends every process that carries a mark: `python sweeper.py MARK`, when its standard input ends.
+"""Ends every process that carries a run id: `python sweeper.py RUN_ID`, when its standard input ends.
 
 A server's children leave their parent's group (BentoML's do), and outlive a parent that is killed.  They
 keep the variables that they were started with, and by these they are found.  Standard input is a pipe of
@@ -20,9 +20,9 @@ ROUNDS = 200
 LOOK_S = 0.02
 
 
-def marked(mark: str) -> set[int]:
-    """Return the processes that were started with the mark."""
-    wanted, found = f"{VARIABLE}={mark}".encode(), set()
+def processes_of(run_id: str) -> set[int]:
+    """Return the processes that were started with the run id."""
+    wanted, found = f"{VARIABLE}={run_id}".encode(), set()
     for folder in Path("/proc").iterdir():
         # What ends meanwhile, or belongs to somebody else, cannot be read and is none of ours.
         with suppress(OSError):
@@ -31,9 +31,9 @@ def marked(mark: str) -> set[int]:
     return found
 
 
-def sweep(mark: str) -> set[int]:
-    """Kill what carries the mark, and what that starts meanwhile; return what could not be ended."""
-    left = marked(mark)
+def sweep(run_id: str) -> set[int]:
+    """Kill what carries the run id, and what that starts meanwhile; return what could not be ended."""
+    left = processes_of(run_id)
     for _ in range(ROUNDS):
         for process in left:
             with suppress(ProcessLookupError):
@@ -41,7 +41,7 @@ def sweep(mark: str) -> set[int]:
         if not left:
             break
         time.sleep(LOOK_S)
-        left = marked(mark)
+        left = processes_of(run_id)
     return left
 
 

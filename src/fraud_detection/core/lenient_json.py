@@ -100,15 +100,15 @@ def _cut(text: bytes) -> Iterator[int]:
     """Yield the offsets of the commas of a list, and of its end."""
     depth = 0
     for match in _PART.finditer(text):
-        mark = text[match.start()]
-        if mark in b"[{":
+        character = text[match.start()]
+        if character in b"[{":
             depth += 1
-        elif mark in b"]}":
+        elif character in b"]}":
             depth -= 1
             if depth == 0:
                 yield match.start()
                 return
-        elif mark == b","[0] and depth == 1:
+        elif character == b","[0] and depth == 1:
             yield match.start()
 
 
@@ -120,14 +120,14 @@ def _shallow(text: str) -> str:
     pieces: list[list[str]] = [[]]
     depth = start = 0
     for token in _TOKEN.finditer(text):
-        mark = text[token.start()]
-        if mark in "[{":
+        character = text[token.start()]
+        if character in "[{":
             depth += 1
             if depth % LEVELS == 0:
                 pieces[-1].append(text[start : token.start()])
                 pieces.append([])
                 start = token.start()
-        elif mark in "]}":
+        elif character in "]}":
             if depth % LEVELS == 0 and len(pieces) > 1:
                 pieces[-1].append(text[start : token.end()])
                 _DECODER.decode("".join(pieces.pop()))

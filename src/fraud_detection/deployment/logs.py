@@ -96,8 +96,8 @@ def message(entry: dict[str, Any]) -> str | None:
         case "decision":
             score = "no score" if entry["score"] is None else f"{entry['score']:.3f}"
             who = ", ".join(f"{name} {token}" for name, token in _entities(entry).items())
-            why, mark = because(entry), " degraded" if entry["score"] is None else ""
-            return f"{entry['action']:<8} {score:<8}{mark} {entry['transaction_id']} ({who}) {why}".rstrip()
+            why, suffix = because(entry), " degraded" if entry["score"] is None else ""
+            return f"{entry['action']:<8} {score:<8}{suffix} {entry['transaction_id']} ({who}) {why}".rstrip()
         case "quarantined":
             where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
             return f"quarantined {where}: {entry['reason']} - at {entry['path']}"

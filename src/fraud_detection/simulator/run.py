@@ -90,11 +90,11 @@ def send(stream: LiveStream, receiver: Receiver, clock: Clock) -> LiveSummary:
 @contextlib.contextmanager
 def opened(to: str) -> Iterator[Receiver]:
     """Open what `--to` names: a path, '-' for standard output, or kinesis://STREAM."""
-    kind, mark, stream = to.partition("://")
+    kind, separator, stream = to.partition("://")
     if kind == "kinesis" and stream:
         yield _kinesis(stream)
         return
-    if mark or to.startswith("kinesis:"):
+    if separator or to.startswith("kinesis:"):
         raise ConfigError(f"--to {to}: expected a file, '-' for standard output, or kinesis://STREAM")
     try:
         descriptor = (

@@ -19,7 +19,7 @@ from benchmarks.load_generator.target import Target
 from benchmarks.suite.comparison.kind import Kind, Model, RunContext
 from benchmarks.suite.comparison.roster import KINDS, comparison_servers, work_of
 from benchmarks.suite.comparison.server_process import ComparisonServer, Work
-from benchmarks.suite.comparison.sweeper import VARIABLE, marked, sweep
+from benchmarks.suite.comparison.sweeper import VARIABLE, processes_of, sweep
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
 from tests.conftest import SmallSimulation
@@ -49,7 +49,7 @@ print("it was here", flush=True)
 HTTPServer(("127.0.0.1", int(sys.argv[1])), Answers).serve_forever()
 """
 
-# Starts a comparison server as a benchmark does, says its mark, and waits to be killed.
+# Starts a comparison server as a benchmark does, prints its run id, and waits to be killed.
 OWNER = """
 import sys, time
 from pathlib import Path
@@ -134,13 +134,13 @@ def test_a_comparison_server_finds_our_scores_and_leaves_nothing_behind(
     assert set(server.versions()) == set(kind.packages)
     try:
         target = server.start()
-        assert len(marked(server.mark)) > 1
+        assert len(processes_of(server.run_id)) > 1
         found = [kind.score(ask(target, body)) for body in target.bodies]
         assert found == pytest.approx(work.scores, abs=1e-5)
         assert max(work.scores) - min(work.scores) > 0.01
     finally:
         server.stop()
-    assert marked(server.mark) == set()
+    assert processes_of(server.run_id) == set()
 
 
 def test_a_comparison_server_without_its_environment_is_reported_with_what_to_do(
@@ -153,30 +153,30 @@ def test_a_comparison_server_without_its_environment_is_reported_with_what_to_do
 def test_a_stop_ends_children_that_left_the_group_too(tmp_path: Path) -> None:
     server = ours(tmp_path, [0.25])
     target = server.start()
-    sessions = {os.getsid(process) for process in marked(server.mark)}
+    sessions = {os.getsid(process) for process in processes_of(server.run_id)}
     assert len(sessions) == 2
     assert ask(target, target.bodies[0]) == b"0.25"
     server.stop()
     server.stop()
-    assert marked(server.mark) == set()
+    assert processes_of(server.run_id) == set()
 
 
 def test_a_comparison_server_that_is_started_again_is_one_server_not_two(tmp_path: Path) -> None:
     server = ours(tmp_path, [0.25])
     server.start()
-    first = marked(server.mark)
+    first = processes_of(server.run_id)
     target = server.start()
     assert ask(target, target.bodies[0]) == b"0.25"
-    assert not first & marked(server.mark)
+    assert not first & processes_of(server.run_id)
     server.stop()
-    assert marked(server.mark) == set()
+    assert processes_of(server.run_id) == set()
 
 
 def test_another_score_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
     server = ours(tmp_path, [0.25, 0.25003])
     with pytest.raises(ConfigError, match=r"row 1 0\.25, here it is 0\.25003: not the same model; nothing"):
         server.start()
-    assert marked(server.mark) == set()
+    assert processes_of(server.run_id) == set()
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_comparison_server_that_fails_is_reported_with_its_last_output_and_end
     assert str(server.log) in str(refused.value)
     assert server.tail().splitlines()[0] in str(refused.value)
     assert server.tail()
-    assert marked(server.mark) == set()
+    assert processes_of(server.run_id) == set()
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_model_that_cannot_be_prepared_is_reported_and_nothing_is_started(
     with pytest.raises(ConfigError, match=message):
         server.start()
     assert "it was here" not in server.tail()
-    assert marked(server.mark) == set()
+    assert processes_of(server.run_id) == set()
 
 
 def test_a_benchmark_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
@@ -225,19 +225,19 @@ def test_a_benchmark_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> N
     )
     try:
         assert owner.stdout is not None
-        mark = owner.stdout.readline().strip()
-        assert len(marked(mark)) > 1
+        run_id = owner.stdout.readline().strip()
+        assert len(processes_of(run_id)) > 1
     finally:
         owner.send_signal(signal.SIGKILL)
         owner.communicate()
-    assert becomes(lambda: not marked(mark))
+    assert becomes(lambda: not processes_of(run_id))
 
 
-def test_a_sweep_ends_what_carries_the_mark_and_nothing_else() -> None:
+def test_a_sweep_ends_what_carries_the_run_id_and_nothing_else() -> None:
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
-    mine, others = (subprocess.Popen(command, env={VARIABLE: mark}) for mark in ("mine-7", "mine-77"))  # noqa: S603
+    mine, others = (subprocess.Popen(command, env={VARIABLE: run_id}) for run_id in ("mine-7", "mine-77"))  # noqa: S603
     try:
-        assert becomes(lambda: marked("mine-7") == {mine.pid})
+        assert becomes(lambda: processes_of("mine-7") == {mine.pid})
         assert sweep("mine-7") == set()
         assert mine.wait(TIMEOUT_S) == -signal.SIGKILL
         assert others.poll() is None

@@ -1,4 +1,4 @@
-"""Events without an id are known by their place: equal ones are several, one that comes again is one."""
+"""Events without an id are known by their offset: equal ones are several, one that comes again is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: what stands between the marks is renewed, and nothing else."""
+"""The report: what stands between the markers is renewed, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEXTS = st.text("abc \n|<>-", max_size=40)
 
 
 @given(TEXTS, TEXTS, TEXTS, TEXTS)
-def test_a_page_is_renewed_between_the_marks_and_nowhere_else(
+def test_a_page_is_renewed_between_the_markers_and_nowhere_else(
     before: str, old: str, after: str, new: str
 ) -> None:
     page = f"{before}{BEGIN}{old}{END}{after}"
@@ -24,6 +24,6 @@ def test_a_page_is_renewed_between_the_marks_and_nowhere_else(
 
 
 @pytest.mark.parametrize("page", ["nothing", BEGIN, f"{END} then {BEGIN}"])
-def test_a_page_without_marks_is_refused(page: str) -> None:
+def test_a_page_without_markers_is_refused(page: str) -> None:
     with pytest.raises(ConfigError, match="go between them"):
         between(page, BENCH, "new")

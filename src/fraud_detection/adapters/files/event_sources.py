@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from fraud_detection.adapters.files.long_lines import LineCutter, mark, read_line
+from fraud_detection.adapters.files.long_lines import LineCutter, line_hash, read_line
 from fraud_detection.adapters.files.source_identity import DIGITS, FileSource, PrefixDigest
 from fraud_detection.adapters.files.tables import KINDS, Table, open_table
 from fraud_detection.adapters.files.text_tables import JsonTable
@@ -68,7 +68,7 @@ class JsonLinesFile(FileSource):
     def beginning(self) -> str:
         """Return the kind of the source and a short hash of its first line."""
         with self.path.open("rb") as file:
-            return f"lines-{mark(read_line(file, 0)[0])}"
+            return f"lines-{line_hash(read_line(file, 0)[0])}"
 
     def digests(self, lengths: Collection[int]) -> Mapping[int, str]:
         """Return the digests of the first bytes, as many as are asked for and there."""
@@ -159,7 +159,7 @@ class TableRows(FileSource):
     @property
     def beginning(self) -> str:
         """Return the kind of the source and a short hash of its first row."""
-        return f"rows-{mark(next(self._events(1))[0])}"
+        return f"rows-{line_hash(next(self._events(1))[0])}"
 
     def digests(self, lengths: Collection[int]) -> Mapping[int, str]:
         """Return the digests of the first rows, as many as are asked for and there."""

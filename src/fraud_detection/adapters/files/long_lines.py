@@ -14,7 +14,7 @@ from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, CutEvent
 MAX_LINE_BYTES = MAX_EVENT_BYTES + 1
 """Bytes of a line before its end; one byte more than an event may have, for the CR of a CRLF."""
 PIECE = 1 << 18
-MARK_BYTES = 4
+HASH_BYTES = 4
 
 
 class _Past:
@@ -41,19 +41,19 @@ class _Past:
         """Return what stands for the line, at its end."""
         cut = CutEvent(self._head)
         cut.size, cut.sha256, cut.where = self._size, self._digest.hexdigest(), where
-        cut.length, cut.mark = self.length, mark(self.tail)
+        cut.length, cut.line_hash = self.length, line_hash(self.tail)
         return cut
 
 
-def mark(event: bytes) -> str:
+def line_hash(event: bytes) -> str:
     """Return eight hexadecimal digits by which a line is known again; one too long is known by its end.
 
-    >>> mark(b'{"amount": 1}'), mark(b'{"amount": 2}')
+    >>> line_hash(b'{"amount": 1}'), line_hash(b'{"amount": 2}')
     ('7c419680', 'f95620b9')
     """
     if isinstance(event, CutEvent):
-        return event.mark
-    return hashlib.blake2b(event[-MAX_LINE_BYTES:].strip(), digest_size=MARK_BYTES).hexdigest()
+        return event.line_hash
+    return hashlib.blake2b(event[-MAX_LINE_BYTES:].strip(), digest_size=HASH_BYTES).hexdigest()
 
 
 def read_line(file: BinaryIO, start: int) -> tuple[bytes, bool]:

@@ -27,7 +27,7 @@ _CONTENT = struct.Struct(f"<8sQQ{ID_BYTES}s{LINK_BYTES}s")
 _SUM = struct.Struct("<I")
 
 
-class Marked(msgspec.Struct, frozen=True):
+class MarkerContent(msgspec.Struct, frozen=True):
     """What a marker says: how often it was written, the last number with its link, and of which state file.
 
     A link that is shorter, before the first row, is filled up with zeros.
@@ -80,13 +80,13 @@ def marker_path(state: Path) -> Path:
     return state.with_name(state.name + SUFFIX)
 
 
-def encoded(marked: Marked) -> bytes:
+def encoded(marker: MarkerContent) -> bytes:
     """Return a slot.
 
-    >>> decoded(encoded(Marked(1, 7, b"link", b"id"))).seq
+    >>> decoded(encoded(MarkerContent(1, 7, b"link", b"id"))).seq
     7
     """
-    return _encoded(marked.count, marked.seq, marked.link, marked.state_id)
+    return _encoded(marker.count, marker.seq, marker.link, marker.state_id)
 
 
 def _encoded(count: int, seq: int, link: bytes, state_id: bytes) -> bytes:
@@ -94,16 +94,16 @@ def _encoded(count: int, seq: int, link: bytes, state_id: bytes) -> bytes:
     return content + _SUM.pack(zlib.crc32(content))
 
 
-def decoded(slot: bytes) -> Marked | None:
+def decoded(slot: bytes) -> MarkerContent | None:
     """Return what a slot says; None where it was never written, torn or damaged."""
     content = slot[: _CONTENT.size]
     if len(slot) < _CONTENT.size + _SUM.size or slot[_CONTENT.size :][:4] != _SUM.pack(zlib.crc32(content)):
         return None
     magic, count, seq, state_id, link = _CONTENT.unpack(content)
-    return Marked(count, seq, link, state_id) if magic == MAGIC else None
+    return MarkerContent(count, seq, link, state_id) if magic == MAGIC else None
 
 
-def read(path: Path) -> Marked | None:
+def read(path: Path) -> MarkerContent | None:
     """Return what a marker says; None where there is none, or nothing that can be read."""
     try:
         content = path.read_bytes()
@@ -113,13 +113,13 @@ def read(path: Path) -> Marked | None:
     return max((one for one in slots if one is not None), key=lambda one: one.count, default=None)
 
 
-def make(path: Path, marked: Marked) -> None:
+def make(path: Path, marker: MarkerContent) -> None:
     """Write a new marker in the place of any other, on disk when this returns."""
     beside = path.with_name(path.name + ".new")
     with write_to(beside) as file:
         file.write(bytes(SLOTS * SLOT_BYTES))
-        file.seek(marked.count % SLOTS * SLOT_BYTES)
-        file.write(encoded(marked))
+        file.seek(marker.count % SLOTS * SLOT_BYTES)
+        file.write(encoded(marker))
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)

@@ -265,5 +265,5 @@ def _insert(
     db: sqlite3.Connection, table: str, rows: list[DecisionRow] | list[LabelRow] | list[QuarantineRow]
 ) -> None:
     if rows:
-        marks = ",".join("?" * len(rows[0]))
-        db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608 - our own tables
+        placeholders = ",".join("?" * len(rows[0]))
+        db.executemany(f"INSERT INTO {table} VALUES ({placeholders})", rows)  # noqa: S608 - our own tables

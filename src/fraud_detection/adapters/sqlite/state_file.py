@@ -125,7 +125,7 @@ class StateFile(StateConnection):
             self.flush()
         else:
             self._append(entry, guard)
-        self._mark(guard)
+        self._write_marker(guard)
 
     def _append(self, entry: Entry, guard: StateGuard) -> None:
         slot = len(self._waiting)
@@ -142,7 +142,7 @@ class StateFile(StateConnection):
         guard.committed()
         self._failed = False
 
-    def _mark(self, guard: StateGuard) -> None:
+    def _write_marker(self, guard: StateGuard) -> None:
         """Mark as answered what is committed; raise RetryError when that cannot be written."""
         try:
             guard.answered(self.checkpoint.seq, self.checkpoint.chain)
@@ -156,7 +156,7 @@ class StateFile(StateConnection):
             if self.look():
                 raise RetryError(self._trouble)
             self.flush()
-            self._mark(self._owned)
+            self._write_marker(self._owned)
             self._failed = False
 
     def flush(self) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.sqlite import commit_marker, journal
-from fraud_detection.adapters.sqlite.commit_marker import CommitMarker, Marked, marker_path
+from fraud_detection.adapters.sqlite.commit_marker import CommitMarker, MarkerContent, marker_path
 from fraud_detection.adapters.sqlite.errors import opening
 from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
 from fraud_detection.adapters.sqlite.state_lock import StateLock
@@ -81,7 +81,7 @@ class StateGuard:
             self._lock.release()
             raise
         self._log: int | None = None
-        self._sizes, self._marked, self._link, self._look_at, self._looks = (0, 0), -1, START, 0.0, True
+        self._sizes, self._marked_seq, self._link, self._look_at, self._looks = (0, 0), -1, START, 0.0, True
 
     def own(self, db: sqlite3.Connection) -> None:
         """Become the owner: whoever owned it before cannot commit any more."""
@@ -123,12 +123,12 @@ class StateGuard:
 
     def answered(self, seq: int, link: bytes) -> None:
         """Mark that all up to a number is committed; raise RetryError when that cannot be written."""
-        if seq != self._marked:
+        if seq != self._marked_seq:
             try:
                 self._marker.write(seq, link, self._state_id)
             except OSError as error:
                 raise RetryError(f"{self._marker.path}: cannot be written: {error.strerror}") from error
-            self._marked, self._link = seq, link
+            self._marked_seq, self._link = seq, link
 
     def look(self) -> str:
         """Return what has become of the file since it was opened, and what to do; empty when it is well."""
@@ -170,7 +170,7 @@ class StateGuard:
     def _remake_marker(self) -> None:
         LOG.warning("%s: was removed; it is made again", self._marker.path, extra={"event": "marker_remade"})
         path, synchronous = self._marker.path, self._marker.synchronous
-        commit_marker.make(path, Marked(0, max(self._marked, 0), self._link, self._state_id))
+        commit_marker.make(path, MarkerContent(0, max(self._marked_seq, 0), self._link, self._state_id))
         self._marker.close()
         self._marker = CommitMarker(path, synchronous=synchronous)
 
@@ -197,8 +197,8 @@ def found_loss(path: Path) -> Loss | None:
     """
     # Before the file: of a file that is in use it may only be older.
     path = path.resolve()
-    marked = commit_marker.read(marker_path(path))
-    if marked is None:
+    marker = commit_marker.read(marker_path(path))
+    if marker is None:
         message = (
             f"its commit marker ({marker_path(path).name}) is missing: nobody knows whether answers are gone"
         )
@@ -209,20 +209,20 @@ def found_loss(path: Path) -> Loss | None:
         checkpoint = (
             waiting[-1].checkpoint if waiting else msgspec.convert(_meta(db, "checkpoint") or (), Checkpoint)
         )
-        if _meta(db, STATE_ID) != marked.state_id:
+        if _meta(db, STATE_ID) != marker.state_id:
             return Loss(0, 0, "its commit marker is that of another state file")
-        if checkpoint.seq < marked.seq:
-            first, count = checkpoint.seq + 1, marked.seq - checkpoint.seq
+        if checkpoint.seq < marker.seq:
+            first, count = checkpoint.seq + 1, marker.seq - checkpoint.seq
             message = (
-                f"{count:,} answered events are gone, numbers {first:,} to {marked.seq:,}: its log (-wal) "
+                f"{count:,} answered events are gone, numbers {first:,} to {marker.seq:,}: its log (-wal) "
                 "was damaged or removed, or an older copy was put in its place"
             )
-            return Loss(first, marked.seq, message)
-        if not marked.is_at(_last_link(db, waiting, marked.seq)):
+            return Loss(first, marker.seq, message)
+        if not marker.is_at(_last_link(db, waiting, marker.seq)):
             return Loss(
                 0,
                 0,
-                f"event {marked.seq:,} is not the one that was answered: another copy of it went on since",
+                f"event {marker.seq:,} is not the one that was answered: another copy of it went on since",
             )
     return None
 
@@ -247,7 +247,9 @@ def accept_loss(path: Path) -> Loss | None:
                 kept = msgspec.convert(_meta(db, "checkpoint") or (), Checkpoint)
                 checkpoint = waiting[-1].checkpoint if waiting else kept
                 state_id: bytes = _meta(db, STATE_ID)
-            commit_marker.make(marker_path(lock.path), Marked(0, checkpoint.seq, checkpoint.chain, state_id))
+            commit_marker.make(
+                marker_path(lock.path), MarkerContent(0, checkpoint.seq, checkpoint.chain, state_id)
+            )
     finally:
         lock.release()
     return loss

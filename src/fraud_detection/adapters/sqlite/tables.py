@@ -12,7 +12,7 @@ import msgspec
 
 from fraud_detection.adapters.host.private_files import FILE_MODE, make_folder
 from fraud_detection.adapters.sqlite import commit_marker
-from fraud_detection.adapters.sqlite.commit_marker import Marked, marker_path
+from fraud_detection.adapters.sqlite.commit_marker import MarkerContent, marker_path
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.hash_chain import START
 
@@ -82,7 +82,7 @@ def create_state(path: Path) -> None:
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
         db.execute("INSERT INTO meta VALUES (?, ?)", (STATE_ID, msgspec.msgpack.encode(state_id)))
-    commit_marker.make(marker_path(path), Marked(0, 0, START, state_id))
+    commit_marker.make(marker_path(path), MarkerContent(0, 0, START, state_id))
 
 
 def check_format(db: sqlite3.Connection, path: Path) -> None:

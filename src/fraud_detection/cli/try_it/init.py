@@ -138,8 +138,8 @@ def _ask(question: Question) -> str:
 
 def _pairs(entities: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in entities]
-    for name, mark, column in pairs:
-        if not (name and mark and column):
+    for name, separator, column in pairs:
+        if not (name and separator and column):
             raise ConfigError(f"--entity {name}: expected NAME=COLUMN, such as card=card_id")
         if [other for other, _, _ in pairs].count(name) > 1:
             raise ConfigError(f"--entity {name}: is given twice; give each entity a name of its own")
@@ -149,7 +149,7 @@ def _pairs(entities: Sequence[str]) -> dict[str, str]:
 def _place(text: str | None) -> tuple[str, str] | None:
     if text is None:
         return None
-    latitude, mark, longitude = text.partition(",")
-    if not mark:
+    latitude, separator, longitude = text.partition(",")
+    if not separator:
         raise ConfigError(f"--place {text}: expected two columns, LATITUDE,LONGITUDE")
     return latitude, longitude

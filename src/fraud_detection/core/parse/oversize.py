@@ -22,14 +22,14 @@ class CutEvent(bytes):
     """The beginning of an event that was read past: one byte more than an event may have, so none reads it.
 
     size, sha256: of the whole, without the end of its line.  where: its offset in the source, as text.
-    length: bytes in the source with the end of the line.  mark: by which the source knows it again.
+    length: bytes in the source with the end of the line.  line_hash: by which the source knows it again.
     """
 
     size: int
     sha256: str
     where: str
     length: int
-    mark: str
+    line_hash: str
 
 
 class KeptPart(bytes):

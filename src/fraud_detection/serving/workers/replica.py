@@ -44,7 +44,7 @@ from fraud_detection.serving.workers.ownership import ORDERING, Ownership
 MAX_CONCURRENT = 256
 """Events of another's log that are taken in at once: a few milliseconds in which nothing is decided."""
 
-CommitMark = tuple[int, float]
+CommitTime = tuple[int, float]
 """The number of the last event of a commit, and the moment of the commit, in seconds of the machine's clock
 since its start: every process reads the same."""
 
@@ -52,9 +52,9 @@ since its start: every process reads the same."""
 class WorkerService(EmbeddedService):
     """Decides the events that it owns, and replicates the others' commits into the shared profiles.
 
-    worker: its own number.  others: the other workers' files, for reading.  committed: is told the mark of
-    each commit.  reached: up to where each of the others' logs was taken in.  board: where the decline caps
-    of all workers count together; without one each counts for itself.
+    worker: its own number.  others: the other workers' files, for reading.  committed: is called with
+    the time of each commit.  replicated_until: the last event taken in of each other worker's log.  board: the
+    counters of the decline cap that all workers share; without one each counts for itself.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class WorkerService(EmbeddedService):
         """Open the state, and remember again what its profiles had not seen, of the others' logs too."""
         pipeline = engine.pipeline(state_file, state_file.dedup_index)
         self.worker, self.others, self._board = worker, others, board
-        self.committed: Callable[[CommitMark], None] = _nobody
+        self.committed: Callable[[CommitTime], None] = _nobody
         self.shared = shared_profiles(engine, pipeline.memory)
         self.log = ReplicationLog(state_file.database)
         for other, file in others.items():
@@ -219,5 +219,5 @@ def without_ordering(past: HistoricalPayment) -> HistoricalPayment:
     return msgspec.structs.replace(past, payment=payment)
 
 
-def _nobody(_: CommitMark) -> None:
+def _nobody(_: CommitTime) -> None:
     """Tell nobody."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.metrics import LatencyHistogram
-from fraud_detection.serving.workers.replica import CommitMark, WorkerService
+from fraud_detection.serving.workers.replica import CommitTime, WorkerService
 
 LOG = logging.getLogger(__name__)
 
@@ -38,18 +38,18 @@ class Replicator:
         self.service = service
         self.lag = LatencyHistogram()
         self.replicated = self.retries = 0
-        self.news: list[CommitMark] = []
+        self.news: list[CommitTime] = []
         self.on_error: Callable[[RetryError], None] = _nobody
         self._hindered: dict[int, float] = {}
-        self._marks = {other: deque[CommitMark](maxlen=MAX_REMEMBERED) for other in service.others}
-        self._taken = {other: deque[CommitMark](maxlen=MAX_REMEMBERED) for other in service.others}
+        self._commits = {other: deque[CommitTime](maxlen=MAX_REMEMBERED) for other in service.others}
+        self._taken = {other: deque[CommitTime](maxlen=MAX_REMEMBERED) for other in service.others}
         self._due = set(service.others)
         self._wake = asyncio.Event()
         service.committed = self.news.append
 
-    def on_commits(self, other: int, marks: list[CommitMark]) -> None:
-        """Take the marks of another worker's commits."""
-        self._marks[other].extend(marks)
+    def on_commits(self, other: int, commits: list[CommitTime]) -> None:
+        """Take the times of another worker's commits."""
+        self._commits[other].extend(commits)
         self._measure(other)
         self.look(other)
 
@@ -59,7 +59,7 @@ class Replicator:
         While a log cannot be read, at least for how long it could not.
         """
         replicated_until = self.service.replicated_until[other]
-        since = [at for number, at in self._marks[other] if number > replicated_until][:1]
+        since = [at for number, at in self._commits[other] if number > replicated_until][:1]
         since += [self._hindered[other]] if other in self._hindered else []
         return max((time.monotonic() - at for at in since), default=0.0)
 
@@ -110,15 +110,15 @@ class Replicator:
 
     def _measure(self, other: int) -> None:
         """Count what was taken in, as far as the moments of its commits are known by now."""
-        marks, taken = self._marks[other], self._taken[other]
-        while marks and taken:
+        commits, taken = self._commits[other], self._taken[other]
+        while commits and taken:
             number, at = taken[0]
-            committed_at = marks[0][1]
-            if marks[0][0] < number:
-                marks.popleft()
+            committed_at = commits[0][1]
+            if commits[0][0] < number:
+                commits.popleft()
                 continue
             taken.popleft()
-            # A mark that was lost is passed over: the next one would be of a later commit.
+            # A commit time that was lost is passed over: the next one would be of a later commit.
             if at >= committed_at:
                 self.lag.add(at - committed_at)
 

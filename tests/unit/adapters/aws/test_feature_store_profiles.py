@@ -185,9 +185,9 @@ class TestTheStore:
             "1",
             "2026-08-01T00:00:00.000Z",
         )
-        assert {shard: int.from_bytes(mark[:NUMBER_BYTES], "big") for shard, mark in seen.items()} == {
-            row["shard"]: int(row["sequence"])
-        }
+        assert {
+            shard: int.from_bytes(position[:NUMBER_BYTES], "big") for shard, position in seen.items()
+        } == {row["shard"]: int(row["sequence"])}
         assert (len(seen[row["shard"]]), memory) == (NUMBER_BYTES + 3, ["memory", 1])
 
     def test_a_profile_expires_after_the_given_days(self, fake: FakeFeatureStore, clock: Clock) -> None:

@@ -55,7 +55,9 @@ def pack(profile: bytes, seen: Mapping[str, bytes], shard: str) -> bytes:
     """
     number, content = msgspec.msgpack.decode(profile, type=tuple[int | str, msgspec.Raw])
     today = int(time.time()) // SECONDS_A_DAY
-    alive = {one: mark for one, mark in seen.items() if _day(mark) >= today - SHARD_RETENTION_DAYS}
+    alive = {
+        one: position for one, position in seen.items() if _day(position) >= today - SHARD_RETENTION_DAYS
+    }
     now = alive | {shard: int(number).to_bytes(NUMBER_BYTES, "big") + today.to_bytes(DAY_BYTES, "big")}
     return zlib.compress(msgspec.msgpack.encode([now, content]), 1)
 
@@ -72,5 +74,5 @@ def unpack(stored: bytes, shard: str) -> tuple[Seen, bytes]:
     return seen, msgspec.msgpack.encode([str(number), content])
 
 
-def _day(mark: bytes) -> int:
-    return int.from_bytes(mark[NUMBER_BYTES:], "big")
+def _day(position: bytes) -> int:
+    return int.from_bytes(position[NUMBER_BYTES:], "big")
