@@ -65,11 +65,11 @@ def main() -> None:
 
 def _claim() -> None:
     """Claim ids that nobody else has, one after another."""
-    boards = [SharedIds(shared_memory(worker)) for worker in range(2)]
-    for board in boards:
-        board.completed()
+    shared_ids = [SharedIds(shared_memory(worker)) for worker in range(2)]
+    for worker_ids in shared_ids:
+        worker_ids.completed()
     dedup_index = SqliteDedupIndex(sqlite3.connect(":memory:"), lambda: None)
-    claims = Claims(0, boards, {}, dedup_index, lambda *_: asyncio.sleep(0))
+    claims = Claims(0, shared_ids, {}, dedup_index, lambda *_: asyncio.sleep(0))
     ids = [[f"payment-{number}"] for number in range(100_000)]
     began = time.process_time()
     for one in ids:

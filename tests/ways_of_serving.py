@@ -22,7 +22,7 @@ import msgspec
 from fraud_detection.adapters.files.event_sources import Batch, Pipe
 from fraud_detection.adapters.host.stopping import Stop
 from fraud_detection.adapters.http.messages import Answer, Request
-from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.ipc.shared_counters import SharedCounters
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decision_record import Record, encode
@@ -410,18 +410,18 @@ class WorkersWay:
 
     def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:
         new_state(folder / "state.db", self.workers)
-        boards = [SharedIds(shared_memory(worker)) for worker in range(self.workers)]
-        services = [self._open(case, folder, boards, worker) for worker in range(self.workers)]
+        shared_ids = [SharedIds(shared_memory(worker)) for worker in range(self.workers)]
+        services = [self._open(case, folder, shared_ids, worker) for worker in range(self.workers)]
         ownership, counts, result = Ownership(case.project.schema, self.workers), Counter[str](), Result()
         for part in cuts:
             if part.before:
                 worker = part.start % self.workers
                 counts += self._ended(services[worker], part.before)
-                services[worker] = self._open(case, folder, boards, worker)
+                services[worker] = self._open(case, folder, shared_ids, worker)
             for worker, indices in turns_of(case, ownership, part):
                 events = [case.events[index] for index in indices]
                 identities = [f"offset-{one}" for one in indices]
-                clear(services, boards, worker, payments_of(ownership, events, identities))
+                clear(services, shared_ids, worker, payments_of(ownership, events, identities))
                 outcomes = services[worker].take(Batch(events, identities, 0), "test")
                 services[worker].run_deferred_work()
                 replicate_all(services)
@@ -432,12 +432,12 @@ class WorkersWay:
         result.counts = taken_in(counts)
         return result
 
-    def _open(self, case: Case, folder: Path, boards: Sequence[SharedIds], worker: int) -> WorkerService:
+    def _open(self, case: Case, folder: Path, shared_ids: Sequence[SharedIds], worker: int) -> WorkerService:
         paths = [shard_path(folder / "state.db", one, self.workers) for one in range(self.workers)]
         others = {one: StateFile(paths[one], reading=True) for one in range(self.workers) if one != worker}
-        board = CountBoard(folder, worker, self.workers)
-        state_file = opened(paths[worker], board=boards[worker])
-        service = WorkerService(case.engine, worker, state_file, others, board=board)
+        counters = SharedCounters(folder, worker, self.workers)
+        state_file = opened(paths[worker], shared_ids=shared_ids[worker])
+        service = WorkerService(case.engine, worker, state_file, others, counters=counters)
         service.answer_by(case.engine)
         return service
 
@@ -458,7 +458,7 @@ def payments_of(ownership: Ownership, events: Sequence[bytes], identities: Seque
 
 
 def clear(
-    services: Sequence[WorkerService], boards: Sequence[SharedIds], worker: int, ids: Sequence[str]
+    services: Sequence[WorkerService], shared_ids: Sequence[SharedIds], worker: int, ids: Sequence[str]
 ) -> None:
     """Let a worker find out which ids another one has decided; they take turns, so none is in hand."""
 
@@ -466,7 +466,7 @@ def clear(
         return await claims[other].answer(worker, what, body)
 
     claims = [
-        Claims(own, boards, service.others, service.state_file.dedup_index, ask)
+        Claims(own, shared_ids, service.others, service.state_file.dedup_index, ask)
         for own, service in enumerate(services)
     ]
     services[worker].state_file.dedup_index.elsewhere.clear()

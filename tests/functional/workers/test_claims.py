@@ -178,14 +178,14 @@ def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
     before.take(Batch(events, None, 0), "test")
     before.close()
     monkeypatch.setattr(state_file_module, "IDS_AT_START", 5)
-    boards = [SharedIds(shared_memory(worker)) for worker in range(WORKERS)]
-    theirs = WorkerService(engine, 1, StateFile(paths[1], board=boards[1]), {})
-    mine = StateFile(paths[0], board=boards[0])
+    shared_ids = [SharedIds(shared_memory(worker)) for worker in range(WORKERS)]
+    theirs = WorkerService(engine, 1, StateFile(paths[1], shared_ids=shared_ids[1]), {})
+    mine = StateFile(paths[0], shared_ids=shared_ids[0])
     files = {1: StateFile(paths[1], reading=True)}
-    claims = Claims(0, boards, files, mine.dedup_index, lambda *_: pytest.fail("nobody is asked"))
+    claims = Claims(0, shared_ids, files, mine.dedup_index, lambda *_: pytest.fail("nobody is asked"))
     ids = [json.loads(event)["transaction_id"] for event in events]
-    assert not boards[1].is_complete()
-    assert sum(boards[1].may_hold(one) for one in ids) <= 6
+    assert not shared_ids[1].is_complete()
+    assert sum(shared_ids[1].may_hold(one) for one in ids) <= 6
     for one in ids:
         claim = claims.claim([one], set)
         assert claim is not None
@@ -193,8 +193,8 @@ def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
     assert claims.claim(["new"], set) is None
     theirs._deferred_events = len(events)
     theirs.run_deferred_work()
-    assert boards[1].is_complete()
-    assert all(boards[1].may_hold(one) for one in ids)
+    assert shared_ids[1].is_complete()
+    assert all(shared_ids[1].may_hold(one) for one in ids)
     theirs.close()
     for state_file in (mine, *files.values()):
         state_file.close()

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.ipc.shared_counters import SharedCounters
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decide.decline_cap import NOTHING, PARTS, DeclineCap, merged
 from fraud_detection.core.decision_settings import DeclineCapSettings
@@ -54,14 +54,14 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
 def test_workers_admit_what_a_recount_of_all_their_payments_would(
     tmp_path_factory: pytest.TempPathFactory, told: list[tuple[int, int, bool, bool]]
 ) -> None:
-    folder = tmp_path_factory.mktemp("board")
-    boards = [CountBoard(folder, worker, WORKERS) for worker in range(WORKERS)]
-    workers = [WorkerDeclineCap(HOUR, board, NOTHING) for board in boards]
+    folder = tmp_path_factory.mktemp("counters")
+    counters_of_all = [SharedCounters(folder, worker, WORKERS) for worker in range(WORKERS)]
+    workers = [WorkerDeclineCap(HOUR, counters, NOTHING) for counters in counters_of_all]
     kept: list[tuple[int, bool]] = []
     for worker, minute, wanted, restarted in told:
         if restarted:
             workers[worker] = WorkerDeclineCap(
-                HOUR, CountBoard(folder, worker, WORKERS), workers[worker].counts()
+                HOUR, SharedCounters(folder, worker, WORKERS), workers[worker].counts()
             )
         recent = [declined for at, declined in kept if minute - PARTS < at <= minute]
         expected = sum(recent) + 1 <= 0.1 * max(len(recent) + 1, 50) and sum(recent) < 15
@@ -71,12 +71,12 @@ def test_workers_admit_what_a_recount_of_all_their_payments_would(
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.booleans()), max_size=1_500))
-def test_what_stands_on_the_board_is_what_a_worker_has_counted(
+def test_the_shared_counters_hold_what_a_worker_has_counted(
     tmp_path_factory: pytest.TempPathFactory, told: list[tuple[int, bool]]
 ) -> None:
     """Whatever the times are: parts come, and take the places of others."""
-    folder = tmp_path_factory.mktemp("board")
-    mine, reader = CountBoard(folder, 0, 2), CountBoard(folder, 1, 2)
+    folder = tmp_path_factory.mktemp("counters")
+    mine, reader = SharedCounters(folder, 0, 2), SharedCounters(folder, 1, 2)
     worker, alone = WorkerDeclineCap(HOUR, mine, NOTHING), DeclineCap(HOUR)
     for minute, declined in told:
         worker.add(minute * MINUTE, declined=declined)
@@ -91,8 +91,8 @@ def services_of(engine: Engine, folder: Path) -> list[WorkerService]:
 def service_of(engine: Engine, folder: Path, worker: int) -> WorkerService:
     paths = [shard_path(folder / "state.db", one, WORKERS) for one in range(WORKERS)]
     others = {one: StateFile(paths[one], reading=True) for one in range(WORKERS) if one != worker}
-    board = CountBoard(folder, worker, WORKERS)
-    return WorkerService(engine, worker, opened(paths[worker]), others, board=board)
+    counters = SharedCounters(folder, worker, WORKERS)
+    return WorkerService(engine, worker, opened(paths[worker]), others, counters=counters)
 
 
 @pytest.mark.parametrize("size", [1, 20])

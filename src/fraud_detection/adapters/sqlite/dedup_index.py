@@ -31,18 +31,18 @@ class SqliteDedupIndex:
     """
 
     def __init__(
-        self, db: sqlite3.Connection, flush: Callable[[], None], board: SharedIds | None = None
+        self, db: sqlite3.Connection, flush: Callable[[], None], shared_ids: SharedIds | None = None
     ) -> None:
         """Take the connection of the one writer, and what brings the tables up to date.
 
-        board: where other workers see the ids.
+        shared_ids: where other workers see the ids.
         """
         self._db = db
         self._flush = flush
         self.unflushed: set[str] = set()
         self.awaited: set[str] = set()
         self.elsewhere: dict[str, FirstDelivery] = {}
-        self._ids, self._board = BloomFilter(), board
+        self._ids, self._shared_ids = BloomFilter(), shared_ids
         # Tables whose ids are not all in the filter, with the last one that is; until then SQLite is asked.
         self._to_enter = {"decisions": "", "history": ""}
 
@@ -59,15 +59,15 @@ class SqliteDedupIndex:
             found = self._db.execute(NEXT_IDS.format(table), (after, most)).fetchall()
             for (one,) in found:
                 self._ids.enter(one)
-                if self._board is not None:
-                    self._board.enter(one)
+                if self._shared_ids is not None:
+                    self._shared_ids.enter(one)
             if len(found) < most:
                 del self._to_enter[table]
             else:
                 self._to_enter[table] = found[-1][0]
             most -= len(found)
-        if self._board is not None and not self._to_enter:
-            self._board.completed()
+        if self._shared_ids is not None and not self._to_enter:
+            self._shared_ids.completed()
 
     def look_for_awaited(self) -> None:
         """Find out of which payments labels have come before them."""

@@ -63,17 +63,17 @@ class StateFile(StateConnection):
         reading: bool = False,
         wait_s: float = WAIT_FOR_LOCK_S,
         background: Background | None = None,
-        board: SharedIds | None = None,
+        shared_ids: SharedIds | None = None,
     ) -> None:
         """Open the file; raise ConfigError when it is another's, no state file, or has lost answers.
 
         synchronous: NORMAL survives the death of the process; FULL also that of the machine, at the
         price of a disk flush a commit.  reading: nothing will be written, so others may be at work.
         wait_s: how long a commit waits for another process that holds the file.  background: what
-        supervises the process's background work; one is made where there is none.  board: where other workers
-        see the ids of the file.
+        supervises the process's background work; one is made where there is none.  shared_ids: where other
+        workers see the ids of the file.
         """
-        self._board = board
+        self._shared_ids = shared_ids
         super().__init__(path, synchronous=synchronous, reading=reading, wait_s=wait_s)
         self.background = background or Background()
         try:
@@ -95,7 +95,7 @@ class StateFile(StateConnection):
             self.checkpoint.fingerprint,
         )
         self._left: journal.SourceOffset | None = None
-        self.dedup_index = SqliteDedupIndex(self._db, self.flush, self._board)
+        self.dedup_index = SqliteDedupIndex(self._db, self.flush, self._shared_ids)
         self.quarantine = SqliteQuarantine(self._db)
         if not self._reading:
             self.flush()

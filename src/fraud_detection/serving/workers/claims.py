@@ -49,28 +49,30 @@ class Claim:
 class Claims:
     """The ids that this worker decides, and what it asks the others about them.
 
-    boards: the ids of each worker, by its number.  files: the others' state files, which are looked into as
-    long as not all their ids are on the board.
+    shared_ids: the ids of each worker, by its number.  files: the others' state files, which are looked into
+    as long as not all their ids are shared.
     """
 
     def __init__(
         self,
         own: int,
-        boards: Sequence[SharedIds],
+        shared_ids: Sequence[SharedIds],
         files: Mapping[int, StateFile],
         dedup_index: SqliteDedupIndex,
         ask: Ask,
     ) -> None:
         """Take what this worker owns, and how it asks."""
-        self._own, self._board, self._files, self._dedup_index, self._ask = (
+        self._own, self._own_ids, self._files, self._dedup_index, self._ask = (
             own,
-            boards[own],
+            shared_ids[own],
             files,
             dedup_index,
             ask,
         )
-        self._boards = dict(enumerate(boards))
-        self._others = [(worker, board) for worker, board in self._boards.items() if worker != own]
+        self._shared_ids = dict(enumerate(shared_ids))
+        self._others = [
+            (worker, worker_ids) for worker, worker_ids in self._shared_ids.items() if worker != own
+        ]
         self._deciding: dict[str, int] = {}
         self._released: dict[str, asyncio.Event] = {}
         self._asking: dict[str, Claim] = {}
@@ -161,18 +163,20 @@ class Claims:
         return self._dedup_index.first([one]).get(one)
 
     def _holders(self, one: str, but: Collection[int | None]) -> set[int]:
-        boards = self._boards.items()
+        shared_ids = self._shared_ids.items()
         return {
-            worker for worker, board in boards if worker not in but and self._may_hold(worker, board, one)
+            worker
+            for worker, worker_ids in shared_ids
+            if worker not in but and self._may_hold(worker, worker_ids, one)
         }
 
     def _claim(self, ids: Sequence[str]) -> Held:
-        deciding, board = self._deciding, self._board
+        deciding, worker_ids = self._deciding, self._own_ids
         # What is being decided has no doubts left, and these come behind it.
         fresh = [one for one in ids if one not in deciding]
         for one in fresh:
-            board.enter(one)
-        board.fence()
+            worker_ids.enter(one)
+        worker_ids.fence()
         for one in fresh:
             for worker, other in self._others:
                 if self._may_hold(worker, other, one):
@@ -183,10 +187,10 @@ class Claims:
         for one in ids:
             self._deciding[one] = self._deciding.get(one, 0) + 1
 
-    def _may_hold(self, worker: int, board: SharedIds, one: str) -> bool:
-        if board.may_hold(one):
+    def _may_hold(self, worker: int, worker_ids: SharedIds, one: str) -> bool:
+        if worker_ids.may_hold(one):
             return True
-        if board.is_complete() or worker == self._own:
+        if worker_ids.is_complete() or worker == self._own:
             return False
         with reading(f"the state file of worker {worker}"):
             return bool(self._files[worker].dedup_index.first([one]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.ipc.shared_counters import SharedCounters
 from fraud_detection.core.decide.decline_cap import DeclineCap, DeclineCounts, merged
 from fraud_detection.core.decision_settings import DeclineCapSettings
 
@@ -14,11 +14,11 @@ class WorkerDeclineCap(DeclineCap):
     batches come on top of the bound.
     """
 
-    def __init__(self, settings: DeclineCapSettings, board: CountBoard, counts: DeclineCounts) -> None:
+    def __init__(self, settings: DeclineCapSettings, counters: SharedCounters, counts: DeclineCounts) -> None:
         """Go on from what the worker's state file says, and show it to the others."""
         super().__init__(settings, counts)
-        self._board = board
-        board.publish(self.counts())
+        self._counters = counters
+        counters.publish(self.counts())
 
     def allows(self, time_ms: int) -> bool:
         """Tell whether a payment of that time may be declined; the others are asked where that matters."""
@@ -30,13 +30,13 @@ class WorkerDeclineCap(DeclineCap):
     def counted(self, time_ms: int) -> tuple[int, int]:
         """Return how many payments and declines of all workers are in the interval that ends at a time."""
         payments, declines = super().counted(time_ms)
-        more = self._counted(merged(self._board.others(), self.part_ms), time_ms)
+        more = self._counted(merged(self._counters.others(), self.part_ms), time_ms)
         return payments + more[0], declines + more[1]
 
     def add(self, time_ms: int, *, declined: bool) -> None:
         """Count a payment, for the others too."""
         super().add(time_ms, declined=declined)
         part = time_ms // self.part_ms
-        if not self._board.note(part, *self._parts.get(part, (0, 0))):
+        if not self._counters.set_counts(part, *self._parts.get(part, (0, 0))):
             # A part that is new may have taken the place of another.
-            self._board.publish(self.counts())
+            self._counters.publish(self.counts())

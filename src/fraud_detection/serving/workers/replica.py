@@ -19,7 +19,7 @@ from operator import attrgetter
 import msgspec
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.ipc.shared_counters import SharedCounters
 from fraud_detection.adapters.sqlite.errors import reading
 from fraud_detection.adapters.sqlite.event_log import LoggedEvent
 from fraud_detection.adapters.sqlite.replication_log import ReplicationEntry, ReplicationLog
@@ -53,8 +53,8 @@ class WorkerService(EmbeddedService):
     """Decides the events that it owns, and replicates the others' commits into the shared profiles.
 
     worker: its own number.  others: the other workers' files, for reading.  committed: is called with
-    the time of each commit.  replicated_until: the last event taken in of each other worker's log.  board: the
-    counters of the decline cap that all workers share; without one each counts for itself.
+    the time of each commit.  replicated_until: the last event taken in of each other worker's log.  counters:
+    the decline cap counters that all workers share; without one each counts for itself.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class WorkerService(EmbeddedService):
         state_file: StateFile,
         others: Mapping[int, StateFile],
         save_after_events: int = SAVE_AFTER_EVENTS,
-        board: CountBoard | None = None,
+        counters: SharedCounters | None = None,
     ) -> None:
         """Open the state, and remember again what its profiles had not seen, of the others' logs too."""
         pipeline = engine.pipeline(state_file, state_file.dedup_index)
-        self.worker, self.others, self._board = worker, others, board
+        self.worker, self.others, self._counters = worker, others, counters
         self.committed: Callable[[CommitTime], None] = _nobody
         self.shared = shared_profiles(engine, pipeline.memory)
         self.log = ReplicationLog(state_file.database)
@@ -125,16 +125,16 @@ class WorkerService(EmbeddedService):
     def close(self) -> None:
         """Save the profiles and close the files."""
         super().close()
-        if self._board is not None:
-            self._board.close()
+        if self._counters is not None:
+            self._counters.close()
         for file in self.others.values():
             file.close()
 
     def _shared(self, decline_cap: DeclineCap) -> DeclineCap:
         """Return the decline cap that answers: it adds what the others answer."""
-        if self._board is None:
+        if self._counters is None:
             return decline_cap
-        return WorkerDeclineCap(decline_cap.settings, self._board, decline_cap.counts())
+        return WorkerDeclineCap(decline_cap.settings, self._counters, decline_cap.counts())
 
     def _read(self, worker: int, after: int, until: int | None = None) -> list[LoggedEvent]:
         """Return the next events of another's log, and never half of those that share a number.

@@ -45,9 +45,9 @@ class Router:
         access: Access,
         replicator: Replicator,
         folder: Path,
-        boards: Sequence[SharedIds],
+        shared_ids: Sequence[SharedIds],
     ) -> None:
-        """Take what this worker owns; `folder` is where the workers meet, `boards` has the ids of each."""
+        """Take what this worker owns; `folder` is where the workers meet, `shared_ids` the ids of each."""
         self.requests, self.ownership, self.access, self.replicator = requests, ownership, access, replicator
         self.own = replicator.service.worker
         self.statuses: dict[int, int] = {}
@@ -56,7 +56,7 @@ class Router:
         self.drained: set[int] = set()
         self._tasks: set[asyncio.Task[list[Reply]]] = set()
         files, dedup_index = replicator.service.others, replicator.service.state_file.dedup_index
-        self.claims = Claims(self.own, boards, files, dedup_index, self._ask)
+        self.claims = Claims(self.own, shared_ids, files, dedup_index, self._ask)
         self.rpc = RpcNode(self.own, ownership.workers, folder, self.answer, replicator.look)
 
     async def take(

@@ -30,7 +30,7 @@ from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.host.server_log import configure_log
 from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
 from fraud_detection.adapters.http.server import GRACE_S, listen, run_loop, serve_on
-from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.ipc.shared_counters import SharedCounters
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError, FraudDetectionError
@@ -70,7 +70,7 @@ class Worker:
         self.heartbeat = Heartbeat(sys.stdout.fileno(), background)
         loaded = None if settings.live is None else load_release(ReleaseRegistry(Path(settings.live)))
         engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
-        self._boards = [SharedIds(memory) for memory in settings.ids]
+        self._shared_ids = [SharedIds(memory) for memory in settings.ids]
         self.ownership = Ownership(engine.project.schema, settings.workers)
         self.service = self._open(engine)
         self.releases = None
@@ -86,7 +86,7 @@ class Worker:
             f"worker-{other}": partial(replicator.lag_s, other) for other in self.service.others
         }
         folder = Path(settings.folder)
-        self.router = Router(self.requests, self.ownership, access, replicator, folder, self._boards)
+        self.router = Router(self.requests, self.ownership, access, replicator, folder, self._shared_ids)
         with_keys = settings.keys is not None
         described = openapi(engine.project, version("fraud-detection-system"), with_keys=with_keys)
         self.api = WorkerApi(self.router, access, msgspec.json.encode(described))
@@ -179,13 +179,13 @@ class Worker:
             synchronous=settings.synchronous,
             wait_s=WAIT_S,
             background=self.background,
-            board=self._boards[settings.worker],
+            shared_ids=self._shared_ids[settings.worker],
         )
         others = {
             one: StateFile(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
         }
-        board = CountBoard(Path(settings.folder), settings.worker, settings.workers)
-        service = WorkerService(engine, settings.worker, state_file, others, board=board)
+        counters = SharedCounters(Path(settings.folder), settings.worker, settings.workers)
+        service = WorkerService(engine, settings.worker, state_file, others, counters=counters)
         if service.recovered:
             log_recovered(service)
         return service

@@ -27,18 +27,19 @@ class Supervisor:
 
     def __init__(self, stack: ExitStack, seed: int, *, all_seen: bool) -> None:
         self.chance = Random(seed)
-        self.boards = [SharedIds(shared_memory(one)) for one in range(WORKERS)]
-        self.dedup_indexes = [stack.enter_context(dedup_index(board)) for board in self.boards]
+        self.shared_ids = [SharedIds(shared_memory(one)) for one in range(WORKERS)]
+        self.dedup_indexes = [stack.enter_context(dedup_index(worker_ids)) for worker_ids in self.shared_ids]
         self.claims = [
-            Claims(one, self.boards, {}, self.dedup_indexes[one], self._asker(one)) for one in range(WORKERS)
+            Claims(one, self.shared_ids, {}, self.dedup_indexes[one], self._asker(one))
+            for one in range(WORKERS)
         ]
         self.dead: set[int] = set()
         self.decided: list[tuple[str, int]] = []
         self.order: list[int] = []
-        for board in self.boards if all_seen else ():
+        for worker_ids in self.shared_ids if all_seen else ():
             # Each takes all ids for the others': the worst that may happen at the same moment.
             for one in IDS:
-                board.enter(one)
+                worker_ids.enter(one)
 
     def _asker(self, own: int) -> Ask:
         async def ask(other: int, what: str, body: object) -> object:
@@ -78,11 +79,11 @@ class Supervisor:
 
 
 @contextlib.contextmanager
-def dedup_index(board: SharedIds) -> Iterator[SqliteDedupIndex]:
+def dedup_index(worker_ids: SharedIds) -> Iterator[SqliteDedupIndex]:
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.execute("CREATE TABLE decisions (transaction_id TEXT PRIMARY KEY, event BLOB, entities BLOB)")
         db.execute("CREATE TABLE history (transaction_id TEXT, content BLOB, entities BLOB)")
-        found = SqliteDedupIndex(db, lambda: None, board)
+        found = SqliteDedupIndex(db, lambda: None, worker_ids)
         found.enter_from_tables(1)
         yield found
 
@@ -131,7 +132,7 @@ def test_a_claim_gets_first_deliveries_from_the_worker_that_decided() -> None:
 
 def test_while_another_is_away_only_what_it_may_have_is_refused() -> None:
     async def run(supervisor: Supervisor) -> None:
-        supervisor.boards[2].enter("a")
+        supervisor.shared_ids[2].enter("a")
         supervisor.dead.add(2)
         assert await supervisor.take(0, ["b"]) == "answered"
         assert await supervisor.take(0, ["a", "c"]) == "refused"
@@ -154,7 +155,7 @@ def test_what_shares_an_id_or_a_card_with_a_doubtful_request_keeps_its_order() -
     for seed in range(50):
         with ExitStack() as stack:
             supervisor = Supervisor(stack, seed, all_seen=False)
-            supervisor.boards[1].enter("a")
+            supervisor.shared_ids[1].enter("a")
             asyncio.run(run(supervisor))
             assert [one for one in supervisor.order if one in {0, 1, 3}] == [0, 1, 3]
             # What shares neither waits for nobody.

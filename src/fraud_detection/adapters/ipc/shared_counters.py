@@ -31,7 +31,7 @@ LOOKS = 100
 """So often a file is read again that is being changed; its worker was killed in the middle if it stays so."""
 
 
-class CountBoard:
+class SharedCounters:
     """One worker's counts for the others, and theirs for it.
 
     A reader never takes the counts of one part for those of another.  A payment more or less, of this very
@@ -61,8 +61,8 @@ class CountBoard:
         self._fence()
         own[GENERATION] = generation + 1
 
-    def note(self, part: int, payments: int, declines: int) -> bool:
-        """Put down the counts of a part that stands there already; return False where it does not."""
+    def set_counts(self, part: int, payments: int, declines: int) -> bool:
+        """Set the counts of a part that has a slot; return False where it has none."""
         slot = self._slots.get(part)
         if slot is None:
             return False
@@ -72,23 +72,25 @@ class CountBoard:
 
     def others(self) -> list[DeclineCounts]:
         """Return what the other workers have counted by now."""
-        return [self._read(board) for board in map(self._board, self._others) if board is not None]
+        return [
+            self._read(counters) for counters in map(self._counters_of, self._others) if counters is not None
+        ]
 
     def close(self) -> None:
         """Let go of the files."""
         for one in (self._own, *self._maps.values()):
             one.release()
 
-    def _read(self, board: memoryview) -> DeclineCounts:
+    def _read(self, counters: memoryview) -> DeclineCounts:
         part_ms = 0
         rows: list[int] = []
         for _ in range(LOOKS):
-            generation = board[GENERATION]
+            generation = counters[GENERATION]
             self._fence()
-            part_ms, used = board[PART_MS], min(board[USED], ROWS)
-            rows = board[HEAD : _at(used)].tolist()
+            part_ms, used = counters[PART_MS], min(counters[USED], ROWS)
+            rows = counters[HEAD : _at(used)].tolist()
             self._fence()
-            if generation % 2 == 0 and board[GENERATION] == generation:
+            if generation % 2 == 0 and counters[GENERATION] == generation:
                 break
         parts: Parts = dict(zip(rows[::ROW], zip(rows[1::ROW], rows[2::ROW], strict=True), strict=True))
         return DeclineCounts(part_ms, parts)
@@ -98,7 +100,7 @@ class CountBoard:
         self._lock.release()
         self._lock.acquire()
 
-    def _board(self, worker: int) -> memoryview | None:
+    def _counters_of(self, worker: int) -> memoryview | None:
         """Return the file of another worker; None while there is none."""
         found = self._maps.get(worker)
         if found is None:

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.ipc.shared_counters import SharedCounters
 from fraud_detection.core.decide.decline_cap import DeclineCounts
 
 PART, FROM, READS = 7, 1_000_000, 20_000
 COUNTS_ON = f"""
 import itertools, pathlib, sys
-from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.ipc.shared_counters import SharedCounters
 from fraud_detection.core.decide.decline_cap import DeclineCounts
-board = CountBoard(pathlib.Path(sys.argv[1]), 0, 2)
-board.publish(DeclineCounts(1000, {{{PART}: ({FROM}, {FROM})}}))
+counters = SharedCounters(pathlib.Path(sys.argv[1]), 0, 2)
+counters.publish(DeclineCounts(1000, {{{PART}: ({FROM}, {FROM})}}))
 print("ready", flush=True)
 for count in itertools.count({FROM}):
-    board.note({PART}, count, count)
+    counters.set_counts({PART}, count, count)
 """
 
 
@@ -40,10 +40,10 @@ def other_worker(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("other_worker")
 def test_counts_that_another_worker_changes_at_the_moment_never_fall(tmp_path: Path) -> None:
-    with closing(CountBoard(tmp_path, 1, 2)) as board:
+    with closing(SharedCounters(tmp_path, 1, 2)) as counters:
         before = (FROM, FROM)
         for _ in range(READS):
-            (counts,) = board.others()
+            (counts,) = counters.others()
             assert list(counts.parts) == [PART]
             now = counts.parts[PART]
             assert now[0] >= before[0]
@@ -53,10 +53,10 @@ def test_counts_that_another_worker_changes_at_the_moment_never_fall(tmp_path: P
 
 
 def test_what_is_published_anew_stands_in_place_of_what_stood_there(tmp_path: Path) -> None:
-    with closing(CountBoard(tmp_path, 0, 2)) as own, closing(CountBoard(tmp_path, 1, 2)) as other:
+    with closing(SharedCounters(tmp_path, 0, 2)) as own, closing(SharedCounters(tmp_path, 1, 2)) as other:
         own.publish(DeclineCounts(1000, {part: (part, 1) for part in range(1, 9)}))
         own.publish(DeclineCounts(2000, {3: (5, 2)}))
-        assert own.note(3, 6, 2)
-        assert not own.note(4, 1, 0)
+        assert own.set_counts(3, 6, 2)
+        assert not own.set_counts(4, 1, 0)
         assert other.others() == [DeclineCounts(2000, {3: (6, 2)})]
         assert own.others() == [DeclineCounts(0, {})]
