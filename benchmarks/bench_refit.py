@@ -3,7 +3,7 @@
     python -m benchmarks.bench_refit [--seeds 3] [--cards 2500]
 
 Simulations of half a year; in half of them a kind of fraud begins on day 98.  On day 154 a bundle is trained,
-judged and fitted again, as `fraud train --refit` does; both score the four weeks after it, unseen by either.
+evaluated and refitted, as `fraud train --refit` does; both score the four weeks after it, unseen by either.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def average_precision(bundle: Bundle, rows: Dataset) -> float:
 
 
 def compared(simulation: SimulatorSettings, folder: Path) -> tuple[float, float, int]:
-    """Return average precision of the bundle that was judged and of the one fitted again, and the frauds."""
+    """Return average precision of the evaluated bundle and of the refitted one, and the frauds."""
     project, past = demo_project(), folder / "history.parquet"
     write_history(simulation, past)
     as_of = simulation.epoch + TRAINED * DAY
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cards", type=int, default=2_500)
     arguments = parser.parse_args()
-    sys.stdout.write("simulation                 frauds   judged  fitted again\n")
+    sys.stdout.write("simulation                 frauds   evaluated  refitted\n")
     for seed in range(1, arguments.seeds + 1):
         plain = SimulatorSettings(seed=seed, cards=arguments.cards, days=TRAINED + 7 * WEEKS)
         with tempfile.TemporaryDirectory() as name:

@@ -68,7 +68,7 @@ class Metrics:
         self._found: dict[tuple[Key, str, int, int], dict[int, float | None]] = {}
 
     def put(self, minute: int, namespace: str, name: str, values: Sequence[float], **dimensions: str) -> None:
-        """Take in what a metric was worth during a minute."""
+        """Add the value of a metric during a minute."""
         self._values[namespace, name, tuple(sorted(dimensions.items()))][minute].extend(values)
         self._found.clear()
 
@@ -167,7 +167,7 @@ class _Math:
         both_series = isinstance(left, list) and isinstance(right, list)
         zero = 0.0 if both_series and self._reading.missing_is_zero else None
         found: Series = []
-        for one, other in zip(_spread(left, length), _spread(right, length), strict=True):
+        for one, other in zip(_broadcast(left, length), _broadcast(right, length), strict=True):
             nothing = one is None and other is None
             first, second = zero if one is None else one, zero if other is None else other
             found.append(None if nothing or first is None or second is None else _of(compute, first, second))
@@ -183,12 +183,12 @@ def _of(compute: Callable[[float, float], float], one: float, other: float) -> f
 
 def _if(condition: Value, yes: Value, no: Value) -> Value:
     asked = _listed(condition)
-    arms = zip(asked, _spread(yes, len(asked)), _spread(no, len(asked)), strict=True)
+    arms = zip(asked, _broadcast(yes, len(asked)), _broadcast(no, len(asked)), strict=True)
     # A true point without a value in its arm is 0, a false one is dropped.
     return [None if one is None else (first or 0.0) if one else second for one, first, second in arms]
 
 
-def _spread(value: Value, length: int) -> Series:
+def _broadcast(value: Value, length: int) -> Series:
     return value if isinstance(value, list) else [value] * length
 
 
@@ -197,7 +197,7 @@ def _listed(value: Value) -> Series:
     return value
 
 
-def judge(points: Sequence[bool | None], periods: int, least: int, missing: str) -> str:
+def alarm_state(points: Sequence[bool | None], periods: int, least: int, missing: str) -> str:
     """Return the state of an alarm whose evaluation range holds these points, the newest last.
 
     points: whether each is breaching; None is missing.  periods, least: N and M of M out of N.
@@ -236,4 +236,4 @@ def state(alarm: Mapping[str, Any], metrics: Metrics, end: int, reading: Reading
         points = metrics.series(alarm, statistic, alarm["Period"] // 60, end, most)
     beyond = BEYOND[alarm["ComparisonOperator"]]
     breaching = [None if one is None else bool(beyond(one, alarm["Threshold"])) for one in points]
-    return judge(breaching, periods, alarm.get("DatapointsToAlarm", periods), alarm["TreatMissingData"])
+    return alarm_state(breaching, periods, alarm.get("DatapointsToAlarm", periods), alarm["TreatMissingData"])

@@ -94,7 +94,7 @@ def _fixed(session: Session, settings: HttpSettings, progress: Progress, *, pois
 
 
 def fixed(rounds: list[Load]) -> Fixed:
-    """Return rounds with the spread of their percentiles."""
+    """Return rounds with the dispersion of their percentiles."""
     times = [one.latencies for one in rounds]
     return Fixed(
         p50_ms=dispersion([one.p50_ms for one in times]),

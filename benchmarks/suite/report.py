@@ -65,7 +65,7 @@ def scale_rows(found: ScaleFigures) -> Iterator[Row]:
 
 
 def format_ratio(one: Dispersion) -> str:
-    """Return how many times, with the spread over the turns."""
+    """Return how many times, with the dispersion over the turns."""
     return f"{one.median:.2f} ({one.lowest:.2f} to {one.highest:.2f} of turns)"
 
 
@@ -118,7 +118,7 @@ def percentiles(one: Latencies) -> str:
 
 
 def _short(value: float) -> str:
-    """Return a value with as many digits as it is worth.
+    """Return a value with its significant digits.
 
     >>> _short(0.512), _short(7.25), _short(183.2)
     ('0.51', '7.2', '183')

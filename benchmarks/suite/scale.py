@@ -17,7 +17,7 @@ import msgspec
 
 from benchmarks.suite.engine import Dispersion, Micros, micros, take_all, take_alone
 from benchmarks.suite.machine import memory_of
-from benchmarks.suite.simulation import BenchmarkSimulation, Progress, alone, spread_over
+from benchmarks.suite.simulation import BenchmarkSimulation, Progress, alone, copied_entities
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.sqlite.state_guard import copy_state
 from fraud_detection.core.errors import ConfigError
@@ -51,7 +51,7 @@ class ScaleFigures(msgspec.Struct, frozen=True):
     """What was found.
 
     few_us, many_us: of a payment until its answer; *_whole_us: in the mean, with what is put off until then.
-    ratio, ratio_whole: of many to few, over the turns; the spread holds eighty of a hundred turns.
+    ratio, ratio_whole: of many to few, over the turns; the interval holds eighty of a hundred turns.
     cold_us: the first payment of an entity since the start, which loads its profile.  entity_bytes: in
     memory, so many MB a million.  bound_*: of a profile that is full in every window and keeps as
     many distinct ids as it may.
@@ -95,7 +95,7 @@ def measure_scale(
             source = simulation.copied(copies, progress)
             state, payments = Path(folder) / f"{name}.db", Path(folder) / f"{name}.jsonl"
             copy_state(source, state)
-            payments.write_bytes(b"\n".join(spread_over(events, copies)))
+            payments.write_bytes(b"\n".join(copied_entities(events, copies)))
             files.append((str(state), str(payments)))
         (few_state, few), (many_state, many) = files
         progress("many entities and few: measuring", 0.0)

@@ -209,7 +209,7 @@ def _forget(state: Path) -> None:
         old.unlink()
 
 
-def spread_over(events: Sequence[bytes], copies: int) -> Iterator[bytes]:
+def copied_entities(events: Sequence[bytes], copies: int) -> Iterator[bytes]:
     """Yield each event once, of one copy after another, in an order that looks like chance."""
     names, step = copy_names(copies), 7919
     for number, event in enumerate(events):

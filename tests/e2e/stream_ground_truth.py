@@ -167,7 +167,7 @@ class GroundTruth:
                 return msgspec.msgpack.encode(profile.to_list())
         return None
 
-    def unseen_s(self, kept: DecisionItem, saved: SavedProfiles) -> float:
+    def profile_lag_s(self, kept: DecisionItem, saved: SavedProfiles) -> float:
         """Return how long before it the oldest event came that a profile did not know yet; 0 if none."""
         now, payment = self.first[kept.transaction_id], self._payments[kept.transaction_id]
         oldest = now.arrived_s

@@ -312,7 +312,7 @@ def names_of(day: Day, kept: DecisionItem) -> list[str]:
 def test_how_stale_a_shared_profile_was_is_bounded_by_the_batches_under_way(good_day: Day) -> None:
     """What a profile does not know yet is what other shards had in hand: a batch or two, not their past."""
     looked_at = Random(2).sample(good_day.decisions, LOOKED_AT)
-    stale = sorted(good_day.ground_truth.unseen_s(kept, good_day.saved) for kept in looked_at)
+    stale = sorted(good_day.ground_truth.profile_lag_s(kept, good_day.saved) for kept in looked_at)
     assert stale[0] == 0.0
     assert stale[LOOKED_AT // 2] < good_day.seconds / 10
 

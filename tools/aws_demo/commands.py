@@ -15,7 +15,7 @@ from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.cli import options
 from fraud_detection.cli.command import command
 from fraud_detection.cli.printing import Output, figure
-from fraud_detection.cli.try_it.demo import HEADINGS, PLAIN_EVERY_S, judged
+from fraud_detection.cli.try_it.demo import HEADINGS, PLAIN_EVERY_S, quality_lines
 from fraud_detection.cli.try_it.generate import simulation
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.demo.demo import DemoSettings
@@ -105,6 +105,6 @@ from the stream to the decision: p50 {figure(report.p50_ms, 0)} ms, p99 {figure(
 longest {figure(report.max_ms, 0)} ms (the stream was read every {report.poll_ms:.0f} ms)
 {report.batches:,} batches of {report.decisions_per_batch:.1f} decisions; mean ms a batch: {stages}; \
 {report.write_conflicts:,} profiles were write_conflicts by another shard and taken in again
-{judged(report.quality)}
+{quality_lines(report.quality)}
 first decision {report.seconds_to_first_decision:.1f} s after the start; \
 {report.given_up:,} records given up"""

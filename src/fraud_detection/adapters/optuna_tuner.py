@@ -1,4 +1,4 @@
-"""Optuna: propose settings, and learn from what they were worth; the only module that imports optuna.
+"""Optuna: propose settings, and learn from their scores; the only module that imports optuna.
 
 Nothing is trained here.  The proposals depend on the seed and on what was told, and on nothing else.
 """
@@ -63,12 +63,12 @@ class OptunaTuner:
         self._study.add_trial(trial)
 
     def propose(self) -> dict[str, float]:
-        """Return the values to try next, with few digits; `answer` says what they were worth."""
+        """Return the values to try next, with few digits; `answer` gives their score."""
         self._open = self._study.ask(self._space)
         return {name: self._plain(name, value) for name, value in self._open.params.items()}
 
     def answer(self, score: float) -> None:
-        """Say what the proposed values were worth; more is better."""
+        """Give the score of the proposed values; more is better."""
         if self._open is None:
             raise ValueError("nothing was proposed")
         self._study.tell(self._open, score)

@@ -69,7 +69,7 @@ def explanation_record(
         rules=[*_lists(again), *_rules(again)],
         decline_cap=_decline_cap(again.decline_cap),
         labels=[label_view(one, stands=one is current) for one in labels],
-        judgement=judgement(action, None if current is None else bool(current.fraud)),
+        assessment=assessment(action, None if current is None else bool(current.fraud)),
         made_by=_made_by(again),
         recomputed_features=recomputed_features,
         caller=stored.caller,
@@ -77,10 +77,10 @@ def explanation_record(
     )
 
 
-def judgement(action: Action, fraud: bool | None) -> str:  # noqa: FBT001 - what is known of the payment
+def assessment(action: Action, fraud: bool | None) -> str:  # noqa: FBT001 - what is known of the payment
     """Say whether the answer was right, as is known now.
 
-    >>> judgement(Action.DECLINE, True), judgement(Action.APPROVE, None)
+    >>> assessment(Action.DECLINE, True), assessment(Action.APPROVE, None)
     ('right: a fraud was stopped', 'not known: no label has come')
     """
     if fraud is None:

@@ -151,7 +151,7 @@ class ExplanationRecord(msgspec.Struct, frozen=True):
     rules: list[RuleView]
     decline_cap: DeclineCapView | None
     labels: list[LabelView]
-    judgement: str
+    assessment: str
     made_by: MadeBy
     recomputed_features: RecomputedFeatures | None = None
     caller: str = ""

@@ -65,7 +65,7 @@ class Verified(msgspec.Struct):
     anchors_found: int = 0
     fault_count: int = 0
     faults: list[Fault] = []
-    remarks: list[str] = []
+    notes: list[str] = []
 
     @property
     def is_intact(self) -> bool:
@@ -106,10 +106,10 @@ def verify(path: Path, anchors: Sequence[Anchor], progress: Progress) -> Verifie
 
 def _report_losses(found: Verified, loss: Loss | None, accepted: Sequence[dict[str, Any]]) -> None:
     for one in (msgspec.convert(row, Loss) for row in accepted):
-        found.remarks.append(f"a loss was accepted at {one.at}: {one.message}")
+        found.notes.append(f"a loss was accepted at {one.at}: {one.message}")
     if loss is not None and loss.unmarked:
         # A copy for the audit has none; who opens it for serving is asked.
-        found.remarks.append(loss.message)
+        found.notes.append(loss.message)
     elif loss is not None:
         found.fault(loss.message)
 

@@ -88,20 +88,20 @@ class Arm:
         self._decision_engine = DecisionEngine(strategy, StageTimes())
         if project.decline_cap is not None:
             self._decision_engine.decline_cap = DeclineCap(project.decline_cap)
-        self._book = ArmDecisionsBuilder()
+        self._decisions = ArmDecisionsBuilder()
 
     def decide(
         self, payments: Sequence[Transaction], rows: Sequence[array[float]], scores: list[float]
     ) -> None:
         """Answer some payments, in order, with their features and scores."""
         self._scored.scores = scores
-        add = self._book.add
+        add = self._decisions.add
         for decision in self._decision_engine.decide(payments, rows):
             add(decision.action, decision.score, [reason.code for reason in decision.reasons])
 
     def answers(self) -> ArmDecisions:
         """Return all decisions."""
-        return self._book.answers(
+        return self._decisions.answers(
             self.name, messages_of(self.project), self.project.policy.review_capacity_per_day
         )
 
@@ -276,7 +276,7 @@ def window_of(
         raise ConfigError(
             f"bundle {bundle.name} has learned labels until {bundle.manifest.periods.labels_as_of}, and no "
             "payment is later: give later payments, the --bundle that it was evaluated as where it was "
-            "fitted again, or --from DAY for figures that are too good"
+            "refitted, or --from DAY for figures that are too good"
         )
     if window.start >= window.end:
         raise ConfigError("nothing is left to decide again: need --from before --to, both within history")

@@ -65,7 +65,7 @@ def backtest(
     traffic, (baseline, *others) = redecide_history(table, arms, window, progress)
     variants = []
     for number, (change, answers) in enumerate(zip(changes, others, strict=True)):
-        progress("judging", number / len(changes))
+        progress("evaluating", number / len(changes))
         comparison = compare(traffic, baseline, answers, project.costs, project.model.seed)
         descriptions = tuple(described(project, change))
         variants.append(
@@ -77,7 +77,7 @@ def backtest(
                 comparison=comparison,
             )
         )
-    progress("judging", 1.0)
+    progress("evaluating", 1.0)
     return Report(
         project=project.project,
         bundle=arms[0].model.bundle.name,

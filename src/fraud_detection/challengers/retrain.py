@@ -66,7 +66,7 @@ class RetrainSettings(msgspec.Struct, frozen=True):
 class Retrained(msgspec.Struct, frozen=True):
     """Result of a retraining.
 
-    bundle: fitted on all that has matured.  judged: the one that was judged and tried, which had not learned
+    bundle: refitted on all matured labels.  evaluated: the bundle before the refit, which had not learned
     the test slice; challenger: its figures there.
     champion: figures of the test slice; None where it cannot be evaluated there, see `notes`.
     report: what the challenger would have changed in that time; None where it could not be asked.
@@ -174,7 +174,7 @@ def _table(project: Project, champion: Bundle, settings: RetrainSettings, progre
     return read_dataset(settings.out / TABLE)
 
 
-def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
+def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to evaluate them on
     project: Project,
     champion: Bundle,
     bundle: Bundle,
@@ -214,17 +214,13 @@ def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:
     """Return why the champion cannot be evaluated on the test slice; empty where it can."""
     evaluated = champion.manifest.evaluated_as
     if bundle.name == champion.name:
-        return "as it was judged the challenger is the champion: only payments after the test slice are new"
+        return "as evaluated, the challenger is the champion: only payments after the test slice are new"
     if champion.manifest.fingerprint != dataset.info.fingerprint:
         return "the champion has other features: the two cannot be compared on one table"
     if learned_until(champion) > dataset.info.boundaries.test_from:
         return (
             "the champion has learned from labels of the test slice, so its figures would be too good: "
             "compare them on later payments, in the shadow"
-            + (
-                f"; as it was judged it is bundle {evaluated}: copy its folder into --out"
-                if evaluated
-                else ""
-            )
+            + (f"; as evaluated, it is bundle {evaluated}: copy its folder into --out" if evaluated else "")
         )
     return ""

@@ -93,7 +93,7 @@ def links(db: sqlite3.Connection, waiting: Iterable[Sequence[object]] = ()) -> I
     for row in chain(db.execute(ROWS), waiting):
         kind, carried = cast("int", row[1]), row[-1]
         expected = link(before, _content(kind, row))
-        # Of what is no link at all nothing can follow: the next row is judged as if this one were whole.
+        # Of what is no link at all nothing can follow: the next row is checked as if this one were intact.
         before = carried if isinstance(carried, bytes) else expected
         yield Link(
             cast("int", row[0]),

@@ -8,7 +8,7 @@ from fraud_detection.core.events import INTERNAL_ERROR, Conflict, Quarantined
 from fraud_detection.core.metrics import LatencyHistogram
 from fraud_detection.core.outcomes import Decided, Duplicate, Forbidden, Outcome
 
-WORTH_A_WORD = 0.01
+NOTABLE_SHARE = 0.01
 """The share of quarantined events from which a person should look at the reason."""
 
 
@@ -80,7 +80,7 @@ class Tally(msgspec.Struct):
 
     def refused(self) -> str | None:
         """Return the most usual reason, where more than one event in a hundred is quarantined."""
-        if self.quarantined <= WORTH_A_WORD * self.transactions:
+        if self.quarantined <= NOTABLE_SHARE * self.transactions:
             return None
         path, refusal = max(self.refusals.items(), key=lambda item: item[1].count)
         share = self.quarantined / self.transactions

@@ -134,10 +134,10 @@ class ArmDecisions:
 class ArmDecisionsBuilder:
     """Collects the decisions of one arm, payment by payment.
 
-    >>> book = ArmDecisionsBuilder()
-    >>> book.add(1, 0.7, ("score", "burst"))
-    >>> book.add(0, None, ())
-    >>> answers = book.answers("champion")
+    >>> builder = ArmDecisionsBuilder()
+    >>> builder.add(1, 0.7, ("score", "burst"))
+    >>> builder.add(0, None, ())
+    >>> answers = builder.answers("champion")
     >>> answers.action.tolist(), answers.codes(0), answers.score.tolist()
     ([1, 0], ('score', 'burst'), [0.7, nan])
     """

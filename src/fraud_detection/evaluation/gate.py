@@ -97,7 +97,7 @@ def _enough(total: SegmentMetrics | None, gate: Gate) -> Check:
         passed=days >= gate.min_days and effective_number >= gate.min_frauds,
         message=f"{days:.0f} days with mature labels (at least {gate.min_days}), with {frauds:,.0f} frauds"
         + (
-            f", by weight, which are worth {effective_number:,.1f} equal ones"
+            f", by weight, an effective number of {effective_number:,.1f}"
             if round(frauds - effective_number, 3)
             else ""
         )
@@ -126,8 +126,8 @@ def _calibrated(inputs: GateInputs, gate: Gate) -> Check:
         return Check(
             name="calibrated", passed=False, message="no fraud among the payments with mature labels"
         )
-    spread = 1.96 * inputs.deviation
-    low, high = max(inputs.frauds - spread, 0.0), inputs.frauds + spread
+    margin = 1.96 * inputs.deviation
+    low, high = max(inputs.frauds - margin, 0.0), inputs.frauds + margin
     passed = low / gate.calibration <= inputs.expected_frauds <= high * gate.calibration
     return Check(
         name="calibrated",

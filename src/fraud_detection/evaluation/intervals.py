@@ -19,7 +19,7 @@ def share_interval(
     """Return a 95 % interval of the share of hits among payments; NaN where there is none.
 
     It is the wider of two: a Poisson bootstrap over payments, which knows that they weigh differently, and
-    Wilson's with as many payments as they are worth, since of three hits in three a bootstrap says that
+    Wilson's with their effective number, since of three hits in three a bootstrap says that
     nothing else was possible.
 
     >>> three = share_interval(np.array([True] * 3), np.ones(3), seed=1)
@@ -49,7 +49,7 @@ def wilson(share: float, count: float) -> tuple[float, float]:
     """
     if not count or not math.isfinite(share):
         return math.nan, math.nan
-    spread = Z * Z / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
+    shrinkage = Z * Z / count
+    middle = (share + shrinkage / 2) / (1 + shrinkage)
+    half = Z / (1 + shrinkage) * math.sqrt(share * (1 - share) / count + shrinkage / (4 * count))
     return max(middle - half, 0.0), min(middle + half, 1.0)

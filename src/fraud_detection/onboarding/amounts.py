@@ -63,7 +63,7 @@ def _report_none(columns: ColumnAssignment) -> None:
     columns.add_finding(
         "costs",
         f"without an amount every missed fraud costs {defaults.missed_fraud_fixed:g} and every review "
-        f"{defaults.review:g}, and what is worth a review follows from that; write what they cost you",
+        f"{defaults.review:g}, and the cut-offs follow from that; write what they cost you",
         "unsure",
     )
 

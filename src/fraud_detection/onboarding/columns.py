@@ -86,7 +86,7 @@ class Profile:
     @property
     def by_row(self) -> Floats:
         """Return the numbers by row, NaN where there is none."""
-        return spread(self.numbers, self.codes)
+        return values_by_row(self.numbers, self.codes)
 
     @property
     def texts(self) -> list[str]:
@@ -137,10 +137,10 @@ def _without_missing(
     )
 
 
-def spread(by_value: Floats, codes: Integers) -> Floats:
+def values_by_row(by_value: Floats, codes: Integers) -> Floats:
     """Return what belongs to each row, NaN for rows without a value.
 
-    >>> spread(np.array([10.0, 20.0]), np.array([1, -1, 0])).tolist()
+    >>> values_by_row(np.array([10.0, 20.0]), np.array([1, -1, 0])).tolist()
     [20.0, nan, 10.0]
     """
     rows: Floats = np.append(by_value, np.nan)[codes]

@@ -47,7 +47,7 @@ class EntityCandidate:
 
     @property
     def returns(self) -> bool:
-        """Tell whether its ids come back often enough to be worth a profile."""
+        """Tell whether its ids come back often enough for a profile."""
         return self.repeats >= _SELDOM
 
 

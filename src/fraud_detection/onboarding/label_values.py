@@ -10,7 +10,7 @@ import numpy as np
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.onboarding.column_assignment import ColumnAssignment, Question, listed
 from fraud_detection.onboarding.column_keywords import LEGITIMATE, name_tokens
-from fraud_detection.onboarding.columns import Floats, Profile, spread
+from fraud_detection.onboarding.columns import Floats, Profile, values_by_row
 
 WHERE = "schema.label"
 
@@ -42,7 +42,9 @@ class LabelValues:
 
     def by_row(self, profile: Profile) -> Floats:
         """Return 1 for fraud, 0 for legitimate, NaN for not known."""
-        return spread(np.array([self._verdict(text) for text in lowered(profile.texts)]), profile.codes)
+        return values_by_row(
+            np.array([self._verdict(text) for text in lowered(profile.texts)]), profile.codes
+        )
 
     def _verdict(self, text: str) -> float:
         if text in self.positive:

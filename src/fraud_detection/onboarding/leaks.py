@@ -8,7 +8,7 @@ import numpy as np
 
 from fraud_detection.onboarding.column_assignment import ColumnAssignment
 from fraud_detection.onboarding.column_keywords import AFTERWARDS, HISTORY, name_tokens
-from fraud_detection.onboarding.columns import Floats, Integers, Profile, spread
+from fraud_detection.onboarding.columns import Floats, Integers, Profile, values_by_row
 from fraud_detection.onboarding.labels import LabelColumn
 
 TOO_GOOD: Final = 0.99
@@ -51,7 +51,7 @@ def separation(profile: Profile, labels: Floats) -> float:
     """Return how well the column alone ranks frauds: 0.5 is chance, 1 is perfect.
 
     Numbers rank as they are, or the other way round, a missing one before all others.
-    Texts rank by their share of frauds in every other row, and are judged on the rest.
+    Texts rank by their share of frauds in every other row, and are evaluated on the rest.
 
     >>> from fraud_detection.onboarding.columns import profile
     >>> labels = np.array([0.0, 1.0] * 50)
@@ -72,12 +72,12 @@ def separation(profile: Profile, labels: Floats) -> float:
 
 
 def _of_texts(codes: Integers, values: int, labels: Floats) -> float:
-    learn, judge = _halves(labels)
+    learn, held_out = _halves(labels)
     counts = np.bincount(codes[learn], minlength=values)
     frauds = np.bincount(codes[learn], weights=labels[learn], minlength=values)
     base = labels[learn].mean()
     share = (frauds + base) / (counts + 1)
-    return area(spread(share, codes)[judge], labels[judge])
+    return area(values_by_row(share, codes)[held_out], labels[held_out])
 
 
 def _halves(labels: Floats) -> tuple[Integers, Integers]:

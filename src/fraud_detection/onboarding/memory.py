@@ -115,7 +115,7 @@ def propose_split(
 
 
 def _test_from(time_column: TimeColumn, text: str) -> str:
-    """Return the day; refuse one that leaves nothing to learn from, or nothing to judge by."""
+    """Return the day; refuse one that leaves nothing to train on, or nothing to test on."""
     try:
         day = dt.date.fromisoformat(text)
     except ValueError:

@@ -31,7 +31,7 @@ from fraud_detection.onboarding.times import find_instants
 
 SAMPLE_ROWS = 50_000
 SAMPLE_CELLS = 3_000_000
-"""A file with many columns is judged by fewer rows, so that it takes seconds too."""
+"""A file with many columns is profiled by fewer rows, so that it takes seconds too."""
 TRIED_CELLS = 200_000
 _REFUSED = 0.5
 

@@ -14,7 +14,7 @@ from fraud_detection.core.errors import RejectError
 from fraud_detection.core.parse.times import time_reader
 from fraud_detection.core.project_schema import TimeSource
 from fraud_detection.onboarding.column_keywords import ID, TIME, entity_of, name_tokens
-from fraud_detection.onboarding.columns import Floats, Profile, spread
+from fraud_detection.onboarding.columns import Floats, Profile, values_by_row
 
 Grain = Literal["second", "minute", "hour", "day"]
 
@@ -104,7 +104,7 @@ def read(profile: Profile, source: TimeSource, description: str, other: str | No
     weight = profile.counts[np.isfinite(by_value)].sum() / max(profile.present, 1)
     if weight < _READABLE:
         return None
-    return Instants(source, spread(by_value, profile.codes), description, other)
+    return Instants(source, values_by_row(by_value, profile.codes), description, other)
 
 
 def _textual(profile: Profile) -> Instants | None:

@@ -68,7 +68,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A trained bundle and what it was worth on the test slice.
+    """A trained bundle and its quality on the test slice.
 
     metrics: name -> value, see docs/training.md.  pictures: PNG files.
     """
@@ -161,10 +161,10 @@ def train(
     with TemporaryDirectory(prefix="fraud-") as folder:
         make_features(project, as_file(payments, Path(folder), "payments"), out, report_progress)
     work = train_evaluate_and_refit if refit else train_and_evaluate
-    trained, judged = work(
+    trained, evaluation = work(
         project, out, target, target.parent / "evaluation", report_progress, tracking=False
     )
-    return Training(Bundle(target), judged.metrics, judged.pictures, trained.warnings)
+    return Training(Bundle(target), evaluation.metrics, evaluation.pictures, trained.warnings)
 
 
 def backtest(

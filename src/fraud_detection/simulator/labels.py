@@ -18,7 +18,7 @@ _PROCESSING = 12 * HOUR
 def report_delays(labels: LabelSettings, rng: np.random.Generator, count: int) -> Ints:
     """Return how long it takes until a fraud is reported, in ms: days, and a tail of weeks."""
     median = np.where(rng.random(count) < labels.late_share, labels.late_median_days, labels.median_days)
-    days = median * np.exp(labels.spread * rng.normal(size=count))
+    days = median * np.exp(labels.sigma * rng.normal(size=count))
     delays: Ints = (np.clip(days, _MIN_DAYS, labels.longest_days) * DAY).astype(np.int64)
     return delays
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fraud_detection.simulator.population import catalogue
-from fraud_detection.simulator.population.habits import Presence, pay, spread_out, when
+from fraud_detection.simulator.population.habits import Presence, cumulative_by_run, pay, when
 from fraud_detection.simulator.population.opaque import mix
 from fraud_detection.simulator.settings import DAY, HOUR, Ints
 
@@ -64,7 +64,7 @@ class Scene:
         """Return runs of payments, one run a card, from its `begin` on and with gaps in between."""
         owners = np.repeat(cards, lengths)
         pauses = self.rng.integers(*gaps, len(owners))
-        times = np.repeat(begin, lengths) + spread_out(pauses, lengths)
+        times = np.repeat(begin, lengths) + cumulative_by_run(pauses, lengths)
         return pay(self.population, self.rng, owners, shopping(len(owners)), times)
 
     def remote(self, payments: Payments, devices: int = 1) -> Payments:

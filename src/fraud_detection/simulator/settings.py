@@ -85,7 +85,7 @@ class LabelSettings(Settings, frozen=True):
     """
 
     median_days: Days = 5.0
-    spread: Annotated[float, Meta(ge=0, le=2)] = 0.7
+    sigma: Annotated[float, Meta(ge=0, le=2)] = 0.7
     late_share: Share = 0.08
     late_median_days: Days = 30.0
     longest_days: Days = 90.0

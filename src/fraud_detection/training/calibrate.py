@@ -12,11 +12,11 @@ import numpy as np
 from fraud_detection.core.score.calibration import Calibration
 from fraud_detection.evaluation.weights import in_effect
 
-SLOPE_SPREAD = 0.5
-INTERCEPT_SPREAD = 2.0
+SLOPE_SIGMA = 0.5
+INTERCEPT_SIGMA = 2.0
 """How far slope and intercept may be expected from 1 and 0: standard deviations of a normal prior."""
 
-_PRECISION = np.array([SLOPE_SPREAD**-2, INTERCEPT_SPREAD**-2])
+_PRECISION = np.array([SLOPE_SIGMA**-2, INTERCEPT_SIGMA**-2])
 
 MIN_SLOPE = 0.1
 """A model that ranks backwards on the later slice is still never turned round: its metrics tell."""
@@ -76,8 +76,8 @@ class _Rows:
     def step(self, at: np.ndarray, prior: np.ndarray, free: np.ndarray) -> np.ndarray:
         chance = 1.0 / (1.0 + np.exp(-np.clip(self.design @ at, -700, 700)))
         gradient = self.design.T @ (self.weight * (chance - self.label)) + _PRECISION * (at - prior)
-        spread = (self.weight * chance * (1 - chance))[:, None]
-        curvature = (self.design * spread).T @ self.design + np.diag(_PRECISION)
+        variance = (self.weight * chance * (1 - chance))[:, None]
+        curvature = (self.design * variance).T @ self.design + np.diag(_PRECISION)
         step = np.zeros(2)
         step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
         return step

@@ -30,7 +30,7 @@ def training_warnings(
     """
     found = []
     if frauds < FEW_FRAUDS:
-        found.append(f"only {frauds} frauds to learn from: the figures are little more than guesses")
+        found.append(f"only {frauds} frauds to learn from: the figures are very uncertain")
     if score.size and np.ptp(score) == 0:
         found.append("every payment gets the same score: the model has learned nothing")
     stopped = float((score >= cutoffs.review_at).mean()) if score.size else 0.0

@@ -250,12 +250,12 @@ def test_labels_that_came_say_whether_the_answer_was_right(decided_state: Decide
     stopped, missed = (
         decided_state.explain(decided_state.rows(query.format(action))[0][0]) for action in (2, 0)
     )
-    assert stopped.judgement == "right: a fraud was stopped"
-    assert missed.judgement == "wrong: a fraud was let pass"
+    assert stopped.assessment == "right: a fraud was stopped"
+    assert missed.assessment == "wrong: a fraud was let pass"
     assert {label.verdict for label in stopped.labels} == {"fraud"}
     assert stopped.labels[-1].stands
     unknown = decided_state.rows("transaction_id NOT IN (SELECT transaction_id FROM labels)")[0][0]
-    assert decided_state.explain(unknown).judgement == "not known: no label has come"
+    assert decided_state.explain(unknown).assessment == "not known: no label has come"
 
 
 def test_features_come_out_again_from_history_and_the_log(decided_state: DecidedState) -> None:
@@ -423,7 +423,7 @@ def test_what_was_never_decided_is_reported_as_what_it_is(
     service.close()
 
 
-def spread(
+def route(
     services: list[WorkerService], ownership: Ownership, events: list[bytes], chance: random.Random
 ) -> None:
     """Let each event be decided by its owner, and the others follow now and then."""
@@ -446,7 +446,7 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
     for service in services:
         service.answer_by(engine)
         service.preload_own_history(past, ownership)
-    spread(services, ownership, decided_state.events[:300], random.Random(4))
+    route(services, ownership, decided_state.events[:300], random.Random(4))
     for service in services:
         service.close()
     both = DecidedState(decided_state.small, state, [engine], decided_state.events)

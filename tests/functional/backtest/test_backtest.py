@@ -172,8 +172,8 @@ def test_a_label_that_is_used_before_it_was_known_is_noticed(
     assert (leaky.frauds or 0) > (honest.frauds or 0)
 
 
-def test_a_judge_that_is_given_later_labels_refuses(small_simulation: SmallSimulation) -> None:
-    """A leak in the backtest's place: the verdicts of the end of history, judged as of an earlier moment."""
+def test_an_evaluation_that_is_given_later_labels_refuses(small_simulation: SmallSimulation) -> None:
+    """A leak: labels of the end of history, evaluated as of an earlier moment."""
     as_of = moment(small_simulation)
     traffic, _ = decided(small_simulation, [], as_of=as_of, end=as_of + 1)
     dataset = read_dataset(small_simulation.features)

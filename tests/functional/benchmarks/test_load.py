@@ -209,9 +209,9 @@ def test_chance_has_the_rate_that_was_asked_and_no_even_distances() -> None:
     times = [next(dues) for _ in range(4_000)]
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     mean = sum(gaps) / len(gaps)
-    spread = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
+    deviation = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
     assert mean == pytest.approx(1 / 50, rel=0.05)
-    assert spread == pytest.approx(mean, rel=0.1)
+    assert deviation == pytest.approx(mean, rel=0.1)
 
 
 def test_percentiles_are_those_of_a_sorted_list_within_two_percent() -> None:

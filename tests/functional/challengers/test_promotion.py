@@ -282,7 +282,7 @@ def test_a_comparison_passes_over_payments_that_a_service_at_work_has_in_its_jou
     assert (gate_inputs.rescored, gate_inputs.different) == (RESCORED - len(later), 0)
 
 
-def test_payments_whose_labels_taught_the_shadow_are_not_judged(trial: Trial, tmp_path: Path) -> None:
+def test_payments_whose_labels_taught_the_shadow_are_not_evaluated(trial: Trial, tmp_path: Path) -> None:
     bundle = trial.registry.bundle(lifecycle.content_of(trial.registry, trial.good)[0])
     periods = msgspec.structs.replace(bundle.manifest.periods, labels_as_of="2027-01-01T00:00:00.000Z")
     later = msgspec.structs.replace(

@@ -127,7 +127,7 @@ def test_a_challenger_learns_what_has_matured_since_and_keeps_the_champions_feat
     assert (table.known_at[table.label >= 0] <= as_of).all()
 
 
-def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_was_judged(
+def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_was_evaluated(
     bank: Bank, found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = bank.folder / "challengers"
@@ -145,7 +145,7 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
     mature = (table.event_time >= cut.train_from) & (table.event_time <= info.as_of - info.delay_ms)
     told = (table.label >= 0) & (table.known_at <= info.as_of)
     assert final.contents.reference.rows == (mature & told).sum() > evaluated.contents.reference.rows
-    # Verdicts on payments of the test slice, told in time, teach it and not the one that is judged there.
+    # Verdicts on payments of the test slice, told in time, teach it and not the one that is evaluated there.
     late = (table.event_time >= cut.test_from) & mature & (table.label == 1)
     assert late.sum() > 5
     rows = [
@@ -160,7 +160,7 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
     # Nobody is told figures of a slice that it has learned.
     given = [f"--config={bank.config}", f"--features={out / 'features.parquet'}", "--no-tracking"]
     capsys.readouterr()
-    asked = [f"--bundle={out / found['bundle']}", f"--out={tmp_path / 'judged'}"]
+    asked = [f"--bundle={out / found['bundle']}", f"--out={tmp_path / 'evaluated'}"]
     assert main(["evaluate", "--plain", *given, *asked]) == 0
     assert f"these are the figures of {found['evaluated']}" in capsys.readouterr().err
     alone = shutil.copytree(out / found["bundle"], tmp_path / "alone" / "bundle")
@@ -172,7 +172,7 @@ def moment(ms: int) -> str:
     return dt.datetime.fromtimestamp(ms / 1000, dt.UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def test_a_champion_that_was_fitted_again_is_judged_as_it_was_when_it_was_judged(
+def test_a_champion_that_was_refitted_is_evaluated_by_the_bundle_that_was_evaluated_before(
     bank: Bank, found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = bank.folder / "challengers"
@@ -186,7 +186,7 @@ def test_a_champion_that_was_fitted_again_is_judged_as_it_was_when_it_was_judged
     alone = f"--bundle={tmp_path / 'alone' / 'bundle'}"
     assert main(["retrain", *given, alone, f"--out={tmp_path / 'elsewhere' / 'out'}"]) == 0
     said = capsys.readouterr().err
-    assert f"as it was judged it is bundle {found['evaluated']}: copy its folder into --out" in said
+    assert f"as evaluated, it is bundle {found['evaluated']}: copy its folder into --out" in said
     assert json.loads(figures.read_text())["champion"] is None
     assert main(["retrain", *given, f"--bundle={out / found['bundle']}", f"--out={out}"]) == 0
     told = json.loads(figures.read_text())
@@ -194,7 +194,7 @@ def test_a_champion_that_was_fitted_again_is_judged_as_it_was_when_it_was_judged
     assert told["backtest"]["variants"][0]["comparison"]["traffic"]["payments"] > 0
 
 
-def test_both_are_judged_on_the_same_rows_and_the_backtest_says_what_would_change(
+def test_both_are_evaluated_on_the_same_rows_and_the_backtest_says_what_would_change(
     found: dict[str, Any],
 ) -> None:
     for name in ("payments_count", "frauds_count", "days", "amount_only_average_precision"):

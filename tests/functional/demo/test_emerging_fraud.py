@@ -37,7 +37,7 @@ DAY = 86_400_000
 
 @pytest.fixture(scope="module")
 def simulation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, np.ndarray]:
-    folder = tmp_path_factory.mktemp("novelty")
+    folder = tmp_path_factory.mktemp("emerging_fraud")
     return replayed(msgspec.structs.replace(SETTINGS, directory=folder), PROJECT, lambda *_: None)
 
 

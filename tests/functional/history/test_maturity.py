@@ -95,7 +95,7 @@ def moment_of(report: Mapping[str, Any]) -> dt.datetime:
 
 
 def assert_weeks(report: Mapping[str, Any], rows: list[Row], moment: dt.datetime) -> None:
-    """Require that weeks with a payment younger than the delay are immature, and nothing is judged there."""
+    """Require that weeks with a payment younger than the delay are immature, and not evaluated."""
     comparison = report["variants"][0]["comparison"]
     times = [row["event_time"] for row in rows]
     for week in comparison["weeks"]:
@@ -113,7 +113,7 @@ def seconds(moment: dt.datetime) -> dt.datetime:
     return moment.replace(microsecond=0)
 
 
-def test_a_file_without_dates_of_labels_is_judged_as_of_its_last_payment(
+def test_a_file_without_dates_of_labels_is_evaluated_as_of_its_last_payment(
     small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exported the day after the last payment: most frauds of the last weeks were not reported yet."""
@@ -211,7 +211,7 @@ def test_a_table_that_was_made_for_a_backtest_is_evaluated_as_far_as_labels_are_
     assert main(["train", *short, bundle]) == 2
 
 
-def test_a_table_of_an_older_version_is_judged_as_of_its_last_payment_and_made_anew_where_it_can_be(
+def test_a_table_of_an_older_version_is_evaluated_as_of_its_last_payment_and_made_anew_where_it_can_be(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     rows = all_rows_of(small_simulation)

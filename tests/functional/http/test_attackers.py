@@ -35,7 +35,7 @@ def test_an_attacker_costs_other_callers_little(simulation: BenchmarkSimulation,
     assert found.refused == 0
     assert "memory" not in found.failures, found
     if meter.elsewhere() > BUSY:
-        pytest.skip("other work on this machine: how long others wait is judged on a quiet one")
+        pytest.skip("other work on this machine: how long others wait is measured on a quiet one")
     assert found.failures == [], found
 
 

@@ -30,7 +30,7 @@ def test_trainings_are_kept_registered_and_named(tmp_path: Path) -> None:
     second_project = project(tracking={"uri": uri, "model": "cards"}, model={"rounds": 5, "threads": 1})
     first = train(first_project, features, tmp_path / "bundle", tracking=True)
     again = train(first_project, features, tmp_path / "bundle", tracking=True)
-    judged = evaluate(first_project, features, tmp_path / "bundle", tmp_path / "figures", tracking=True)
+    evaluated = evaluate(first_project, features, tmp_path / "bundle", tmp_path / "figures", tracking=True)
     second = train(second_project, features, tmp_path / "bundle", tracking=True)
     assert train(first_project, features, tmp_path / "bundle", tracking=True).tracked == "1"
     named = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias("cards", "challenger")
@@ -45,10 +45,10 @@ def test_trainings_are_kept_registered_and_named(tmp_path: Path) -> None:
     run = client.get_run(str(version.run_id))
     assert run.data.params["model.rounds"] == "60"
     assert run.data.metrics["validation_auc"] == first.metrics["auc"]
-    assert run.data.metrics["test_auc"] == judged.metrics["auc"]
+    assert run.data.metrics["test_auc"] == evaluated.metrics["auc"]
     kept = {file.path for file in client.list_artifacts(run.info.run_id, "bundle")}
     assert "bundle/manifest.json" in kept
-    assert len(client.list_artifacts(run.info.run_id, "plots")) == len(judged.pictures)
+    assert len(client.list_artifacts(run.info.run_id, "plots")) == len(evaluated.pictures)
     assert (tmp_path / "kept" / "mlartifacts").is_dir()
 
 

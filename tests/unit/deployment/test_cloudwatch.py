@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cloudwatch import ALARM, INSUFFICIENT, OK, RETAIN, Metrics, Reading, Series, compute, judge, state
+from tests.cloudwatch import (
+    ALARM,
+    INSUFFICIENT,
+    OK,
+    RETAIN,
+    Metrics,
+    Reading,
+    Series,
+    alarm_state,
+    compute,
+    state,
+)
 
 POINT = {"0": False, "X": True, "-": None}
 TREATMENTS = ("missing", "ignore", "breaching", "notBreaching")
@@ -26,7 +37,7 @@ SAME = (ALARM,) * 4
     ],
 )
 def test_three_of_three_as_documented(points: str, expected: tuple[str, ...]) -> None:
-    found = [judge([POINT[one] for one in points.split()], 3, 3, missing) for missing in TREATMENTS]
+    found = [alarm_state([POINT[one] for one in points.split()], 3, 3, missing) for missing in TREATMENTS]
     assert tuple(found) == expected
 
 
@@ -41,7 +52,7 @@ def test_three_of_three_as_documented(points: str, expected: tuple[str, ...]) ->
     ],
 )
 def test_two_of_three_as_documented(points: str, expected: tuple[str, ...]) -> None:
-    found = [judge([POINT[one] for one in points.split()], 3, 2, missing) for missing in TREATMENTS]
+    found = [alarm_state([POINT[one] for one in points.split()], 3, 2, missing) for missing in TREATMENTS]
     assert tuple(found) == expected
 
 

@@ -1,4 +1,4 @@
-"""Payments with answers of two sides, one record each, and the arrays that are judged."""
+"""Payments with answers of two sides, one record each, and the arrays that are evaluated."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ payments = st.lists(
 
 
 def traffic(paid: list[Paid], as_of: int = AS_OF, *, weighted: bool = False) -> EvaluationSet:
-    """Return the payments as they are judged; those after `as_of` are left out by the caller."""
+    """Return the payments as they are evaluated; those after `as_of` are left out by the caller."""
     times = np.array([START + one.at for one in paid], np.int64)
     return EvaluationSet(
         span=(START, START + WEEKS * 7 * DAY),
@@ -83,7 +83,7 @@ def traffic(paid: list[Paid], as_of: int = AS_OF, *, weighted: bool = False) -> 
 
 def answers(name: str, actions: list[int], capacity: float | None = None) -> ArmDecisions:
     """Return one side's answers; what is not approved has a reason."""
-    book = ArmDecisionsBuilder()
+    builder = ArmDecisionsBuilder()
     for action in actions:
-        book.add(action, 0.1 + 0.4 * action, (CODES[action],) if action else ())
-    return book.answers(name, {"burst": "a burst of payments"}, capacity)
+        builder.add(action, 0.1 + 0.4 * action, (CODES[action],) if action else ())
+    return builder.answers(name, {"burst": "a burst of payments"}, capacity)

@@ -17,7 +17,7 @@ from fraud_detection.evaluation.comparison import Comparison, Estimate, SegmentM
 from tests.unit.evaluation.payments import AS_OF, DAY, START, Paid, answers, payments, traffic
 
 few = settings(deadline=None, max_examples=settings().max_examples * 15 // 100)
-"""An example is dozens of payments, judged of two sides with intervals: 15, and 75 in `make test-long`."""
+"""An example is dozens of payments, evaluated for two arms with intervals: 15, and 75 in `make test-long`."""
 
 COSTS = Costs(
     missed_fraud_share=1.0,
@@ -115,7 +115,7 @@ def test_caught_missed_hurt_and_money_are_those_of_a_naive_recount(paid: list[Pa
 
 @few
 @given(payments)
-def test_every_payment_is_in_one_week_and_every_judged_one_in_one_value_of_a_segment(
+def test_every_payment_is_in_one_week_and_every_evaluated_one_in_one_value_of_a_segment(
     paid: list[Paid],
 ) -> None:
     found = outcomes(paid)
@@ -282,7 +282,7 @@ def unobserved(*paid: Paid, weighted: bool = False) -> tuple[float, float, float
     ],
     ids=["good", "fraud", "approved before", "reviewed", "declined", "young"],
 )
-def test_unseen_is_what_was_stopped_and_would_pass_without_a_label(seen: dict[str, int]) -> None:
+def test_unobserved_is_what_was_stopped_and_would_pass_without_a_label(seen: dict[str, int]) -> None:
     reviewed = msgspec.structs.replace(STOPPED, first=1, cents=None)
     other = msgspec.structs.replace(STOPPED, **seen)
     assert unobserved(STOPPED, reviewed, other) == (2, 50, 50 + 2 * 20)
@@ -333,7 +333,7 @@ def width(found: Estimate) -> float:
     return found.high - found.low
 
 
-def test_payments_of_one_card_are_worth_less_than_those_of_many() -> None:
+def test_payments_of_one_card_narrow_an_interval_less_than_those_of_many() -> None:
     alone = [Paid(n * 3_600_000, 5000, f"c{n}", int(n < 40), 1, 1) for n in range(200)]
     shared = [msgspec.structs.replace(one, card=f"c{n // 20}") for n, one in enumerate(alone)]
     assert width(precision(outcomes(shared))) > 2 * width(precision(outcomes(alone)))
@@ -346,7 +346,7 @@ def test_three_hits_in_three_are_no_certainty() -> None:
 
 
 @pytest.mark.parametrize("what", ["label", "payment"])
-def test_a_label_or_a_payment_from_after_the_moment_of_judgement_is_refused(what: str) -> None:
+def test_a_label_or_a_payment_from_after_the_as_of_time_is_refused(what: str) -> None:
     good = traffic([Paid(0, 100, "a", 1, 1, 1), Paid(DAY, 100, "a", 0, 1, 1)])
     column = "known_at" if what == "label" else "event_time"
     leaked = getattr(good, column).copy()
@@ -361,7 +361,7 @@ def test_a_side_that_did_not_answer_every_payment_is_refused() -> None:
         compare(traffic(paid), answers("a", [1]), answers("b", []), COSTS)
 
 
-def test_without_a_mature_week_answers_are_counted_and_nothing_is_judged() -> None:
+def test_without_a_mature_week_answers_are_counted_and_nothing_is_evaluated() -> None:
     paid = [Paid(0, 100, "a", 1, 1, 2)]
     young = traffic(paid, as_of=START + DAY)
     found = compare(young, answers("a", [1]), answers("b", [2]), COSTS)

@@ -103,7 +103,7 @@ def test_cutoffs_in_the_settings_win() -> None:
 def test_without_a_single_fraud_the_calibrated_score_still_decides() -> None:
     score, label, amount = sample(frauds=0)
     chosen = choose(score, label, amount, Costs(), PolicySettings(), days=10)
-    # A payment of typical amount is worth a review once its expected loss passes the price of one.
+    # A payment of typical amount is worth a review once its expected loss passes the cost of one.
     assert 0.005 < chosen.review_at < 0.2
 
 

@@ -51,7 +51,7 @@ def test_a_fraud_that_stands_for_a_hundred_is_one_fraud() -> None:
     one = [Paid(0, 900, "a", 1, 0, 0, weight=100), *(Paid(day * DAY, 900, "b", 0, 0, 0) for day in range(14))]
     few = check("enough labels", compared(one, weighted=True), inputs(), gate)
     assert not few.passed
-    assert few.message.endswith("with 100 frauds, by weight, which are worth 1.0 equal ones (at least 50)")
+    assert few.message.endswith("with 100 frauds, by weight, an effective number of 1.0 (at least 50)")
     many = [Paid(number * DAY // 4, 900, f"c{number}", 1, 0, 0, weight=2) for number in range(56)]
     assert check("enough labels", compared(many, weighted=True), inputs(), gate).passed
     plain = check("enough labels", compared(many), inputs(), gate)
@@ -59,7 +59,7 @@ def test_a_fraud_that_stands_for_a_hundred_is_one_fraud() -> None:
     assert plain.message.endswith("with 56 frauds (at least 50)")
 
 
-def test_a_segment_is_judged_by_the_frauds_it_is_worth() -> None:
+def test_a_segment_is_evaluated_by_its_effective_number_of_frauds() -> None:
     gate = Gate(segment_frauds=20, segment_recall_loss=0.1)
     lost = [Paid(0, 900, "a", 1, 2, 0, weight=100), Paid(13 * DAY, 900, "b", 0, 0, 0)]
     assert check("no segment worse", compared(lost, weighted=True), inputs(), gate).passed
@@ -85,7 +85,7 @@ def stopped_before(count: int, label: int) -> list[Paid]:
     return caught + [Paid(number, 48_000, f"d{number}", label, 2, 0) for number in range(count)]
 
 
-def test_what_the_champion_stopped_may_not_pass_unseen_for_more_than_a_share_of_what_is_saved() -> None:
+def test_unobserved_outcomes_may_cost_at_most_a_share_of_what_is_saved() -> None:
     few, many = compared(stopped_before(10, -1)), compared(stopped_before(11, -1))
     assert check("unobserved outcomes", few, inputs()).passed
     shut = check("unobserved outcomes", many, inputs())
@@ -100,7 +100,7 @@ def test_what_the_champion_stopped_may_not_pass_unseen_for_more_than_a_share_of_
     assert check("better", many, inputs(), Gate(tolerance=1)).passed
 
 
-def test_a_shadow_that_saves_nothing_may_let_nothing_pass_unseen() -> None:
+def test_a_shadow_that_saves_nothing_may_leave_no_outcome_unobserved() -> None:
     missed = Paid(0, 48_000, "a", 1, 0, 0)
     assert check("unobserved outcomes", compared([missed]), inputs()).passed
     assert not check("unobserved outcomes", compared([missed, Paid(0, 100, "a", -1, 2, 0)]), inputs()).passed

@@ -77,7 +77,7 @@ def test_figures_are_rounded_and_the_same_every_time() -> None:
     assert figures["average_precision"] > figures["amount_only_average_precision"]
 
 
-def test_a_slice_without_a_fraud_is_judged_with_the_figures_that_still_mean_something() -> None:
+def test_a_slice_without_a_fraud_is_evaluated_with_the_figures_that_still_mean_something() -> None:
     one = scored()
     good = Scored(one.rows, one.score, np.where(one.label == 1, 0, one.label), one.days)
     figures = evaluate_slice(good, CUTOFFS, COSTS, seed=1)

@@ -60,10 +60,10 @@ def beyond(axis: Axis) -> Iterator[Text]:
 def boxes(figure: Figure) -> Iterator[tuple[str, Bbox]]:
     """Yield each text that is seen, with the pixels that it covers."""
     figure.draw_without_rendering()
-    unseen = {text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for text in beyond(axis)}
+    hidden = {text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for text in beyond(axis)}
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
-        if text.get_visible() and text.get_text() and text not in unseen:
+        if text.get_visible() and text.get_text() and text not in hidden:
             yield text.get_text(), text.get_window_extent()
 
 

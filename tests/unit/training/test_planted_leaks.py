@@ -51,7 +51,7 @@ def test_settings_are_tuned_by_no_correction_that_comes_when_the_test_begins() -
     dataset = history()
     cut = dataset.info.boundaries
     fold = folds(cut, dataset.info.delay_ms)[-1]
-    worth = [
+    precisions = [
         fold_score(one, fold, SETTINGS)
         for one in (
             dataset,
@@ -59,24 +59,24 @@ def test_settings_are_tuned_by_no_correction_that_comes_when_the_test_begins() -
             taken_back(dataset, cut.test_from),
         )
     ]
-    assert worth[0] == worth[1] != worth[2]
+    assert precisions[0] == precisions[1] != precisions[2]
 
 
 def test_what_is_fitted_again_knows_no_correction_of_later_and_no_payment_that_others_stand_for() -> None:
     dataset = history()
     told = int(dataset.event_time[-1]) - 3 * DAY
     dataset = replace(dataset, info=msgspec.structs.replace(dataset.info, known_until=told))
-    judged = learn(Slices.of(dataset), SETTINGS)
-    plain = refit(dataset, judged, SETTINGS)
+    learned = learn(Slices.of(dataset), SETTINGS)
+    plain = refit(dataset, learned, SETTINGS)
     assert plain.as_of == told
     assert int(plain.rows.event_time.max()) <= told - dataset.info.delay_ms
-    assert refit(taken_back(dataset, told + 1), judged, SETTINGS).learned.model == plain.learned.model
-    assert refit(taken_back(dataset, told), judged, SETTINGS).learned.model != plain.learned.model
+    assert refit(taken_back(dataset, told + 1), learned, SETTINGS).learned.model == plain.learned.model
+    assert refit(taken_back(dataset, told), learned, SETTINGS).learned.model != plain.learned.model
     # What people say of those that others stand for is not learned: weight 0.
     weight = np.where(np.arange(len(dataset)) % 3 == 0, 0.0, 1.0)
     turned = np.where((weight == 0) & (dataset.label != UNKNOWN), 1 - dataset.label, dataset.label)
     one, other = (
-        refit(replace(dataset, weight=weight, label=label), judged, SETTINGS).learned.model
+        refit(replace(dataset, weight=weight, label=label), learned, SETTINGS).learned.model
         for label in (dataset.label, turned.astype(np.int8))
     )
     assert one == other != plain.learned.model

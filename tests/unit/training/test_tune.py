@@ -30,7 +30,7 @@ def test_nothing_of_the_test_slice_is_known_while_tuning() -> None:
     dataset = history(3000)
     cut = dataset.info.boundaries
     assert tuned(spoilt_after(dataset, cut.test_from), 2) == tuned(dataset, 2)
-    # What the last fold is judged by does matter.
+    # What the last fold is evaluated on does matter.
     assert tuned(spoilt_after(dataset, cut.test_from - 8 * DAY), 1) != tuned(dataset, 1)
 
 

@@ -106,7 +106,7 @@ def test_a_history_without_labels_is_refused(tmp_path: Path) -> None:
         trained(blank, tmp_path)
 
 
-def test_evaluate_judges_the_test_slice_the_same_way_every_time(
+def test_evaluate_gives_the_same_figures_of_the_test_slice_every_time(
     report: TrainReport, folder: Path, tmp_path: Path
 ) -> None:
     both = [

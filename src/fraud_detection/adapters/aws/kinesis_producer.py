@@ -140,7 +140,7 @@ class KinesisProducer:
             )
         if refused:
             longest = min(MAX_BACKOFF_S, INITIAL_BACKOFF_S * 2**self._idle_calls)
-            self._pause(longest * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
+            self._pause(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter of retries, guards nothing
 
     def _next_call(self) -> list[Waiting]:
         """Return the first records that fit into a call, at most one of each key."""

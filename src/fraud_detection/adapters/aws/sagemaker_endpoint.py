@@ -98,9 +98,9 @@ class SageMakerScorer:
         if absent:
             asked = self._ask(absent, 0.0, ()).predictions
             self._reasons |= {id(row): one.reasons for row, one in zip(absent, asked, strict=True)}
-        return [self._spread(self._reasons[id(row)]) for row in rows]
+        return [self._by_feature(self._reasons[id(row)]) for row in rows]
 
-    def _spread(self, reasons: list[tuple[str, float]]) -> list[float]:
+    def _by_feature(self, reasons: list[tuple[str, float]]) -> list[float]:
         row = [0.0] * len(self._names)
         for name, value in reasons:
             if name in self._index_of:

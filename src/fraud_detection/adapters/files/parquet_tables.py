@@ -47,7 +47,7 @@ class ParquetTable:
     def sample(self, size: int) -> dict[str, list[object]]:
         """Return at most `size` rows by column, in file order, from at most 32 row groups."""
         with _opened(self.path) as file:
-            groups = _spread(file.metadata.num_row_groups)
+            groups = _evenly_spaced(file.metadata.num_row_groups)
             total = sum(file.metadata.row_group(group).num_rows for group in groups)
             chosen = np.sort(np.random.default_rng(7).choice(total, min(size, total), replace=False))
             taken = list(_take(file.iter_batches(65_536, row_groups=groups), chosen))
@@ -134,7 +134,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ConfigError(f"{path}: is not a Parquet file, is cut off or damaged ({brief(error)})") from None
 
 
-def _spread(count: int) -> list[int]:
+def _evenly_spaced(count: int) -> list[int]:
     """Return at most 32 numbers below `count`, evenly, the first and the last among them."""
     return sorted({round(index) for index in np.linspace(0, count - 1, min(count, _SAMPLED_GROUPS))})
 

@@ -27,7 +27,7 @@ MAX_BODY_BYTES = 1 << 20
 MAX_PASSED_OVER = 1 << 24
 NO_HOST = "a request of HTTP/1.1 needs one header `Host`, and no more"
 TOO_MUCH_HEAD = f"the headers have more than {MAX_HEAD_BYTES:,} bytes, or chunks are too small"
-CODED = "a body is taken as it is: send it without `Content-Encoding`"
+ENCODING_REFUSED = "a body is taken as it is: send it without `Content-Encoding`"
 TOO_LARGE = f"a request has at most {MAX_BODY_BYTES:,} bytes"
 NO_CHUNKS = "`Transfer-Encoding` may be `chunked`, once, in HTTP/1.1, and nothing else"
 
@@ -102,7 +102,7 @@ class RequestReader:
         self._key: bytes | None = None
         self._body: list[bytes] = []
         self._chunked: list[bytes] = []
-        self._waits = self._coded = False
+        self._waits = self._is_encoded = False
         self._reading_head = True
 
     @abstractmethod
@@ -179,7 +179,7 @@ class RequestReader:
         elif lowered == b"transfer-encoding":
             self._chunked.append(value.lower())
         elif lowered == b"content-encoding":
-            self._coded = self._coded or value.lower() not in {b"", b"identity"}
+            self._is_encoded = self._is_encoded or value.lower() not in {b"", b"identity"}
         else:
             self._waits = value.lower() == b"100-continue"
 
@@ -231,8 +231,8 @@ class RequestReader:
         refused = None
         if self._size > MAX_BODY_BYTES:
             refused = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
-        elif self._coded:
-            refused = problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, CODED)
+        elif self._is_encoded:
+            refused = problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, ENCODING_REFUSED)
         named = (self._authorization, self._id_or_own(), self._key)
         request = Request(method, path, b"".join(self._body), *named)
         last = not self._parser.should_keep_alive()
@@ -256,6 +256,6 @@ class RequestReader:
         self._key = None
         self._body = []
         self._size = self._hosts = 0
-        self._waits = self._coded = False
+        self._waits = self._is_encoded = False
         self._chunked = []
         self._reading_head = True

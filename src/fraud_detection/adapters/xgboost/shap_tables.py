@@ -32,7 +32,7 @@ _BITS = 8
 """The conditions of a block are packed into one byte; it has at most one more than the tree is deep."""
 
 MAX_TABLE_BYTES = 32 << 20
-"""Bytes of tables; larger ones would take longer to make than they are worth."""
+"""Bytes of tables; larger ones would take longer to make than they save."""
 
 
 class ShapTables:
@@ -50,9 +50,9 @@ class ShapTables:
         if blocks * answers * slots.most * np.dtype(np.float32).itemsize > largest:
             raise ValueError(f"{blocks} blocks of {answers} answers and {slots.most} features are too large")
         # Where a block has fewer conditions than others, the rest read -inf and are never met.
-        self._column = bits.spread(np.append(walk.column, 2 * walk.width), _BITS, 2 * walk.width)
-        self._threshold = bits.spread(np.append(walk.threshold, np.float32(np.inf)), _BITS, np.inf)
-        self._feature = slots.spread(np.arange(walk.width), slots.most, 0).ravel()
+        self._column = bits.pad(np.append(walk.column, 2 * walk.width), _BITS, 2 * walk.width)
+        self._threshold = bits.pad(np.append(walk.threshold, np.float32(np.inf)), _BITS, np.inf)
+        self._feature = slots.pad(np.arange(walk.width), slots.most, 0).ravel()
         self._first = np.arange(blocks) * answers
         self._table = _table(paths, bits, slots)
 
@@ -95,7 +95,7 @@ class _Positions:
     """The position of each thing asked about."""
     most: int
 
-    def spread(self, values: np.ndarray, columns: int, rest: float) -> np.ndarray:
+    def pad(self, values: np.ndarray, columns: int, rest: float) -> np.ndarray:
         """Return a row for every owner with the values of its things, and `rest` after them."""
         found = np.full((self.owner[-1] + 1, columns), rest, values.dtype)
         found[self.owner, self.position] = values[self.thing]

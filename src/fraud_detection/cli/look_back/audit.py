@@ -72,7 +72,7 @@ def _print(one: Verified, *, with_anchors: bool) -> None:
     noted = f"; {one.anchors_found:,} anchors match" if with_anchors else ""
     if one.is_intact:
         print_line(f"{one.state}: OK: {counted}; {one.configurations:,} configurations{noted}; {end}")
-        _remark(one)
+        _print_notes(one)
         return
     print_line(f"{one.state}: TAMPERED: {counted}; {one.configurations:,} configurations{noted}; {end}")
     for fault in one.faults:
@@ -80,9 +80,9 @@ def _print(one: Verified, *, with_anchors: bool) -> None:
     more = one.fault_count - len(one.faults)
     if more:
         print_line(f"  and {more:,} more")
-    _remark(one)
+    _print_notes(one)
 
 
-def _remark(one: Verified) -> None:
-    for remark in one.remarks:
-        print_line(f"  note: {remark}")
+def _print_notes(one: Verified) -> None:
+    for note in one.notes:
+        print_line(f"  note: {note}")

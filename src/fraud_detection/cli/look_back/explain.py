@@ -229,7 +229,7 @@ def _labels(explanation: ExplanationRecord) -> Iterator[str]:
         happened = "" if one.happened_at is None else f", happened at {one.happened_at}"
         note = f" ({one.note})" if one.note else ""
         yield f"  {one.verdict}, by {one.source}{_key(one)}, known at {one.known_at}{happened}{note}"
-    yield f"  as known now: {explanation.judgement}"
+    yield f"  as known now: {explanation.assessment}"
 
 
 def _key(label: LabelView) -> str:

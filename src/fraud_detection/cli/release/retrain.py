@@ -162,8 +162,8 @@ def _print_summary(screen: Terminal, found: Retrained) -> None:
         for line in lines(found.report):
             print_line(line)
     print_line(
-        f"challenger {found.bundle.name} in {found.directory}: judged as {found.evaluated.name}, then fitted "
-        f"again on payments until {found.bundle.manifest.periods.train_until}"
+        f"challenger {found.bundle.name} in {found.directory}: evaluated as {found.evaluated.name}, then "
+        f"refitted on payments until {found.bundle.manifest.periods.train_until}"
     )
 
 

@@ -1,4 +1,4 @@
-"""`fraud evaluate` and `fraud prequential`: what a model is worth, on one slice and on many."""
+"""`fraud evaluate` and `fraud prequential`: quality of a model, on one slice and on many."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def evaluate(
     screen.finish()
     if report.instead_of:
         screen.say(
-            f"bundle {report.instead_of} was fitted again on the test slice too; these are the figures of "
-            f"{report.bundle}, as which it was judged, on the slice that this one had not learned from"
+            f"bundle {report.instead_of} was refitted on the test slice too; these are the figures of "
+            f"{report.bundle}, the bundle before its refit, on the slice that it had not learned from"
         )
     say_metrics(screen, project, report.metrics, out)
     output.write(dict(report.metrics))

@@ -1,4 +1,4 @@
-"""What a model is worth, in lines that people read: what it ranks, stops, catches and saves."""
+"""Quality of a model as text: ranking, rates, frauds caught and money saved."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def told(name: str, value: float) -> str:
 
 
 def quality_lines(found: Metrics) -> Iterator[str]:
-    """Yield what a judged slice shows; all shares are of payments whose labels are in."""
+    """Yield the figures of an evaluated slice; rates are over payments with matured labels."""
     yield (
-        f"judged on {found['payments_count']:,.0f} payments of {found['days']:,.1f} days, "
+        f"evaluated on {found['payments_count']:,.0f} payments of {found['days']:,.1f} days, "
         f"{found['frauds_count']:,.0f} frauds ({_percent(found['fraud_share'], 2)})"
     )
     yield (

@@ -152,7 +152,7 @@ def _say_bundle(screen: Terminal, trained: TrainReport, bundle: Path) -> None:
     manifest = trained.bundle.manifest
     if manifest.evaluated_as is not None:
         screen.say(
-            f"these are the figures of {manifest.evaluated_as}; then it was fitted again on payments until "
+            f"these are the figures of {manifest.evaluated_as}; then it was refitted on payments until "
             f"{manifest.periods.train_until}"
         )
     screen.say(

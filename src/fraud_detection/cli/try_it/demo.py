@@ -112,12 +112,12 @@ approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}
 latency since each was due: p50 {figure(report.p50_ms)} ms, p99 {figure(report.p99_ms)} ms, \
 longest {figure(report.max_ms)} ms; engine p50 {figure(report.engine_p50_ms)} ms, \
 p99 {figure(report.engine_p99_ms)} ms
-{judged(report.quality)}
+{quality_lines(report.quality)}
 first live decision {report.seconds_to_first_decision:.1f} s after the start"""
 
 
-def judged(found: Quality) -> str:
-    """Return what the decisions were worth."""
+def quality_lines(found: Quality) -> str:
+    """Return the quality of the decisions as lines."""
     return f"""\
 of {found.frauds:,} frauds {figure(100 * found.recall, 1)} % were reviewed or declined; \
 {figure(100 * found.precision, 1)} % of what was reviewed or declined was fraud; \

@@ -1,7 +1,7 @@
 """How many payments may be declined, so that one bad rule or model cannot stop a business.
 
-Each payment is judged by the interval that ends with it, in event time, cut into equal parts.  So one that
-comes late, or whose clock runs ahead, is judged by its own time, and frees nobody else.  Nothing here reads
+Each payment is counted in the interval that ends with it, in event time, cut into equal parts.  So one that
+comes late, or whose clock runs ahead, is counted by its own time, and frees nobody else.  Nothing here reads
 a clock.
 """
 

@@ -308,9 +308,9 @@ def window_statistic(statistic: int, aggregate: Aggregate, value: float, scale: 
     elif statistic == STD:
         result = deviation(aggregate) / scale
     elif statistic == ZSCORE:
-        spread = deviation(aggregate) / scale
-        if spread > 0.0:
-            result = (value - total / count) / spread
+        std = deviation(aggregate) / scale
+        if std > 0.0:
+            result = (value - total / count) / std
     elif statistic == RATIO and total > 0.0:
         result = value * count / total
     return result

@@ -41,7 +41,7 @@ _STATISTICS = {
     ),
     "std": (
         "{entity}_amount_std_{window}",
-        "spread of amounts on this {entity} in {span} {{value}}, usually {{typical}}",
+        "standard deviation of amounts on this {entity} in {span} {{value}}, usually {{typical}}",
         "money",
     ),
     "zscore": (
@@ -149,12 +149,12 @@ def number_feature(name: str) -> FeatureDefinition:
 
 def category_features(name: str) -> list[FeatureDefinition]:
     """Describe a category's code and how frequent its value is."""
-    words = name.replace("_", " ")
+    label = name.replace("_", " ")
     return [
-        FeatureDefinition(f"{name}_code", f"unusual {words}", "code"),
+        FeatureDefinition(f"{name}_code", f"unusual {label}", "code"),
         FeatureDefinition(
             f"{name}_frequency",
-            f"this {words} makes up {{value}} of payments, usually {{typical}}",
+            f"this {label} makes up {{value}} of payments, usually {{typical}}",
             "share",
         ),
     ]

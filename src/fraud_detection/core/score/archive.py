@@ -49,9 +49,9 @@ def write_bundle(bundle: Bundle, directory: Path) -> Path:
 
 
 def evaluated_bundle(folder: Path, bundle: Bundle) -> Path | None:
-    """Return where in a folder the bundle is as which this one was judged before it was fitted again.
+    """Return where in a folder the evaluated bundle of this refitted one is.
 
-    None where it was not fitted again, or the other is not there.
+    None where it was not refitted, or the other is not there.
     """
     evaluated = bundle.manifest.evaluated_as
     path = None if evaluated is None else folder / evaluated

@@ -62,8 +62,8 @@ class Manifest(Part, frozen=True, omit_defaults=True):
     """What the bundle is, and the SHA-256 of each of its files.
 
     name: the first 12 hex digits of the hash of this manifest with an empty name.
-    metrics: of the validation slice; the test slice is judged later, by `fraud evaluate`.
-    evaluated_as: where the trees were fitted again, the bundle whose calibration, cut-offs and metrics these
+    metrics: of the validation slice; the test slice is evaluated later, by `fraud evaluate`.
+    evaluated_as: where the trees were refitted, the bundle whose calibration, cut-offs and metrics these
     are.
     """
 

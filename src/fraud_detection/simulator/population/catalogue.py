@@ -35,7 +35,7 @@ class Category(NamedTuple):
     share: float
     online: float
     median: float
-    spread: float
+    sigma: float
     hours: str
 
 

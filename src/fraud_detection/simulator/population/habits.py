@@ -32,7 +32,7 @@ _MAX_TRIP_DAYS = 15
 _PAY_DAYS = frozenset((25, 26, 27, 28, 29, 30, 31, 1, 2))
 _SATURDAY = 5
 _MEDIAN = np.log([category.median * 100 for category in catalogue.CATEGORIES])
-_SPREAD = np.asarray([category.spread for category in catalogue.CATEGORIES])
+_SIGMA = np.asarray([category.sigma for category in catalogue.CATEGORIES])
 
 
 @dataclass(slots=True)
@@ -172,7 +172,7 @@ def _usual_amount(population: Population, rng: np.random.Generator, cards: Ints,
     sellers, habits = population.merchants, population.cards
     category = sellers.category[merchants]
     level = _MEDIAN[category] + sellers.price[merchants] + habits.level[cards] + habits.taste[cards, category]
-    cents = np.exp(level + _SPREAD[category] * rng.normal(size=len(cards)))
+    cents = np.exp(level + _SIGMA[category] * rng.normal(size=len(cards)))
     notes = np.maximum(np.rint(cents / 1000), 1) * 1000
     ends = np.where(rng.random(len(cards)) < _PRICED, np.rint(cents / 100) * 100 - 1, cents)
     amounts: Ints = np.maximum(np.rint(np.where(category == catalogue.CASH, notes, ends)), 49).astype(
@@ -235,16 +235,16 @@ def _bursts(population: Population, rng: np.random.Generator, day: int) -> Payme
     shop = population.trades.pick(rng, np.full(len(chosen), catalogue.DIGITAL))
     merchants = np.repeat(shop, lengths)
     start = np.repeat(when(population, rng, chosen, shop, day), lengths)
-    times = start + spread_out(rng.integers(20 * SECOND, 6 * MINUTE, len(cards)), lengths)
+    times = start + cumulative_by_run(rng.integers(20 * SECOND, 6 * MINUTE, len(cards)), lengths)
     payments = pay(population, rng, cards, merchants, times)
     payments = replace(payments, amount=rng.integers(*SMALL, len(cards)))
     return payments.pick(times < population.settings.epoch + (day + 1) * DAY)
 
 
-def spread_out(gaps: Ints, lengths: Ints) -> Ints:
+def cumulative_by_run(gaps: Ints, lengths: Ints) -> Ints:
     """Return the running sum of gaps within each run of `lengths`, from 0 on.
 
-    >>> spread_out(np.asarray([5, 5, 5, 5]), np.asarray([3, 1])).tolist()
+    >>> cumulative_by_run(np.asarray([5, 5, 5, 5]), np.asarray([3, 1])).tolist()
     [0, 5, 10, 0]
     """
     before, runs = np.cumsum(gaps) - gaps, lengths[lengths > 0]

@@ -57,7 +57,7 @@ TITLE_WIDTH = 52
 def precision_recall(
     ranking: Ranking, amount: Ranking, cutoffs: Cutoffs, reached: Mapping[str, Mapping[str, float]]
 ) -> Figure:
-    """Draw precision over recall: of the model with its cut-offs, of the amount alone, of a blind guess.
+    """Draw precision over recall: of the model with its cut-offs, of the amount alone, of a random ranking.
 
     amount: the same payments ranked by their amount alone.
     reached: precision and recall of 'review' (of all that is not approved) and of 'decline'.

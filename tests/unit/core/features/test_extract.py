@@ -91,11 +91,11 @@ def check_card_window(
         assert math.isnan(row[f"card_amount_mean_{window}"])
         return
     mean = float(Fraction(sum(expected), len(expected) * 100))
-    spread = math.sqrt(statistics.pvariance([Fraction(value, 100) for value in expected]))
+    deviation = math.sqrt(statistics.pvariance([Fraction(value, 100) for value in expected]))
     assert row[f"card_amount_min_{window}"] == min(expected) / 100
     assert row[f"card_amount_max_{window}"] == max(expected) / 100
     assert row[f"card_amount_mean_{window}"] == pytest.approx(mean)
-    assert row[f"card_amount_std_{window}"] == pytest.approx(spread)
+    assert row[f"card_amount_std_{window}"] == pytest.approx(deviation)
 
 
 @settings(deadline=None)

@@ -73,7 +73,7 @@ def test_a_label_belongs_where_its_payment_does() -> None:
         assert ownership.route(json.dumps({"type": "label", "id": f"t{card}"}).encode()).owner is None
 
 
-def test_cards_are_spread_evenly() -> None:
+def test_cards_are_distributed_evenly() -> None:
     ownership = Ownership(decode(SCHEMA, Schema, "test"), 4)
     counts = [0] * 4
     for card in range(10_000):
