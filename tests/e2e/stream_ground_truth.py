@@ -206,7 +206,7 @@ class GroundTruth:
                     yield event
 
     def _take(self, alone: list[Profile | None], past: Event) -> None:
-        """Let the one profile that is there remember an event."""
+        """Update the one profile that is there with an event."""
         if isinstance(past.item, Transaction):
             self.extractor.update(alone, past.item)
         elif past.item is not None:

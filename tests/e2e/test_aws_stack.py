@@ -305,8 +305,8 @@ def test_every_profile_is_updated_by_every_event_just_once(day: Day) -> None:
 
 def names_of(day: Day, kept: DecisionItem) -> list[str]:
     ids = zip(day.ground_truth.entities, kept.entities, strict=True)
-    remembered = {day.ground_truth.entities[entity.index] for entity in day.ground_truth.extractor.entities}
-    return [f"{name}#{one}" for name, one in ids if one is not None and name in remembered]
+    stored = {day.ground_truth.entities[entity.index] for entity in day.ground_truth.extractor.entities}
+    return [f"{name}#{one}" for name, one in ids if one is not None and name in stored]
 
 
 def test_how_stale_a_shared_profile_was_is_bounded_by_the_batches_under_way(good_day: Day) -> None:

@@ -50,7 +50,7 @@ class FeatureReplay:
         self.history = self.events = 0
 
     def take_history(self, history: Sequence[HistoricalPayment], progress: Progress) -> None:
-        """Remember history, with the labels that were known by its end."""
+        """Load history, with the labels that were known by its end."""
         replay = Replay(self.memory)
         for number, past in enumerate(history, start=1):
             if self.is_near(past.payment.entities):
@@ -68,7 +68,7 @@ class FeatureReplay:
             replay.apply_labels_until(history[-1].payment.event_time)
 
     def take(self, past: LoggedEvent, memory: ProfileCache) -> None:
-        """Remember an event of a log."""
+        """Update the profiles with an event of a log."""
         if not self.is_near(past.ids):
             return
         self.events += 1

@@ -114,7 +114,7 @@ def promote(
     """Promote the shadow if it passes the gate; return None where it does not.
 
     force: by the author's will alone, which the release says.  Raises ConfigError when the shadow's features
-    are others than those that the services remember, whatever the gate says, and when other answers went
+    are others than those of the services' profiles, whatever the gate says, and when other answers went
     live since the gate was asked, or the shadow was ended.
     """
     bundle = lifecycle.bundle_of(registry, found.config_id)

@@ -50,15 +50,15 @@ class Shadow:
     def __init__(self, engine: Engine, log: ShadowLog, rows: Rows, decline_cap: DeclineCap | None) -> None:
         """Take the engine, the log to write, and the source of feature rows."""
         self.config_id = engine.configuration.config_id
-        self._log, self._rows, self._past = log, rows, rows.remember()
+        self._log, self._rows, self._backfill = log, rows, rows.backfill()
         # Without a control group: the action of the policy itself is compared.
         strategy = msgspec.structs.replace(engine.strategy, sampler=None, reasons=None)
         self._decision_engine = DecisionEngine(strategy, StageTimes())
         self._decision_engine.decline_cap = decline_cap
 
-    def remember(self) -> int:
-        """Remember the next part of what came before it; return how many events, 0 when all is remembered."""
-        return next(self._past, 0)
+    def backfill(self) -> int:
+        """Backfill the next part of what came before it; return how many events, 0 when all is loaded."""
+        return next(self._backfill, 0)
 
     def decide(self, part: Sequence[LoggedEvent]) -> int:
         """Decide the payments of a part of the log, and keep that; return how many they are."""
@@ -120,13 +120,13 @@ class Shadows:
     def step(self) -> int:
         """Let each shadow decide the next part of each log; return how many events, 0 when there are no more.
 
-        One that makes its features itself remembers the past first, part by part, while others decide.
+        One that computes its features itself is backfilled first, part by part, while others decide.
         """
         self._follow()
         done = 0
         for name, by_state in self._shadows.items():
             for state, shadow in by_state.items():
-                done += shadow.remember() or self._decide(shadow, name, state)
+                done += shadow.backfill() or self._decide(shadow, name, state)
         if done:
             sweep()
         return done

@@ -46,8 +46,8 @@ class Rows(Protocol):
 
     own: bool
 
-    def remember(self) -> Iterator[int]:
-        """Remember what came before the shadow; yield how many events were, part by part."""
+    def backfill(self) -> Iterator[int]:
+        """Backfill the profiles with what came before the shadow; yield the events of each part."""
 
     def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
         """Return the rows of the payments in the next part of the log, in order."""
@@ -83,8 +83,8 @@ class ServedRows:
         self._fingerprint_of = fingerprint_of
         self._parser = Parser(engine.project.schema, engine.bundle.contents.features.category_encoding)
 
-    def remember(self) -> Iterator[int]:
-        """Remember nothing: rows that were served are made."""
+    def backfill(self) -> Iterator[int]:
+        """Nothing to backfill: rows that were served are computed already."""
         return iter(())
 
     def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
@@ -120,9 +120,9 @@ class OwnRows:
         *,
         recent: int = RECENT,
     ) -> None:
-        """Begin with nothing; raise ConfigError when the state began otherwise than can be remembered here.
+        """Begin with nothing; raise ConfigError for a state with a history that cannot be loaded here.
 
-        history: what the state file began with.  until: up to which number the log is remembered, and not
+        history: what the state file began with.  until: up to which number the log is backfilled, and not
         decided.  recent: of at least so many latest payments the entities are known without a look at the
         state file.
         """
@@ -139,14 +139,14 @@ class OwnRows:
         self._before: dict[str, Ids] = {}
         self._refused = 0
 
-    def remember(self) -> Iterator[int]:
-        """Remember history, and the log before the shadow; raise ConfigError for another history."""
+    def backfill(self) -> Iterator[int]:
+        """Backfill history, and the log before the shadow; raise ConfigError for another history."""
         start, events, payments = time.perf_counter(), 0, 0
         if self._history is not None:
             history = read_history(self._project, self._history, self._progress)
             self._check_same_history(history)
             payments = len(history.payments)
-            yield from self._remember_history(history)
+            yield from self._backfill_history(history)
         seq = 0
         while part := next_part(self._state_file, seq, self._until):
             for past in part:
@@ -155,21 +155,21 @@ class OwnRows:
                     self._memory.reapply_payment(payment)
             seq = part[-1].seq
             events += len(part)
-            self._progress(f"remembering the log: {events:,} events", seq / self._until)
+            self._progress(f"loading the log: {events:,} events", seq / self._until)
             yield len(part)
         seconds = time.perf_counter() - start
         LOG.info(
-            "the shadow %s makes its features itself: it has remembered %s payments of history and %s events "
+            "the shadow %s makes its features itself: it has loaded %s payments of history and %s events "
             "of the log in %.1f s",
             self._config_id,
             f"{payments:,}",
             f"{events:,}",
             seconds,
-            extra={"event": "shadow_remembered", "config_id": self._config_id},
+            extra={"event": "shadow_backfilled", "config_id": self._config_id},
         )
 
     def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
-        """Remember the part and return a row for each payment that the shadow's schema can read."""
+        """Update the profiles and return a row for each payment that the shadow's schema can read."""
         self._check_history_in_time()
         rows: list[Row] = []
         for past in part:
@@ -178,15 +178,15 @@ class OwnRows:
                 rows.append(Row(past, payment, array("d", extract_or_missing(self._memory, payment))))
         return rows
 
-    def _remember_history(self, history: History) -> Iterator[int]:
+    def _backfill_history(self, history: History) -> Iterator[int]:
         """Add historical payments, with the labels known by the last one; the log has the others."""
         payments = history.payments
         for number, _ in enumerate(Replay(self._memory).rows(payments), start=1):
             if number % AT_ONCE == 0:
-                self._progress(f"remembering history: {number:,} payments", number / len(payments))
+                self._progress(f"loading history: {number:,} payments", number / len(payments))
                 yield AT_ONCE
         self._of_history = {past.payment.transaction_id: past.payment.entities for past in payments}
-        self._progress(f"remembering history: {len(payments):,} payments", 1.0)
+        self._progress(f"loading history: {len(payments):,} payments", 1.0)
 
     def _payment(self, past: LoggedEvent) -> Transaction | None:
         """Learn a label; return a payment, None where a service would have refused it."""

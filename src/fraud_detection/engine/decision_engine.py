@@ -1,7 +1,7 @@
 """From payments and feature rows to decisions: rules, score, policy, decline cap, reasons, control group.
 
 It knows the order of these and nothing of where rows come from: live services, replays and backtests decide
-by it alike.  It does no I/O; what it remembers is how many payments were declined lately.
+by it alike.  It does no I/O; its only state is how many payments were declined lately.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def propose_features(inputs: FeatureInputs, entities: list[EntityCandidate]) -> 
 def _memory(
     inputs: FeatureInputs, entity: EntityCandidate, returning: list[EntityCandidate]
 ) -> EntityFeatures:
-    """Return the memory of one entity; the first also remembers which others it met."""
+    """Return the memory of one entity; the first also keeps which others it met."""
     time_column, leader = inputs.time_column, returning[0]
     first = entity is leader
     related = [other.name for other in returning[1:]][:_MAX_RELATED] if first else []

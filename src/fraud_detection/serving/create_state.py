@@ -35,9 +35,9 @@ def new_state(
     history: Path | None = None,
     progress: Progress = lambda *_: None,
 ) -> int:
-    """Make the state files of so many workers; return how many past payments they remember.
+    """Make the state files of so many workers; return how many historical payments their profiles hold.
 
-    engine: whose features remember the history; not needed without one.  Raises ConfigError when a file is
+    engine: whose features load the history; not needed without one.  Raises ConfigError when a file is
     there already, or another process makes one.
     """
     paths = [state] if workers == 1 else [shard_path(state, one, workers) for one in range(workers)]
@@ -56,13 +56,13 @@ def new_state(
             stack.callback(_forget, draft)
         if workers > 1:
             label_shards(drafts)
-        remembered = 0 if history is None or engine is None else _remember(drafts, engine, history, progress)
+        loaded = 0 if history is None or engine is None else _load_history(drafts, engine, history, progress)
         for draft, path in zip(drafts, paths, strict=True):
             adopt(draft, path)
-    return remembered
+    return loaded
 
 
-def _remember(drafts: list[Path], engine: Engine, history: Path, progress: Progress) -> int:
+def _load_history(drafts: list[Path], engine: Engine, history: Path, progress: Progress) -> int:
     if len(drafts) == 1:
         state_file = StateFile(drafts[0])
         service = EmbeddedService(engine.pipeline(state_file, state_file.dedup_index), state_file)
@@ -73,12 +73,12 @@ def _remember(drafts: list[Path], engine: Engine, history: Path, progress: Progr
     payments = read_history(engine.project, history, progress).payments
     ownership = Ownership(engine.project.schema, len(drafts))
     for worker, draft in enumerate(drafts):
-        progress(f"remembering history: worker {worker} of {len(drafts)}", worker / len(drafts))
+        progress(f"loading history: worker {worker} of {len(drafts)}", worker / len(drafts))
         own = WorkerService(engine, worker, StateFile(draft), {})
         with few_collections():
             own.preload_own_history(payments, ownership)
         own.close()
-    progress(f"remembering history: {len(payments):,} payments", 1.0)
+    progress(f"loading history: {len(payments):,} payments", 1.0)
     return len(payments)
 
 

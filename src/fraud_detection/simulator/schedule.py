@@ -99,7 +99,7 @@ class Labels:
         self._waiting = KnownLabels(empty, empty.astype(np.uint64), empty, empty, empty)
 
     def add(self, block: Block, begins: int = 0) -> None:
-        """Remember the labels of a block; those known before `begins` are told already."""
+        """Schedule the labels of a block; those known before `begins` are in the history already."""
         wanted = {"all": block.is_fraud >= 0, "fraud": block.is_fraud > 0, "none": block.is_fraud < 0}
         chosen = wanted[self._wanted] & (block.known_at >= begins)
         card, issue = block.payments.card[chosen], block.payments.issue[chosen]

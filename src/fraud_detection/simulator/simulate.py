@@ -89,7 +89,7 @@ class Simulation:
         return going_on.pick((number == day) & (going_on.issue == self._issue[going_on.card]))
 
     def _plan_replacements(self, payments: Payments, is_fraud: Ints, known_at: Ints) -> None:
-        """Remember that a card is replaced on the day after fraud on it becomes known."""
+        """Schedule that a card is replaced on the day after fraud on it becomes known."""
         days = (known_at - self.population.settings.epoch) // DAY + 1
         for row in np.flatnonzero(is_fraud):
             self._replacements.setdefault(int(days[row]), []).append(

@@ -334,7 +334,7 @@ def test_rows_are_the_same_whether_a_labelled_payment_is_recent_or_has_to_be_loo
     engine = lifecycle.engine_of(trial.registry, trial.config_id)
     with closing(StateFile(trial.state, reading=True)) as state_file:
         made = OwnRows(engine, state_file, trial.history, 0, lambda *_: None, recent=recent)
-        assert sum(made.remember()) > 1_000
+        assert sum(made.backfill()) > 1_000
         rows = {
             row.past.transaction_id: row.features.tobytes() for row in made.take(list(state_file.since(0)))
         }

@@ -84,7 +84,7 @@ def state(
     key: None,  # noqa: ARG001 - it is set
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Return the state file of a service that remembers history and has decided all events, labels too."""
+    """Return the state file of a service that has loaded history and decided all events, labels too."""
     path = tmp_path_factory.mktemp("decided") / "state.db"
     service = open_service(small_simulation.bundle, path, project=project)[1]
     preload_history(service, project, before, lambda *_: None)

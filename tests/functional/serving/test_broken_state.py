@@ -47,9 +47,9 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def remembered(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_history(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a state file, well closed, that has taken history in and decided nothing."""
-    folder = tmp_path_factory.mktemp("remembered")
+    folder = tmp_path_factory.mktemp("with-history")
     past = short_history(small_simulation, folder / "history.parquet")
     new_state(folder / "state.db", 1, load_engine(small_simulation.bundle), past)
     return folder / "state.db"
@@ -91,9 +91,9 @@ def ask_at_once(one: Served, events: list[bytes]) -> Iterator[tuple[int, dict[st
 
 
 def test_a_damaged_file_fails_every_waiting_request_and_ends_the_process(
-    small_simulation: SmallSimulation, events: list[bytes], remembered: Path, tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], with_history: Path, tmp_path: Path
 ) -> None:
-    state = copy_state(remembered, tmp_path / "state.db")
+    state = copy_state(with_history, tmp_path / "state.db")
     damage(state, PROFILES)
     kept = profiles(state)
     with served(small_simulation, state) as one:
@@ -109,7 +109,7 @@ def test_a_damaged_file_fails_every_waiting_request_and_ends_the_process(
     assert "ended by an error; it stands above" in said
     assert profiles(state) == kept
     # What is said to do is enough.
-    copy_state(remembered, state)
+    copy_state(with_history, state)
     _, service = open_service(small_simulation.bundle, state)
     service.take(Batch(events[:CALLERS], None, 0), "test")
     assert service.tally.decided == CALLERS
@@ -119,12 +119,12 @@ def test_a_damaged_file_fails_every_waiting_request_and_ends_the_process(
 @pytest.mark.parametrize("table", ["history", "decisions", "meta", "journal"])
 def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_do(
     small_simulation: SmallSimulation,
-    remembered: Path,
+    with_history: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     table: str,
 ) -> None:
-    state = copy_state(remembered, tmp_path / "state.db")
+    state = copy_state(with_history, tmp_path / "state.db")
     damage(state, table)
     arguments = ["serve", f"--bundle={small_simulation.bundle}", f"--state={state}", "--port=0", "--plain"]
     assert main(arguments) == 2
@@ -134,9 +134,9 @@ def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_d
 
 
 def test_a_stream_beside_the_requests_that_meets_a_damaged_file_ends_the_process(
-    small_simulation: SmallSimulation, events: list[bytes], remembered: Path, tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], with_history: Path, tmp_path: Path
 ) -> None:
-    state, source = copy_state(remembered, tmp_path / "state.db"), tmp_path / "events.jsonl"
+    state, source = copy_state(with_history, tmp_path / "state.db"), tmp_path / "events.jsonl"
     damage(state, PROFILES)
     source.write_bytes(b"\n".join(events) + b"\n")
     one = Served(small_simulation, state, f"--source={source}")

@@ -95,7 +95,7 @@ def test_a_verdict_is_cached_by_the_digest_of_the_bundle(
     when = kept.stat().st_mtime_ns
     try_bundle(bundle)
     assert [path.stat().st_mtime_ns for path in passed(cache)] == [when]
-    # What failed is not remembered as if it had passed.
+    # What failed is not cached as if it had passed.
     with pytest.raises(ConfigError):
         try_bundle(hostile(bundle))
     assert passed(cache) == [kept]

@@ -44,7 +44,7 @@ def without(*names: str) -> dict[str, list[object]]:
 
 
 def answering(answers: Mapping[str, str], asked: list[Question]) -> Ask:
-    """Return somebody who answers by flag, and remembers what was asked."""
+    """Return somebody who answers by flag, and records what was asked."""
 
     def ask(question: Question) -> str:
         asked.append(question)

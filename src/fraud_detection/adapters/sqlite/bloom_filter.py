@@ -38,7 +38,7 @@ class Layer:
 
 
 class BloomFilter:
-    """Remembers ids in 3 bytes each, as long as its memory lives."""
+    """Holds ids in 3 bytes each, as long as its memory lives."""
 
     def __init__(self, memory: Callable[[int], bytearray | memoryview] = bytearray) -> None:
         """Start with one layer; `memory` gives each so many bytes, which are 0 where nothing was entered."""
@@ -51,7 +51,7 @@ class BloomFilter:
         self.layers.append(Layer(blocks, self.memory(64 * blocks)))
 
     def enter(self, one: str) -> None:
-        """Remember an id."""
+        """Add an id."""
         if self.layers[-1].room == 0:
             self.grow()
         layer = self.layers[-1]

@@ -68,7 +68,7 @@ SourceOffset = tuple[str, int, str]
 class Checkpoint(msgspec.Struct, array_like=True):
     """How far this engine has come; written with every batch.
 
-    recovery_from_seq: a restart remembers again from this event on.  latest: the latest event time in ms,
+    recovery_from_seq: a restart reapplies from this event on.  latest: the latest event time in ms,
     by which all labels of history were learned.  surveyed: events in the tallies of drift, without
     labels, which are beside them.  offset, fingerprint: how far the source was read that is being read;
     those of sources read before stand in their own table, so that a batch writes one row for all this.

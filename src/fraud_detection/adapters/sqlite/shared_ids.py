@@ -57,7 +57,7 @@ class SharedIds:
         self._head[COMPLETE] = 1
 
     def enter(self, one: str) -> None:
-        """Remember an id, once."""
+        """Add an id, once."""
         ids = self._ids
         if not ids.may_hold(one):
             ids.enter(one)

@@ -4,7 +4,7 @@ Everything that a batch changed is committed together with the offset reached in
 source, so a process that is killed at any moment starts again from its last commit:
 nothing is lost and nothing is decided twice.  A small batch is committed as one row of
 a journal, and moved into the tables behind.  Profiles are saved some time after they
-changed; the events that they had not seen by then are remembered again at the start.
+changed; the events that they had not seen by then are reapplied at the start.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class StateFile(StateConnection):
         return found is not None
 
     def store_checkpoint(self, recovery_from_seq: int) -> None:
-        """Put down the number reached, and from where on a restart remembers again; inside a transaction.
+        """Put down the number reached, and from where on a restart reapplies events; inside a transaction.
 
         The journal must be settled: what it says of the progress would be older.
         """
@@ -245,7 +245,7 @@ class StateFile(StateConnection):
         return set()
 
     def since(self, seq: int) -> Iterator[LoggedEvent]:
-        """Yield payments and labels after `seq`, in the order in which they were remembered.
+        """Yield payments and labels after `seq`, in the order in which the profiles saw them.
 
         A reader sees the file as it is at the first of them.
         """

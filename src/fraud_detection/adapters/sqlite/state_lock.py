@@ -82,7 +82,7 @@ def missing(path: Path) -> str:
     """Return what to do where there is no state file."""
     return (
         f"{path}: no such state file; put it back if there was one, or make a new one with `fraud state "
-        f"create {path} --history FILE` (without --history it remembers nothing)"
+        f"create {path} --history FILE` (without --history its profiles are empty)"
     )
 
 

@@ -197,7 +197,7 @@ class StateReader:
         yield from links(self._db, _waiting_rows(self.waiting))
 
     def since(self, seq: int) -> Iterator[LoggedEvent]:
-        """Yield payments and labels after a number, in the order in which they were remembered."""
+        """Yield payments and labels after a number, in the order in which the profiles saw them."""
         yield from tables_since(self._db, self.dedup_index, seq)
         yield from journal_since(self.waiting, self.dedup_index, seq)
 

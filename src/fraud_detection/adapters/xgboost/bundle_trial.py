@@ -2,7 +2,7 @@
 
 XGBoost reads a model in native code, which a damaged or hostile file can bring down.  Where a bundle enters
 (a server's start, a release, a deployment, a backtest), a child process tries it; one that ends the child is
-refused, and the process that decides never sees it.  What passed is remembered by its digest, so that the
+refused, and the process that decides never sees it.  What passed is cached by its digest, so that the
 next start does not pay for it; so is what was trained here, which comes from no outside.
 """
 
@@ -64,10 +64,10 @@ def try_bundle(bundle: Bundle) -> None:
 
 
 def mark_tried(bundle: Bundle) -> None:
-    """Remember a bundle that this process has trained, and scored the test vectors of, as one that passed."""
+    """Mark a bundle that this process has trained, and scored the test vectors of, as one that passed."""
     passed = _passed(bundle)
     if passed is not None:
-        _remember(passed)
+        _store_passed(passed)
 
 
 def main() -> int:
@@ -102,7 +102,7 @@ def _passed(bundle: Bundle) -> Path | None:
     return Path(cache) / "fraud-detection" / "tried-bundles" / hashlib.sha256(content).hexdigest()
 
 
-def _remember(passed: Path) -> None:
+def _store_passed(passed: Path) -> None:
     try:
         passed.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         passed.touch(mode=0o600)

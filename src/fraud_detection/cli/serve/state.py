@@ -37,6 +37,6 @@ def create(
     count = new_state(path, workers, engine, history, output.screen.progress)
     output.screen.finish()
     whose = "" if workers == 1 else f" for each of {workers} workers"
-    remembers = "remembers nothing yet" if engine is None else f"remembers {count:,} payments"
-    output.screen.say(f"{path}: made{whose}; it {remembers}")
+    contents = "its profiles are empty" if engine is None else f"its profiles hold {count:,} payments"
+    output.screen.say(f"{path}: made{whose}; {contents}")
     output.write({"payments": count, "workers": workers})

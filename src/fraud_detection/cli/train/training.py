@@ -157,7 +157,7 @@ def _say_bundle(screen: Terminal, trained: TrainReport, bundle: Path) -> None:
         )
     screen.say(
         f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle} "
-        "--history PAST`, so that it remembers these payments"
+        "--history PAST`, so that its profiles hold these payments"
     )
 
 

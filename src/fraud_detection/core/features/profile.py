@@ -107,7 +107,7 @@ class Profile:
         add_to_each(self.windows, time_ms, amount, self.payment_times.settled())
 
     def add_place(self, time_ms: int, latitude: float, longitude: float) -> None:
-        """Remember the place, if it is one of the latest."""
+        """Add the place, if it is one of the latest."""
         new, places = Place(time_ms, latitude, longitude), self.places
         index = len(places)
         while index > 0 and new.is_before(places[index - 1]):

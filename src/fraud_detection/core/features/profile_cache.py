@@ -91,7 +91,7 @@ class ProfileCache:
     def apply_label(
         self, ids: Ids, known_at: int, *, fraud: bool, supersedes_known_at: int | None = None
     ) -> None:
-        """Remember a label of a payment with these entities, at the moment it became known.
+        """Add a label of a payment with these entities, at the moment it became known.
 
         supersedes_known_at: when the label that it supersedes became known.
         """

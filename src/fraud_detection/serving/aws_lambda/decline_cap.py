@@ -1,6 +1,6 @@
 """The decline cap of the Lambda function: a new one for every batch, which goes on from what was kept before.
 
-No function remembers anything between two batches, and a batch may come again, cut in another way.  So what
+No function keeps state between two batches, and a batch may come again, cut in another way.  So what
 was counted is kept with the journal of the shard, up to the last event of the last batch that has ended.
 """
 

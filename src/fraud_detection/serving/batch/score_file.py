@@ -158,7 +158,7 @@ class _Scoring:
         return processed.outcomes
 
     def _preload_history(self, history: Iterable[HistoricalPayment], apart: AbstractSet[str]) -> None:
-        """Remember the past; the payments `apart` are still to come, only their labels are kept."""
+        """Load the history; the payments `apart` are still to come, only their labels are kept."""
         replay = Replay(self.pipeline.memory)
         to_come = []
         for past in history:

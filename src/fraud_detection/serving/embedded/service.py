@@ -40,13 +40,13 @@ class EmbeddedService:
     Work that an answer need not wait for is left to `run_deferred_work`.
 
     save_after_events: a changed profile is saved so many events later, with all that it has seen by
-    then; a restart has at most that many events to remember again.
+    then; a restart has at most that many events to reapply.
     """
 
     def __init__(
         self, pipeline: Pipeline, state_file: StateFile, save_after_events: int = SAVE_AFTER_EVENTS
     ) -> None:
-        """Open the state and remember again what its profiles had not seen when they were saved."""
+        """Open the state and reapply what its profiles had not seen when they were saved."""
         self.pipeline = pipeline
         self.state_file = state_file
         self.save_after_events = save_after_events
@@ -88,7 +88,7 @@ class EmbeddedService:
         release: the number of the release that says so.  salt: chooses the cards; without it the
         configuration does.
 
-        Raises ConfigError when the features are others than those remembered here.
+        Raises ConfigError when the features are others than those of the profiles here.
         """
         decision_engine, decline_cap = (
             self.pipeline.decision_engine,
@@ -99,8 +99,8 @@ class EmbeddedService:
             if engine.bundle.manifest.fingerprint != known:
                 raise ConfigError(
                     f"bundle {engine.bundle.name} needs other features (fingerprint "
-                    f"{engine.bundle.manifest.fingerprint}) than those remembered here ({known}); it needs a "
-                    "new state file, made with `fraud state create FILE --history PAST`"
+                    f"{engine.bundle.manifest.fingerprint}) than those of the profiles here ({known}); it "
+                    "needs a new state file, made with `fraud state create FILE --history PAST`"
                 )
             self._fingerprint = known
             self.state_file.store_configuration(engine.configuration.config_id, engine.configuration.content)
@@ -172,7 +172,7 @@ class EmbeddedService:
         sweep()
 
     def preload_history(self, history: Sequence[HistoricalPayment], on_payment: Callable[[], None]) -> None:
-        """Remember payments of the past without deciding them; none of them will be decided later.
+        """Load historical payments into the profiles without deciding them; none will be decided later.
 
         Their labels are learned when they became known, those that were not known by the end of
         history when the stream comes to their time.
@@ -224,7 +224,7 @@ class EmbeddedService:
             )
 
     def _recover(self) -> int:
-        """Remember again what came since the oldest change that was not saved; return how many events."""
+        """Reapply what came since the oldest change that was not saved; return how many events."""
         memory = self.pipeline.memory
         # Another parser, because these events are in the tallies of drift already.
         parser = Parser(self.pipeline.parser.schema)

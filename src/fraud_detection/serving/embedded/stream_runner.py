@@ -79,14 +79,14 @@ def _over(state: Path, engine: Engine, *, textual: bool, synchronous: str, wait_
 def log_recovered(service: EmbeddedService) -> None:
     """Log how many events the profiles had not seen when they were saved, if there were any."""
     if service.recovered:
-        message = "recovered: %s events behind the saved profiles were remembered again"
+        message = "recovered: %s events behind the saved profiles were reapplied"
         LOG.info(message, f"{service.recovered:,}", extra={"event": "recovered", "events": service.recovered})
 
 
 def preload_history(
     service: EmbeddedService, project: Project, history_path: Path, progress: Progress
 ) -> int:
-    """Remember a file of past payments; return how many there were."""
+    """Load a file of historical payments into the profiles; return how many there were."""
     history = read_history(project, history_path, progress)
     payments, done = history.payments, 0
 
@@ -94,12 +94,12 @@ def preload_history(
         nonlocal done
         done += 1
         if done % 5_000 == 0:
-            progress(f"remembering history: {done:,} payments", done / len(payments))
+            progress(f"loading history: {done:,} payments", done / len(payments))
 
     service.preload_history(payments, count)
     if history.source is not None:
         service.state_file.store_source(history.source)
-    progress(f"remembering history: {done:,} payments", 1.0)
+    progress(f"loading history: {done:,} payments", 1.0)
     return done
 
 

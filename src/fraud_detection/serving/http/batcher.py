@@ -34,7 +34,7 @@ WAIT_S = 1.0
 lists of hundreds of payments, merging the log has held it for more than a tenth of that."""
 
 MAX_BATCH_SIZE = 256
-REMEMBERED = 50_000
+MAX_CACHED = 50_000
 
 
 class FullError(RetryError):
@@ -217,7 +217,7 @@ class RequestBatcher:
     def _reply_to(self, outcome: Outcome) -> Answer:
         if isinstance(outcome, Decided):
             told = DecisionView(outcome.decision, outcome.payment.event_time)
-            self._remember(told)
+            self._cache(told)
             return told
         if isinstance(outcome, AppliedLabel | RedundantLabel):
             return outcome.label
@@ -226,9 +226,9 @@ class RequestBatcher:
             return outcome if before is None else msgspec.structs.replace(before, duplicate=True)
         return outcome
 
-    def _remember(self, told: DecisionView) -> None:
+    def _cache(self, told: DecisionView) -> None:
         self._recent[told.decision.transaction_id] = told
-        if len(self._recent) > REMEMBERED:
+        if len(self._recent) > MAX_CACHED:
             self._recent.popitem(last=False)
 
 

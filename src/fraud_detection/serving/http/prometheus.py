@@ -96,7 +96,7 @@ def _behind(requests: RequestBatcher) -> Iterator[str]:
     for source, lag_s in sorted(requests.lags.items()):
         yield f'fraud_consumer_lag_seconds{{source="{source}"}} {lag_s():.6g}'
     memory = requests.service.pipeline.memory
-    help_text = "Events that a restart has to remember again: their profiles are not saved yet."
+    help_text = "Events that a restart has to reapply: their profiles are not saved yet."
     yield from head("fraud_unsaved_events", "gauge", help_text)
     yield f"fraud_unsaved_events {memory.sequence + 1 - memory.oldest_unsaved_seq()}"
 

@@ -250,7 +250,7 @@ def _refusal(answer: Forbidden | Duplicate) -> tuple[int, str]:
         kind, role = ("label", "label") if answer.is_label else ("payment", "decide")
         return 403, f"this key may not send a {kind}: it needs the role {role!r}"
     one = answer.transaction_id
-    return CONFLICT, f"payment {one!r} is of the history that was remembered; it was not decided here"
+    return CONFLICT, f"payment {one!r} is of the history that was loaded; it was not decided here"
 
 
 def alone(status: int, body: bytes) -> Answer:

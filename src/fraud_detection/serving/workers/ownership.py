@@ -215,7 +215,7 @@ def check_shards(state: Path, workers: int) -> None:
     if not there:
         raise ConfigError(
             f"{paths[0]}: no such state file; make those of all workers with `fraud state create {state} "
-            f"--workers {workers} --history FILE` (without --history they remember nothing)"
+            f"--workers {workers} --history FILE` (without --history their profiles are empty)"
         )
     set_id = {_set_id(path) for path in there}
     if len(set_id) > 1:

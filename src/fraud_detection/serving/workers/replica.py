@@ -66,7 +66,7 @@ class WorkerService(EmbeddedService):
         save_after_events: int = SAVE_AFTER_EVENTS,
         counters: SharedCounters | None = None,
     ) -> None:
-        """Open the state, and remember again what its profiles had not seen, of the others' logs too."""
+        """Open the state, and reapply what its profiles had not seen, of the others' logs too."""
         pipeline = engine.pipeline(state_file, state_file.dedup_index)
         self.worker, self.others, self._counters = worker, others, counters
         self.committed: Callable[[CommitTime], None] = _nobody
@@ -102,7 +102,7 @@ class WorkerService(EmbeddedService):
         return [past.seq for past in part]
 
     def preload_own_history(self, history: Sequence[HistoricalPayment], ownership: Ownership) -> None:
-        """Remember payments of the past: the own ones wholly, of the others' what the shared profiles see.
+        """Load historical payments: the own ones wholly, of the others' what the shared profiles see.
 
         The labels that are not known by the end of history are learned by the owner of their payment, and
         followed from there.
@@ -182,7 +182,7 @@ class WorkerService(EmbeddedService):
             reapply_event(self.shared, self.reader, past)
 
     def _recover(self) -> int:
-        """Remember own events and parts of the others' again, in the order of this worker's log."""
+        """Reapply own events and parts of the others', in the order of this worker's log."""
         memory, count = self.pipeline.memory, 0
         first = self.state_file.checkpoint.recovery_from_seq
         own: Iterator[LoggedEvent | ReplicationEntry] = self.state_file.since(first - 1)

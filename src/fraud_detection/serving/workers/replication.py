@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 ANNOUNCE_AFTER_S = 0.02
 POLL_INTERVAL_S = 1.0
 NEWS = "news"
-MAX_REMEMBERED = 100_000
+MAX_PENDING = 100_000
 """Marks, and events without their mark: more of either means that the others' entries are lost."""
 
 
@@ -41,8 +41,8 @@ class Replicator:
         self.news: list[CommitTime] = []
         self.on_error: Callable[[RetryError], None] = _nobody
         self._hindered: dict[int, float] = {}
-        self._commits = {other: deque[CommitTime](maxlen=MAX_REMEMBERED) for other in service.others}
-        self._taken = {other: deque[CommitTime](maxlen=MAX_REMEMBERED) for other in service.others}
+        self._commits = {other: deque[CommitTime](maxlen=MAX_PENDING) for other in service.others}
+        self._taken = {other: deque[CommitTime](maxlen=MAX_PENDING) for other in service.others}
         self._due = set(service.others)
         self._wake = asyncio.Event()
         service.committed = self.news.append

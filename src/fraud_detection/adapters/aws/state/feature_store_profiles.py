@@ -33,7 +33,7 @@ RECORDS_A_CALL = 100
 PUTS_AT_ONCE = 10
 """PutRecord takes one record a call.  Ten at once, because botocore keeps ten connections."""
 
-REMEMBERED_MS = 60_000
+CONSISTENCY_CHECK_MS = 60_000
 """How long a process makes sure that it reads what it has saved: AWS promises nothing about that."""
 
 NEEDED = [RECORD_IDENTIFIER, EVENT_TIME, "version", "profile"]
@@ -143,7 +143,7 @@ class FeatureStoreProfiles:
         return saved_ms is not None and (record is None or as_ms(record[EVENT_TIME]) < saved_ms)
 
     def _forget_old_saves(self) -> None:
-        oldest = int(self._now() * 1000) - REMEMBERED_MS
+        oldest = int(self._now() * 1000) - CONSISTENCY_CHECK_MS
         self._saved_ms = {key: ms for key, ms in self._saved_ms.items() if ms >= oldest}
 
 
