@@ -38,9 +38,9 @@ from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.settings import SimulatorSettings
 from tests.e2e.stream_ground_truth import GroundTruth, SavedProfiles, events, records
 from tools.aws_demo.demo import deployed, fill, local_settings
+from tools.local_aws.local_deployment import LocalDeployment
 from tools.local_aws.processes import LOOPBACK
 from tools.local_aws.shard_poller import PollIntervals
-from tools.local_aws.site import LocalSite
 from tools.local_aws.tap import Tap
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -93,7 +93,7 @@ def trained_bundle(folder: Path) -> tuple[Bundle, Path]:
 class Scene(msgspec.Struct, frozen=True):
     """A deployed stack, and what leads to it."""
 
-    site: LocalSite
+    deployment: LocalDeployment
     clients: Any
     outputs: dict[str, str]
     saved: SavedProfiles
@@ -118,7 +118,7 @@ class Scene(msgspec.Struct, frozen=True):
 def scene(
     bundle: Bundle, history: Path, intervals: PollIntervals, *, tapped: bool = False
 ) -> Iterator[Scene]:
-    """Deploy, fill the profiles, and make ready; the caller starts the site."""
+    """Deploy, fill the profiles, and make ready; the caller starts the deployment."""
     with (
         tempfile.TemporaryDirectory() as folder,
         deployed(bundle, local_settings("bench"), TOOLS, Path(folder), _quiet) as (
@@ -132,8 +132,10 @@ def scene(
         tap.saw = saved
         fill(bundle, outputs, clients, history, _quiet)
         variables = {"AWS_ENDPOINT_URL_DYNAMODB": tap.url} if tapped else {}
-        site = LocalSite(services, clients, outputs, release.model, intervals=intervals, variables=variables)
-        yield Scene(site, clients, outputs, saved)
+        deployment = LocalDeployment(
+            services, clients, outputs, release.model, intervals=intervals, variables=variables
+        )
+        yield Scene(deployment, clients, outputs, saved)
 
 
 def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
@@ -142,15 +144,17 @@ def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
     with scene(bundle, history, EAGER) as one:
         one.send(sent)
         began = time.monotonic()
-        with one.site:
+        with one.deployment:
             _drain(one)
             seconds = time.monotonic() - began
         batches = [line for line in one.lines() if line["type"] == "batch"]
     with scene(bundle, history, EAGER, tapped=True) as one:
-        with one.site:
+        with one.deployment:
             one.send(sent[: payments // 4])
             _drain(one)
-        came = events(demo_project(), records(one.clients("kinesis"), one.site.mapping.settings.stream_arn))
+        came = events(
+            demo_project(), records(one.clients("kinesis"), one.deployment.mapping.settings.stream_arn)
+        )
         dedup_index = DynamoDedupIndex(
             one.clients("dynamodb"), one.outputs["DecisionsTable"], one.outputs["LabelsTable"]
         )
@@ -173,14 +177,17 @@ def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
 def steady(bundle: Bundle, history: Path, seconds: float, poll_s: float) -> Figures:
     """Return the latency at a fixed rate, when a shard is read so often, and what it is made of."""
     name = f"poll_{round(1000 * poll_s)}ms"
-    with scene(bundle, history, PollIntervals(poll_s=poll_s, catch_up_s=min(poll_s, 0.2))) as one, one.site:
+    with (
+        scene(bundle, history, PollIntervals(poll_s=poll_s, catch_up_s=min(poll_s, 0.2))) as one,
+        one.deployment,
+    ):
         one.send(_payments(400), RATE)  # the function starts cold
         _drain(one)
-        one.site.flush_logs()
+        one.deployment.flush_logs()
         warm = len(one.lines())
         one.send(_payments(400 + round(RATE * seconds))[400:], RATE)
         _drain(one)
-        one.site.flush_logs()
+        one.deployment.flush_logs()
         lines = one.lines()[warm:]
     decisions = [line["iterator_latency_ms"] for line in lines if line["type"] == "decision"]
     batches = [line for line in lines if line["type"] == "batch"]
@@ -204,8 +211,8 @@ def _waits(batches: list[dict[str, Any]]) -> list[float]:
 def endpoint(bundle: Bundle, history: Path) -> Figures:
     """Return how long boto3's InvokeEndpoint takes, for one row and for a hundred."""
     figures: Figures = {}
-    with scene(bundle, history, EAGER) as one, one.site:
-        address = f"http://{LOOPBACK}:{one.site.model.port}"
+    with scene(bundle, history, EAGER) as one, one.deployment:
+        address = f"http://{LOOPBACK}:{one.deployment.model.port}"
         environment = {"AWS_ENDPOINT_URL": address, "AWS_REGION": "local", "AWS_ACCESS_KEY_ID": "local"}
         client = clients_of(environment | {"AWS_SECRET_ACCESS_KEY": "local"})("sagemaker-runtime")
         features, vectors = bundle.contents.features, bundle.contents.vectors.matrix()
@@ -287,7 +294,7 @@ def _payments(count: int) -> list[bytes]:
 
 
 def _drain(one: Scene) -> None:
-    if not one.site.mapping.drained(DRAIN_S):
+    if not one.deployment.mapping.drained(DRAIN_S):
         raise TimeoutError(f"the stream was not worked off within {DRAIN_S:.0f} s")
 
 

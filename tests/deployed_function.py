@@ -23,9 +23,9 @@ from fraud_detection.deployment.settings import LOCAL_IMAGE
 from tests.e2e.stream_ground_truth import log_lines, records
 from tests.ways_of_serving import LOGGED, Case, Part, Result, log_result
 from tools.aws_demo.demo import local_settings
+from tools.local_aws.local_deployment import LocalDeployment
 from tools.local_aws.services import LocalServices
 from tools.local_aws.shard_poller import PollIntervals
-from tools.local_aws.site import LocalSite
 
 POLL_INTERVALS = PollIntervals(poll_s=0.05, catch_up_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
 TIMEOUT_S = 60.0
@@ -62,20 +62,20 @@ class DeployedWay:
             applying.destroy(settings, cloud, lambda _: None)
 
     def _through(self, case: Case, cuts: Sequence[Part], outputs: dict[str, str], model: str) -> Result:
-        site = LocalSite(self.services, self.clients, outputs, model, intervals=POLL_INTERVALS)
+        deployment = LocalDeployment(self.services, self.clients, outputs, model, intervals=POLL_INTERVALS)
         kinesis = self.clients("kinesis")
-        with site:
+        with deployment:
             for part in cuts:
                 if part.before:
-                    for function in site.functions.values():
+                    for function in deployment.functions.values():
                         function.kill()
                 events = case.events[part.start : part.stop]
                 put = [{"PartitionKey": "one", "Data": event} for event in events]
                 assert (
                     kinesis.put_records(StreamName=outputs["Stream"], Records=put)["FailedRecordCount"] == 0
                 )
-                assert site.mapping.drained(TIMEOUT_S), self.services.tail()
-        came = [one for _, one in records(kinesis, site.mapping.settings.stream_arn)]
+                assert deployment.mapping.drained(TIMEOUT_S), self.services.tail()
+        came = [one for _, one in records(kinesis, deployment.mapping.settings.stream_arn)]
         assert [one.data for one in came] == case.events
         log = as_configured(case, entries(log_lines(self.clients("logs"), outputs["LogGroup"])))
         result = log_result(case, log, {one.number: index for index, one in enumerate(came)})

@@ -21,8 +21,8 @@ from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_decline_cap import MAX_DECLINES, project_of, stream_of
 from tests.root import ROOT
 from tools.aws_demo.demo import deployed, local_settings
+from tools.local_aws.local_deployment import LocalDeployment
 from tools.local_aws.shard_poller import PollIntervals
-from tools.local_aws.site import LocalSite
 
 TOOLS = ROOT / ".venv-aws"
 POLL_INTERVALS = PollIntervals(poll_s=0.05, catch_up_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
@@ -50,15 +50,15 @@ def test_a_project_with_every_limit_decides_on_aws_and_keeps_its_bound(
     settings = local_settings("limit", batches={"size": BATCH, "retries": 1000}, stream={"shards": SHARDS})
     with deployed(bundle, settings, TOOLS, tmp_path, lambda _: None) as (cloud, release, services):
         clients, outputs = clients_of(services.environment()), cloud.stack.outputs()
-        site = LocalSite(services, clients, outputs, release.model, intervals=POLL_INTERVALS)
-        with site:
+        deployment = LocalDeployment(services, clients, outputs, release.model, intervals=POLL_INTERVALS)
+        with deployment:
             producer = KinesisProducer(clients("kinesis"), outputs["Stream"])
             receiver = KinesisReceiver(producer, ("card_id", "transaction_id"))
             for event in stream_of(small_simulation, PAYMENTS):
                 receiver.write(event)
             receiver.close()
-            assert site.mapping.drained(TIMEOUT_S), services.tail()
-        assert sum(one.given_up for one in site.mapping.progress.values()) == 0
+            assert deployment.mapping.drained(TIMEOUT_S), services.tail()
+        assert sum(one.given_up for one in deployment.mapping.progress.values()) == 0
         dedup_index = DynamoDedupIndex(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
         kept = list(dedup_index.decisions())
     assert len(kept) == PAYMENTS

@@ -30,8 +30,8 @@ from tests.conftest import SmallSimulation
 from tests.e2e.stream_ground_truth import GroundTruth, SavedProfiles, events, log_lines, records
 from tests.root import ROOT
 from tools.aws_demo.demo import deployed, local_settings
+from tools.local_aws.local_deployment import LocalDeployment
 from tools.local_aws.shard_poller import PollIntervals
-from tools.local_aws.site import LocalSite
 from tools.local_aws.tap import Call, Hangup, Reply, Tap, refusal
 
 TOOLS = ROOT / ".venv-aws"
@@ -67,10 +67,10 @@ class Day(msgspec.Struct):
 
 
 class Stage:
-    """Taps in front of DynamoDB and of the endpoint, and the site behind them."""
+    """Taps in front of DynamoDB and of the endpoint, and the deployment behind them."""
 
-    def __init__(self, dynamo: Tap, endpoint: Tap, site: LocalSite) -> None:
-        self.dynamo, self.endpoint, self.site = dynamo, endpoint, site
+    def __init__(self, dynamo: Tap, endpoint: Tap, deployment: LocalDeployment) -> None:
+        self.dynamo, self.endpoint, self.deployment = dynamo, endpoint, deployment
 
 
 def play(
@@ -95,7 +95,7 @@ def play(
         saved = SavedProfiles()
         with Tap(services.port) as dynamo:
             dynamo.saw = saved
-            site = LocalSite(
+            deployment = LocalDeployment(
                 services,
                 clients,
                 outputs,
@@ -103,22 +103,22 @@ def play(
                 intervals=FAST,
                 variables={"AWS_ENDPOINT_URL_DYNAMODB": dynamo.url},
             )
-            with Tap(site.model.port) as endpoint:
-                site.variables["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = endpoint.url
+            with Tap(deployment.model.port) as endpoint:
+                deployment.variables["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = endpoint.url
                 began = time.monotonic()
-                with site:
-                    trouble(Stage(dynamo, endpoint, site))
+                with deployment:
+                    trouble(Stage(dynamo, endpoint, deployment))
                     receiver = KinesisReceiver(
                         KinesisProducer(clients("kinesis"), outputs["Stream"]), ("card_id", "transaction_id")
                     )
                     for event in sent:
                         receiver.write(event)
                     receiver.close()
-                    assert site.mapping.drained(TIMEOUT_S), services.tail()
+                    assert deployment.mapping.drained(TIMEOUT_S), services.tail()
                     seconds = time.monotonic() - began
-        progress = site.mapping.progress.values()
+        progress = deployment.mapping.progress.values()
         category_encoding = bundle.contents.features.category_encoding
-        came = events(simulation.project, records(clients("kinesis"), site.mapping.settings.stream_arn))
+        came = events(simulation.project, records(clients("kinesis"), deployment.mapping.settings.stream_arn))
         assert len(came) == len(sent)
         dedup_index = DynamoDedupIndex(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
         bucket = Objects(clients("s3"), outputs["Bucket"])
@@ -132,7 +132,7 @@ def play(
             profiles=dict(stored(clients("dynamodb"), outputs["ProfilesTable"])),
             seconds=seconds,
             retries=sum(one.retries + one.splits for one in progress),
-            cold_starts=sum(one.cold_starts for one in site.functions.values()),
+            cold_starts=sum(one.cold_starts for one in deployment.functions.values()),
         )
 
 
@@ -190,11 +190,11 @@ class BadTables:
         return None
 
 
-def kill_often(site: LocalSite, days: int) -> None:
+def kill_often(deployment: LocalDeployment, days: int) -> None:
     chance = Random(7)
     for _ in range(4 * days):
         time.sleep(0.7)
-        function = chance.choice(list(site.functions.values()))
+        function = chance.choice(list(deployment.functions.values()))
         if function.pid:
             function.kill()
 
@@ -202,7 +202,7 @@ def kill_often(site: LocalSite, days: int) -> None:
 def bad(stage: Stage, days: int) -> None:
     """Let everything go wrong while payments come, for as long as so many short days."""
     stage.endpoint.disturb, stage.dynamo.disturb = BadEndpoint(days), BadTables()
-    threading.Thread(target=kill_often, args=(stage.site, days), daemon=True).start()
+    threading.Thread(target=kill_often, args=(stage.deployment, days), daemon=True).start()
 
 
 @pytest.fixture(scope="module")

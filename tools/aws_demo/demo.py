@@ -38,10 +38,10 @@ from fraud_detection.deployment.package import package
 from fraud_detection.deployment.release import Release, prepare
 from fraud_detection.deployment.settings import LOCAL_IMAGE, Deployment, check
 from fraud_detection.history.load import Progress
+from tools.local_aws.local_deployment import LocalDeployment
 from tools.local_aws.processes import Child
 from tools.local_aws.services import LocalServices
 from tools.local_aws.shard_poller import PollIntervals
-from tools.local_aws.site import LocalSite
 
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 POLL_S = 0.2
@@ -111,7 +111,7 @@ class LiveLog(msgspec.Struct):
 class Running(msgspec.Struct, frozen=True):
     """A deployed system that was brought to life."""
 
-    site: LocalSite
+    deployment: LocalDeployment
     clients: Callable[[str], Any]
     outputs: dict[str, str]
     environment: dict[str, str]
@@ -191,8 +191,8 @@ def fill(
 def alive(services: LocalServices, outputs: dict[str, str], release: Release) -> Iterator[Running]:
     """Run the deployed function on its stream."""
     clients, intervals = clients_of(services.environment()), PollIntervals(poll_s=POLL_S, catch_up_s=POLL_S)
-    with LocalSite(services, clients, outputs, release.model, intervals=intervals) as site:
-        yield Running(site, clients, outputs, services.environment())
+    with LocalDeployment(services, clients, outputs, release.model, intervals=intervals) as deployment:
+        yield Running(deployment, clients, outputs, services.environment())
 
 
 def _stream(
@@ -210,9 +210,9 @@ def _stream(
             time.sleep(SHOW_EVERY_S)
     finally:
         sender.stop(grace_s=5.0)
-    running.site.mapping.drained(DRAIN_S)
-    running.site.mapping.stop()
-    running.site.flush_logs()
+    running.deployment.mapping.drained(DRAIN_S)
+    running.deployment.mapping.stop()
+    running.deployment.flush_logs()
     view.take(tail.news())
     show(view)
     return view
@@ -247,7 +247,7 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
         decisions_per_batch=tally.decided / max(tally.batches, 1),
         stages_ms={stage: total / max(tally.batches, 1) for stage, total in tally.stages_ms.items()},
         write_conflicts=tally.write_conflicts,
-        given_up=sum(one.given_up for one in running.site.mapping.progress.values()),
+        given_up=sum(one.given_up for one in running.deployment.mapping.progress.values()),
         seconds_to_first_decision=view.first_s - began,
         quality=quality(demo_project(), settings.simulation, answers),
     )

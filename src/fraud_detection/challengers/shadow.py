@@ -103,7 +103,7 @@ class Shadows:
         self._history, self._progress = history, progress
         self._fingerprints: dict[str, str] = {}
         self._open = ExitStack()
-        self._sites = {state: self._open.enter_context(closing(_reading(state))) for state in states}
+        self._state_files = {state: self._open.enter_context(closing(_reading(state))) for state in states}
         self._logs = {
             state: self._open.enter_context(closing(ShadowLog(shadow_path(state)))) for state in states
         }
@@ -140,7 +140,7 @@ class Shadows:
 
     def _decide(self, shadow: Shadow, config_id: str, state: Path) -> int:
         """Let a shadow take the next part of a log; return how many events that has."""
-        part = next_part(self._sites[state], self._logs[state].decided_until(config_id, 0))
+        part = next_part(self._state_files[state], self._logs[state].decided_until(config_id, 0))
         if part:
             self.decided += shadow.decide(part)
         return len(part)
@@ -171,7 +171,7 @@ class Shadows:
             del self._shadows[gone]
             LOG.info("the shadow %s has ended", gone, extra={"event": "shadow_ended", "config_id": gone})
         new = [name for name in wanted if name not in self._shadows]
-        for state, state_file in self._sites.items():
+        for state, state_file in self._state_files.items():
             latest = _latest(state_file)
             for name in new:
                 self._logs[state].decided_until(name, latest)
@@ -186,12 +186,12 @@ class Shadows:
             LOG.info(message, name, engine.bundle.name, extra={"event": "shadow_started", "config_id": name})
 
     def _rows(self, engine: Engine, state: Path) -> Rows:
-        state_file = self._sites[state]
+        state_file = self._state_files[state]
         decided_seq = self._logs[state].decided_until(engine.configuration.config_id, 0)
         fingerprint_of = partial(self._fingerprint, state)
         if self._answered(state_file, decided_seq, fingerprint_of) == {engine.bundle.manifest.fingerprint}:
             return ServedRows(engine, fingerprint_of)
-        if len(self._sites) > 1:
+        if len(self._state_files) > 1:
             raise ConfigError(
                 f"the shadow {engine.configuration.config_id} needs other features than the services have, "
                 "and makes them itself, of all payments in one order, which several files do not tell; name "

@@ -124,7 +124,7 @@ FORKING = """
 import os, sys, time
 from pathlib import Path
 from fraud_detection.adapters.sqlite.state_file import StateFile
-site = StateFile(Path(sys.argv[1]))
+state_file = StateFile(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:
     time.sleep(60)

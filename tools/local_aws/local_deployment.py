@@ -25,7 +25,7 @@ from tools.local_aws.shard_poller import PollIntervals
 Client = Callable[[str], Any]
 
 
-class LocalSite:
+class LocalDeployment:
     """The Lambda function of one stack, for as long as a `with` block lasts.
 
     services: running.  clients: makes clients of them.  outputs: of the stack.  model: key of the model's
@@ -44,7 +44,7 @@ class LocalSite:
         variables: Mapping[str, str] | None = None,
     ) -> None:
         """Fetch package and model from where they were deployed; nothing is started."""
-        folder = services.folder / f"site-{uuid.uuid4().hex[:8]}"
+        folder = services.folder / f"deployment-{uuid.uuid4().hex[:8]}"
         self.functions: dict[str, FunctionRuntime] = {}
         self.model = ModelServer(Objects(clients("s3"), outputs["Bucket"]).get(model), folder / "ml")
         self._services, self._clients, self._outputs = services, clients, outputs
