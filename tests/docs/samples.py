@@ -96,7 +96,7 @@ def write_page_files(folder: Path, run: Callable[..., str]) -> None:
         'fraud release shadow gift-cards.yaml --reason "a wave of gift cards" --plain --no-tracking',
         "fraud state create --registry build/registry --history data/history.parquet --plain",
         "fraud run --registry build/registry --source live.jsonl --plain",
-        "fraud audit verify --state build/state.db --anchor notes.jsonl --plain",
+        "fraud audit verify --state build/state.db --anchor anchors.jsonl --plain",
     )
     shutil.copy(folder / "build/bundle.tar.gz", folder / "build/registry/bundles/NAME.tar.gz")
 

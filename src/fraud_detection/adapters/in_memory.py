@@ -28,27 +28,27 @@ class MemoryStore:
 
 
 class MemoryDedupIndex:
-    """A DedupIndex that grows with the payments it has seen; `note` enters them."""
+    """A DedupIndex that grows with the payments it has seen; `add_payment` and `add_label` enter them."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._entities: dict[str, Ids] = {}
         self._first: dict[str, FirstDelivery] = {}
         self._labels: dict[str, list[Label]] = {}
-        self._noted: dict[str, list[Label]] = {}
+        self._redundant: dict[str, list[Label]] = {}
 
-    def note_payment(self, transaction_id: str, ids: Ids, first: FirstDelivery) -> None:
+    def add_payment(self, transaction_id: str, ids: Ids, first: FirstDelivery) -> None:
         """Enter a payment that was decided, or is of warmed-up history."""
         self._entities[transaction_id] = ids
         self._first[transaction_id] = first
 
-    def note_label(self, label: Label) -> None:
+    def add_label(self, label: Label) -> None:
         """Enter a label, whether its payment has come or not."""
         self._labels.setdefault(label.transaction_id, []).append(label)
 
-    def note_beside(self, label: Label) -> None:
+    def add_redundant_label(self, label: Label) -> None:
         """Enter a label that changed nothing."""
-        self._noted.setdefault(label.transaction_id, []).append(label)
+        self._redundant.setdefault(label.transaction_id, []).append(label)
 
     def batch_state(self, payments: Sequence[str], labelled: Sequence[str]) -> BatchState:
         """Return what is known of these payments, and of those that labels speak of."""
@@ -56,6 +56,6 @@ class MemoryDedupIndex:
             {one: 0 for one in payments if one in self._entities},
             {one: self._entities[one] for one in labelled if one in self._entities},
             {one: [*self._labels[one]] for one in (*payments, *labelled) if one in self._labels},
-            {one: [*self._noted[one]] for one in labelled if one in self._noted},
+            {one: [*self._redundant[one]] for one in labelled if one in self._redundant},
             first={one: self._first[one] for one in payments if one in self._first},
         )

@@ -22,7 +22,7 @@ from fraud_detection.audit.explanation_record import Difference
 from fraud_detection.core.decide.policy import unforeseen
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import INTERNAL_ERROR, Action, ControlGroupAssignment, Decision, Transaction
-from fraud_detection.core.hash_chain import link
+from fraud_detection.core.hash_chain import chain_hash
 from fraud_detection.core.metrics import StageTimes
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.core.parse import Parser
@@ -34,7 +34,7 @@ from fraud_detection.engine.engine import Configuration, Engine, make_engine
 
 VALUE_BYTES = 8
 COLUMNS = StoredDecision.__struct_fields__[:-1]
-"""Everything but the link, which is compared apart."""
+"""Everything but the chain hash, which is compared apart."""
 
 
 class Redecision(msgspec.Struct):
@@ -191,7 +191,7 @@ def _answer(again: Redecision, strategy: DecisionStrategy) -> Decision:
 
 def _compare(record: StateReader, again: Redecision, configuration: Configuration) -> None:
     stored, found = again.stored, again.differences
-    before = record.link_before(stored.seq)
+    before = record.hash_before(stored.seq)
     outcome = Decided(stored.event, again.payment, again.values, again.decision)
     kept, recomputed = msgspec.structs.astuple(stored), journal.decision_row(stored.seq, outcome, before)
     for name, one, other in zip(COLUMNS, kept, recomputed, strict=False):
@@ -201,7 +201,7 @@ def _compare(record: StateReader, again: Redecision, configuration: Configuratio
         found.append(Difference("configuration", configuration.config_id, "its content was changed since"))
     if again.decline_cap is not None and again.decline_cap.agrees is False:
         found.append(Difference("decline_cap", again.decline_cap.did, again.decline_cap.should))
-    expected = link(before, kept[:-1])
+    expected = chain_hash(before, kept[:-1])
     if expected != stored.chain:
         found.append(Difference("chain", stored.chain.hex(), expected.hex()))
 

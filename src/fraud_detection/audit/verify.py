@@ -19,7 +19,7 @@ from fraud_detection.adapters.sqlite.state_guard import LOSSES, Loss, found_loss
 from fraud_detection.adapters.sqlite.state_reader import StateReader
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.file_targets import check_target
-from fraud_detection.core.hash_chain import KINDS, START, Link
+from fraud_detection.core.hash_chain import KINDS, START, ChainEntry
 from fraud_detection.engine.engine import Configuration
 
 Progress = Callable[[str, float], None]
@@ -72,11 +72,11 @@ class Verified(msgspec.Struct):
         """Tell whether everything is as it was written."""
         return not self.fault_count
 
-    def fault(self, message: str, link: Link | None = None) -> None:
+    def fault(self, message: str, entry: ChainEntry | None = None) -> None:
         """Add something that was found."""
         self.fault_count += 1
         if len(self.faults) < MAX_FAULTS:
-            row = () if link is None else (link.seq, link.kind, link.about)
+            row = () if entry is None else (entry.seq, entry.kind, entry.about)
             self.faults.append(Fault(message, *row))
 
 
@@ -127,11 +127,11 @@ class _Walk:
     def run(self, progress: Progress) -> None:
         found, name, last = self.found, self.record.path.name, START
         until = max(self.record.checkpoint.seq, 1)
-        for count, link in enumerate(self.record.links(), start=1):
-            self._take(link)
-            last = link.carried
+        for count, entry in enumerate(self.record.chain_entries(), start=1):
+            self._take(entry)
+            last = entry.carried
             if count % PROGRESS_EVERY == 0:
-                progress(f"checking {name}: {count:,} rows", min(link.seq / until, 1.0))
+                progress(f"checking {name}: {count:,} rows", min(entry.seq / until, 1.0))
         progress(f"checking {name}: {sum(found.rows.values()):,} rows", 1.0)
         found.chain_head = last.hex()
         if last != self.record.checkpoint.chain:
@@ -139,42 +139,42 @@ class _Walk:
         for anchor in (anchor for gone in self.anchors.values() for anchor in gone if anchor.number):
             found.fault(f"row {anchor.number}, anchored at {anchor.time}, is gone")
 
-    def _take(self, link: Link) -> None:
+    def _take(self, entry: ChainEntry) -> None:
         found = self.found
-        found.rows[link.kind] += 1
-        found.last = link.seq
-        if link.carried != link.expected:
-            _tampered(found, link)
-        if link.kind == KINDS[0] and link.config_id not in self.configurations:
-            self.configurations.add(link.config_id)
+        found.rows[entry.kind] += 1
+        found.last = entry.seq
+        if entry.carried != entry.expected:
+            _tampered(found, entry)
+        if entry.kind == KINDS[0] and entry.config_id not in self.configurations:
+            self.configurations.add(entry.config_id)
             found.fault(
-                f"the configuration {link.config_id or '(none)'}, which decided, is not in the file", link
+                f"the configuration {entry.config_id or '(none)'}, which decided, is not in the file", entry
             )
-        for anchor in self.anchors.pop(link.seq, ()):
-            _compare(found, anchor, link)
+        for anchor in self.anchors.pop(entry.seq, ()):
+            _compare(found, anchor, entry)
 
 
-def _tampered(found: Verified, link: Link) -> None:
+def _tampered(found: Verified, entry: ChainEntry) -> None:
     found.tampered += 1
     if found.tampered > 1:
         found.fault_count += 1
         return
     found.fault(
-        f"row {link.seq} ({link.kind}: {link.about}) is the first whose hash is not the expected one: it "
+        f"row {entry.seq} ({entry.kind}: {entry.about}) is the first whose hash is not the expected one: it "
         "was changed or added, or what stood before it was removed",
-        link,
+        entry,
     )
 
 
-def _compare(found: Verified, anchor: Anchor, link: Link) -> None:
-    if anchor.chain_head == link.carried.hex():
+def _compare(found: Verified, anchor: Anchor, entry: ChainEntry) -> None:
+    if anchor.chain_head == entry.carried.hex():
         found.anchors_found += 1
     else:
         message = (
-            f"row {link.seq} has another hash than its anchor of {anchor.time}: the chain up to it was "
+            f"row {entry.seq} has another hash than its anchor of {anchor.time}: the chain up to it was "
             "recomputed"
         )
-        found.fault(message, link)
+        found.fault(message, entry)
 
 
 def read_anchors(path: Path) -> list[Anchor]:

@@ -1,7 +1,7 @@
-"""The chain of what a state file has kept: each row carries a hash over itself and the row before it.
+"""Hash chain of a state file: each row carries a SHA-256 over itself and the hash of the row before.
 
-Whoever changes, removes or adds a row breaks it there, or has to make every later link anew; then the last
-link is no longer the one that somebody noted elsewhere.
+Changing, removing or adding a row breaks the chain there, unless every later hash is recomputed; then the
+chain head is no longer the one that was anchored elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import cast
 import msgspec
 
 START = b""
-"""Before the first link."""
+"""Before the first row."""
 
 ROWS = """
     SELECT seq, 0, seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event,
@@ -34,8 +34,8 @@ _ENCODER = msgspec.msgpack.Encoder()
 _EMPTY = hashlib.sha256()
 
 
-class Link(msgspec.Struct, frozen=True):
-    """One row of the chain: its number, what it is, the link it carries, and the one it should carry.
+class ChainEntry(msgspec.Struct, frozen=True):
+    """One row of the chain: its number, its kind, the hash it carries, and the hash it should carry.
 
     about: the payment; of a refused event the reason.  config_id: of a decision; else empty.
     """
@@ -48,14 +48,15 @@ class Link(msgspec.Struct, frozen=True):
     expected: bytes
 
 
-def link(before: bytes, row: Sequence[object]) -> bytes:
-    """Return the link of a row, 32 bytes.
+def chain_hash(previous: bytes, row: Sequence[object]) -> bytes:
+    """Return the chain hash of a row, 32 bytes: SHA-256 over the previous hash and the row.
 
-    >>> link(START, (1, "t1")) == link(START, (1, "t1")), link(START, (1, "t1")) == link(b"x", (1, "t1"))
+    >>> first = chain_hash(START, (1, "t1"))
+    >>> first == chain_hash(START, (1, "t1")), first == chain_hash(b"x", (1, "t1"))
     (True, False)
     """
     made = _EMPTY.copy()
-    made.update(before + _ENCODER.encode(row))
+    made.update(previous + _ENCODER.encode(row))
     return made.digest()
 
 
@@ -70,7 +71,7 @@ def label_content(  # noqa: PLR0913, PLR0917 - the columns of a row
     redundant: bool,  # noqa: FBT001 - a column
     caller: str,
 ) -> tuple[object, ...]:
-    """Return what of a label is linked: all but the number at which it was applied, which may come later."""
+    """Return the columns of a label that are hashed: all but the number at which it was applied."""
     return (
         seq,
         transaction_id,
@@ -84,18 +85,18 @@ def label_content(  # noqa: PLR0913, PLR0917 - the columns of a row
     )
 
 
-def links(db: sqlite3.Connection, waiting: Iterable[Sequence[object]] = ()) -> Iterator[Link]:
-    """Yield every row in order; after a broken one the chain goes on from what it carries.
+def chain_entries(db: sqlite3.Connection, waiting: Iterable[Sequence[object]] = ()) -> Iterator[ChainEntry]:
+    """Yield every row in order; after a tampered row the chain continues from the hash that it carries.
 
     waiting: rows that are not in the tables yet, as `ROWS` has them, where fewer columns may stand.
     """
-    before = START
+    previous = START
     for row in chain(db.execute(ROWS), waiting):
         kind, carried = cast("int", row[1]), row[-1]
-        expected = link(before, _content(kind, row))
+        expected = chain_hash(previous, _content(kind, row))
         # Of what is no link at all nothing can follow: the next row is checked as if this one were intact.
-        before = carried if isinstance(carried, bytes) else expected
-        yield Link(
+        previous = carried if isinstance(carried, bytes) else expected
+        yield ChainEntry(
             cast("int", row[0]),
             KINDS[kind],
             str(row[3] if kind == 0 else row[2]),

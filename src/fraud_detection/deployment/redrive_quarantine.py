@@ -19,7 +19,7 @@ from fraud_detection.adapters.aws.s3_quarantine import PREFIX, Kind, read_quaran
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.parse.identity import redriven_key
 
-NOTE: Final = ".redriven"
+REDRIVEN_SUFFIX: Final = ".redriven"
 LEFT: Final[dict[Kind, str]] = {
     "conflict": "in conflict: the first payment of the id stands",
     "internal_error": "with which the program met an error: see `error` in the object",
@@ -55,19 +55,19 @@ def redrive_quarantine(bucket: Objects, kinesis: KinesisClient, stream: str, bel
     done, producer = PutAgain(), KinesisProducer(kinesis, stream)
     keys = dict.fromkeys(bucket.keys(PREFIX + below))
     for key in keys:
-        if key.endswith(NOTE):
+        if key.endswith(REDRIVEN_SUFFIX):
             continue
-        note = key + NOTE
-        noted = _noted(note, bucket.get(note)) if note in keys else set()
-        put = _put(key, bucket.get(key), noted, producer, done)
+        progress_key = key + REDRIVEN_SUFFIX
+        redriven = _redriven_before(progress_key, bucket.get(progress_key)) if progress_key in keys else set()
+        put = _put(key, bucket.get(key), redriven, producer, done)
         producer.flush()
         if put:
-            bucket.put(note, msgspec.json.encode(sorted(noted | put)))
+            bucket.put(progress_key, msgspec.json.encode(sorted(redriven | put)))
         done.objects += 1
     return done
 
 
-def _put(key: str, content: bytes, noted: set[str], producer: KinesisProducer, done: PutAgain) -> set[str]:
+def _put(key: str, content: bytes, redriven: set[str], producer: KinesisProducer, done: PutAgain) -> set[str]:
     """Put what was not put before; return the positions of these events."""
     put: set[str] = set()
     for one in read_quarantined(key, content):
@@ -75,7 +75,7 @@ def _put(key: str, content: bytes, noted: set[str], producer: KinesisProducer, d
             done.left[one.kind] += one.count
             continue
         for position in one.positions:
-            if position.sequence_number in noted:
+            if position.sequence_number in redriven:
                 done.before += 1
             else:
                 carrying = redriven_key(one.shard, position.sequence_number, position.partition_key)
@@ -85,8 +85,8 @@ def _put(key: str, content: bytes, noted: set[str], producer: KinesisProducer, d
     return put
 
 
-def _noted(key: str, content: bytes) -> set[str]:
+def _redriven_before(key: str, content: bytes) -> set[str]:
     try:
         return msgspec.json.decode(content, type=set[str])
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{key}: is no note of what was put again: {error}; remove it to put all") from None
+        raise ConfigError(f"{key}: is no list of what was redriven: {error}; remove it to put all") from None

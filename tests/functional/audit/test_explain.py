@@ -497,9 +497,9 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
     assert "DIFFERENT" in capsys.readouterr().out
     assert main(["explain", "nobody", *common]) == 1
     assert "was never seen" in capsys.readouterr().out
-    note = f"--anchor={tmp_path / 'notes.jsonl'}"
+    anchor = f"--anchor={tmp_path / 'anchors.jsonl'}"
     for count in (0, 1, 2):
-        assert main(["audit", "verify", *common, note]) == 0
+        assert main(["audit", "verify", *common, anchor]) == 0
         said = capsys.readouterr().out
         assert "OK" in said
         assert (f"{count} anchors match" in said) is (count > 0)
@@ -528,13 +528,13 @@ def test_after_a_kill_in_the_middle_the_chain_is_whole_and_goes_on(
     process.communicate()
     assert verify(state, [], quiet).is_intact
     audit = ["audit", "verify", f"--state={state}", "--plain"]
-    assert main([*audit, f"--anchor={tmp_path / 'note'}"]) == 0
+    assert main([*audit, f"--anchor={tmp_path / 'anchor'}"]) == 0
     before = decisions_in(state)
     all_of_them = b"\n".join(events)
     ended = subprocess.run(command, input=all_of_them, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - ours
     assert ended.returncode == 0
     assert decisions_in(state) > before
-    assert main([*audit, f"--verify-against={tmp_path / 'note'}"]) == 0
+    assert main([*audit, f"--verify-against={tmp_path / 'anchor'}"]) == 0
 
 
 def decisions_in(state: Path) -> int:

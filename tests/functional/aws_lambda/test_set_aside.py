@@ -261,7 +261,7 @@ def test_what_cannot_be_read_is_refused_by_its_name(small_simulation: SmallSimul
     ((_, key),) = cloud.s3.objects
     assert put_again(cloud, stream).events == 1
     cloud.s3.objects["q", f"{key}.redriven"] = b"{"
-    with pytest.raises(ConfigError, match=rf"{FIRST}\.jsonl\.redriven: is no note"):
+    with pytest.raises(ConfigError, match=rf"{FIRST}\.jsonl\.redriven: is no list"):
         put_again(cloud, stream)
     cloud.s3.objects["q", key] = b"nothing"
     cloud.s3.objects.pop(("q", f"{key}.redriven"))

@@ -109,7 +109,7 @@ def test_who_deletes_rows_to_make_room_stops_nothing(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    # The last link of the chain must stay.
+    # The chain head must stay.
     assert statuses_of(small_simulation, state, [(BAD, b"k1"), (raw(SMALL), None)]) == [422, 200]
     with closing(sqlite3.connect(state)) as db, db:
         db.execute("DELETE FROM quarantine")

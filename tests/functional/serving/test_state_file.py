@@ -643,7 +643,7 @@ def test_whatever_holds_payments_or_keys_is_for_its_owner_alone(
         assert main(["run", f"--state={out / 's.db'}", *given, *common]) == 0
         live = [f"--registry={out / 'live'}", f"--bundle={small_simulation.bundle}", "--reason=first"]
         assert main(["release", "start", *live, "--plain"]) == 0
-        audit = ["audit", "verify", f"--state={out / 's.db'}", f"--anchor={out / 'notes'}", "--plain"]
+        audit = ["audit", "verify", f"--state={out / 's.db'}", f"--anchor={out / 'anchors'}", "--plain"]
         assert main(audit) == 0
         scored = [str(tmp_path / "e.jsonl"), f"--out={out / 'scored' / 'out.jsonl'}"]
         assert main(["score", *scored, *common]) == 0

@@ -194,7 +194,7 @@ def test_what_a_loss_of_power_took_from_another_log_is_followed_anew(tmp_path: P
             ReplicationEntry(3, 1, 10, 20),
             ReplicationEntry(4, 1, 20, 30),
         ):
-            log.note(part)
+            log.append(part)
         log.cut_off(1, 15)
         log.cut_off(2, 50)
         assert [log.reached(worker) for worker in (1, 2, 3)] == [15, 50, 0]

@@ -30,7 +30,7 @@ from fraud_detection.core.events import (
     Transaction,
     Verdict,
 )
-from fraud_detection.core.hash_chain import ROWS, START, link
+from fraud_detection.core.hash_chain import ROWS, START, chain_hash
 from fraud_detection.core.outcomes import AppliedLabel, Decided, Outcome, RedundantLabel
 from fraud_detection.core.parse.drift import SchemaDrift
 from fraud_detection.demo.demo import demo_project
@@ -121,8 +121,8 @@ def changed(intact: Path, how: Callable[[sqlite3.Connection], object]) -> Path:
     return copy
 
 
-def checked(state: Path, notes: list[Anchor] | None = None) -> Verified:
-    renamed = [msgspec.structs.replace(anchor, state=state.name) for anchor in notes or []]
+def checked(state: Path, anchors: list[Anchor] | None = None) -> Verified:
+    renamed = [msgspec.structs.replace(anchor, state=state.name) for anchor in anchors or []]
     return verify(state, renamed, quiet)
 
 
@@ -220,11 +220,11 @@ def test_the_first_broken_row_is_named_and_the_rest_is_counted(intact: Path) -> 
 
 
 def remade(db: sqlite3.Connection) -> bytes:
-    """Make every link anew, as somebody would who has changed something and knows how."""
+    """Recompute every hash, as somebody would who has changed something and knows how."""
     before, tables = START, ("decisions", "labels", "quarantine")
     for row in db.execute(ROWS).fetchall():
         content = (row[2:-1], (row[0], *row[2:10]), (row[0], *row[2:6]))[row[1]]
-        before = link(before, content)
+        before = chain_hash(before, content)
         db.execute(f"UPDATE {tables[row[1]]} SET chain = ? WHERE seq = ?", (before, row[0]))  # noqa: S608
     kept = msgspec.msgpack.decode(db.execute("SELECT value FROM meta WHERE key = 'checkpoint'").fetchone()[0])
     kept[-1] = before
@@ -250,7 +250,7 @@ def cut(db: sqlite3.Connection) -> None:
         db.execute(f"DELETE FROM {table} WHERE seq > 60")  # noqa: S608
 
 
-def test_an_end_that_is_cut_off_is_found_without_a_note_and_where_the_file_agrees_by_an_anchor(
+def test_an_end_that_is_cut_off_is_found_without_an_anchor_and_where_the_file_agrees_by_an_anchor(
     intact: Path,
 ) -> None:
     assert "rows are gone" in checked(changed(intact, cut)).faults[0].message
@@ -277,21 +277,21 @@ def test_a_configuration_that_is_changed_or_gone_is_found(intact: Path) -> None:
     assert found.fault_count == 1
 
 
-def test_notes_go_on_holding_while_the_file_grows(tmp_path: Path) -> None:
-    state, notes = tmp_path / "state.db", tmp_path / "notes.jsonl"
+def test_anchors_go_on_holding_while_the_file_grows(tmp_path: Path) -> None:
+    state, anchors = tmp_path / "state.db", tmp_path / "anchors.jsonl"
     fill(state)
     state_file = opened(state)
     state_file.commit([AppliedLabel(Label("t500", fraud=True, known_at=1), None)], 1, 0, SchemaDrift())
-    append_anchors(notes, [verify(state, [], quiet)], NOON)
+    append_anchors(anchors, [verify(state, [], quiet)], NOON)
     for number in range(500, 520):
         # The first of them is the payment for which the label waited: that is no change of what was kept.
         state_file.commit([decided(number)], 1, 0, SchemaDrift())
-        found = verify(state, read_anchors(notes), quiet)
+        found = verify(state, read_anchors(anchors), quiet)
         assert (found.faults, found.anchors_found) == ([], number - 499)
         assert found.last == state_file.seq
-        append_anchors(notes, [found], NOON)
+        append_anchors(anchors, [found], NOON)
     state_file.close()
-    assert len({anchor.chain_head for anchor in read_anchors(notes)}) == 21
+    assert len({anchor.chain_head for anchor in read_anchors(anchors)}) == 21
 
 
 def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
             assert not checked(state).is_intact
         with db:
             db.execute("DELETE FROM journal")
-        # The commit marker says that there was more; without it only a note does.
+        # The commit marker says that there was more; without it only an anchor does.
         (fault,) = checked(state).faults
         assert "answered events are gone" in fault.message
         marker_path(state).unlink()
@@ -321,11 +321,11 @@ def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
     state_file.close()
 
 
-def test_a_line_that_is_no_note_is_refused_with_its_number(tmp_path: Path) -> None:
-    notes = tmp_path / "notes.jsonl"
-    notes.write_bytes(b'{"time": "x", "state": "s", "number": 1, "chain_head": "00"}\n{"time": 1}\n')
+def test_a_line_that_is_no_anchor_is_refused_with_its_number(tmp_path: Path) -> None:
+    anchors = tmp_path / "anchors.jsonl"
+    anchors.write_bytes(b'{"time": "x", "state": "s", "number": 1, "chain_head": "00"}\n{"time": 1}\n')
     with pytest.raises(ConfigError, match="line 2 is no anchor"):
-        read_anchors(notes)
+        read_anchors(anchors)
     with pytest.raises(ConfigError, match="no such file of anchors"):
         read_anchors(tmp_path / "none")
 

@@ -21,26 +21,26 @@ SUFFIX = ".marker"
 SLOT_BYTES = 4096
 SLOTS = 2
 MAGIC = b"FRAUDCM1"
-LINK_BYTES = 32
+HASH_BYTES = 32
 ID_BYTES = 16
-_CONTENT = struct.Struct(f"<8sQQ{ID_BYTES}s{LINK_BYTES}s")
+_CONTENT = struct.Struct(f"<8sQQ{ID_BYTES}s{HASH_BYTES}s")
 _SUM = struct.Struct("<I")
 
 
 class MarkerContent(msgspec.Struct, frozen=True):
-    """What a marker says: how often it was written, the last number with its link, and of which state file.
+    """Content of a marker: how often it was written, the last number and its chain hash, the state file's id.
 
-    A link that is shorter, before the first row, is filled up with zeros.
+    The hash before the first row is empty, and is filled up with zeros.
     """
 
     count: int
     seq: int
-    link: bytes
+    chain_hash: bytes
     state_id: bytes
 
-    def is_at(self, link: bytes) -> bool:
-        """Tell whether this is the link that was written."""
-        return self.link.ljust(LINK_BYTES, b"\0") == link.ljust(LINK_BYTES, b"\0")
+    def is_at(self, chain_hash: bytes) -> bool:
+        """Tell whether this is the chain hash that was written."""
+        return self.chain_hash.ljust(HASH_BYTES, b"\0") == chain_hash.ljust(HASH_BYTES, b"\0")
 
 
 class CommitMarker:
@@ -53,10 +53,10 @@ class CommitMarker:
         found = read(path)
         self._count = 0 if found is None else found.count
 
-    def write(self, seq: int, link: bytes, state_id: bytes) -> None:
+    def write(self, seq: int, chain_hash: bytes, state_id: bytes) -> None:
         """Say that the file holds everything up to a number; raise OSError when that cannot be written."""
         count = self._count + 1
-        os.pwrite(self._fd, _encoded(count, seq, link, state_id), count % SLOTS * SLOT_BYTES)
+        os.pwrite(self._fd, _encoded(count, seq, chain_hash, state_id), count % SLOTS * SLOT_BYTES)
         if self.synchronous:
             os.fdatasync(self._fd)
         self._count = count
@@ -83,14 +83,14 @@ def marker_path(state: Path) -> Path:
 def encoded(marker: MarkerContent) -> bytes:
     """Return a slot.
 
-    >>> decoded(encoded(MarkerContent(1, 7, b"link", b"id"))).seq
+    >>> decoded(encoded(MarkerContent(1, 7, b"hash", b"id"))).seq
     7
     """
-    return _encoded(marker.count, marker.seq, marker.link, marker.state_id)
+    return _encoded(marker.count, marker.seq, marker.chain_hash, marker.state_id)
 
 
-def _encoded(count: int, seq: int, link: bytes, state_id: bytes) -> bytes:
-    content = _CONTENT.pack(MAGIC, count, seq, state_id, link)
+def _encoded(count: int, seq: int, chain_hash: bytes, state_id: bytes) -> bytes:
+    content = _CONTENT.pack(MAGIC, count, seq, state_id, chain_hash)
     return content + _SUM.pack(zlib.crc32(content))
 
 
@@ -99,8 +99,8 @@ def decoded(slot: bytes) -> MarkerContent | None:
     content = slot[: _CONTENT.size]
     if len(slot) < _CONTENT.size + _SUM.size or slot[_CONTENT.size :][:4] != _SUM.pack(zlib.crc32(content)):
         return None
-    magic, count, seq, state_id, link = _CONTENT.unpack(content)
-    return MarkerContent(count, seq, link, state_id) if magic == MAGIC else None
+    magic, count, seq, state_id, chain_hash = _CONTENT.unpack(content)
+    return MarkerContent(count, seq, chain_hash, state_id) if magic == MAGIC else None
 
 
 def read(path: Path) -> MarkerContent | None:

@@ -68,7 +68,7 @@ class StateConnection:
 
         Raises ConfigError when the file belongs to another process by now.
         """
-        self._owned.check_whole()
+        self._owned.check_intact()
         try:
             self._patiently(self._db.execute, "BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:

@@ -28,7 +28,7 @@ import msgspec
 
 from fraud_detection.adapters.sqlite.quarantine import Arrival, SqliteQuarantine
 from fraud_detection.core.events import Quarantined
-from fraud_detection.core.hash_chain import START, label_content, link
+from fraud_detection.core.hash_chain import START, chain_hash, label_content
 from fraud_detection.core.outcomes import AppliedLabel, Decided, Outcome, RedundantLabel
 from fraud_detection.core.parse.drift import Kept
 
@@ -58,7 +58,7 @@ LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, b
 happened_at, redundant, caller, and the hash of the chain."""
 QuarantineRow = tuple[int, str, str, bytes, str, bytes, int, int, int, bytes]
 """The columns of the table: after the event the payment of a conflict, else empty, a digest, how often it
-came, when first and last in ms, and the link."""
+came, when first and last in ms, and the chain hash."""
 Again = tuple[int, int]
 """A refused event that has a row: the time in ms at which it came again, and the number of the row."""
 SourceOffset = tuple[str, int, str]
@@ -72,7 +72,7 @@ class Checkpoint(msgspec.Struct, array_like=True):
     by which all labels of history were learned.  surveyed: events in the tallies of drift, without
     labels, which are beside them.  offset, fingerprint: how far the source was read that is being read;
     those of sources read before stand in their own table, so that a batch writes one row for all this.
-    chain: the last link of the chain of what was kept, see `hash_chain`.
+    chain: the chain head, see `hash_chain`.
     """
 
     seq: int = 0
@@ -167,7 +167,7 @@ def flush(db: sqlite3.Connection, flushed: int, waiting: list[Entry]) -> None:
 
 
 class Rows(msgspec.Struct):
-    """What a batch adds to the tables, up to the number and the link reached.
+    """What a batch adds to the tables, up to the number and the chain hash reached.
 
     awaited: payments of which a label came before them.
     """
@@ -234,7 +234,7 @@ def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
         decision.caller,
         msgspec.json.encode(decision.notes).decode() if decision.notes else NOTHING_SAID,
     )
-    return (*row, link(chain, row))
+    return (*row, chain_hash(chain, row))
 
 
 def label_row(seq: int, outcome: AppliedLabel | RedundantLabel, chain: bytes) -> LabelRow:
@@ -251,14 +251,14 @@ def label_row(seq: int, outcome: AppliedLabel | RedundantLabel, chain: bytes) ->
         label.happened_at,
         redundant,
         label.caller,
-        link(chain, content),
+        chain_hash(chain, content),
     )
 
 
 def quarantine_row(seq: int, outcome: Quarantined, arrival: Arrival, chain: bytes) -> QuarantineRow:
     """Return a refused event as the tables hold it, linked to the row before it."""
     row = (seq, outcome.reason, outcome.path, bytes(outcome.raw), outcome.transaction_id)
-    return (*row, arrival.digest, 1, arrival.at, arrival.at, link(chain, row))
+    return (*row, arrival.digest, 1, arrival.at, arrival.at, chain_hash(chain, row))
 
 
 def _insert(

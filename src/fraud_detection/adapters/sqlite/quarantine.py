@@ -53,7 +53,9 @@ class SqliteQuarantine:
         self._identities: dict[int, str | None] | None = None
         self._at = 0
 
-    def note(self, outcomes: Sequence[Outcome], identities: Sequence[str | None] | None, at: int) -> None:
+    def start_batch(
+        self, outcomes: Sequence[Outcome], identities: Sequence[str | None] | None, at: int
+    ) -> None:
         """Take what the next batch became, by what its events are known, and when they came, in ms."""
         self._outcomes, self._known_by, self._at = outcomes, identities, at
         self._identities = None
@@ -97,7 +99,7 @@ class SqliteQuarantine:
 
 def _digest(outcome: Quarantined) -> bytes:
     raw, failed = outcome.raw, outcome.reason.startswith(INTERNAL_ERROR)
-    whole = raw.whole_sha256 if isinstance(raw, KeptPart) else raw
+    whole = raw.full_sha256 if isinstance(raw, KeptPart) else raw
     return _hash(_ENCODER.encode((outcome.transaction_id, failed, outcome.path, whole)))
 
 

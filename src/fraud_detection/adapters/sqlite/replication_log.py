@@ -35,7 +35,7 @@ class ReplicationLog:
         self._db = database
         self._db.executescript(f"BEGIN; {TABLES} COMMIT;")
 
-    def note(self, part: ReplicationEntry) -> None:
+    def append(self, part: ReplicationEntry) -> None:
         """Put down a part that is about to be taken in; inside a transaction."""
         self._db.execute("INSERT INTO replication_log VALUES (?,?,?,?)", msgspec.structs.astuple(part))
 

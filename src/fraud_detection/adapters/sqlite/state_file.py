@@ -39,7 +39,7 @@ APPLY = """
 SAVE = """
     INSERT INTO profiles (entity, id, content) VALUES (?, ?, ?)
     ON CONFLICT (entity, id) DO UPDATE SET content = excluded.content"""
-NOTE = """
+STORE_SOURCE = """
     INSERT INTO sources VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET path = excluded.path"""
 MAX_ROWS = 64
 """A larger batch goes straight into the tables."""
@@ -130,7 +130,7 @@ class StateFile(StateConnection):
     def _append(self, entry: Entry, guard: StateGuard) -> None:
         slot = len(self._waiting)
         self._failed = True
-        guard.check_whole()
+        guard.check_intact()
         try:
             owned = self._patiently(journal.append, self._db, self._flushed, slot, entry, guard.epoch)
         except sqlite3.OperationalError as error:
@@ -187,7 +187,9 @@ class StateFile(StateConnection):
         with self.transaction():
             found = self._db.execute(former, (path, source.name, self.checkpoint.source)).fetchone()
             self._db.execute("UPDATE sources SET path = '' WHERE path = ?", (path,))
-            self._db.execute(NOTE, (source.name, source.length, source.fingerprint, source.offset, path))
+            self._db.execute(
+                STORE_SOURCE, (source.name, source.length, source.fingerprint, source.offset, path)
+            )
         return found is not None
 
     def store_checkpoint(self, recovery_from_seq: int) -> None:

@@ -37,7 +37,7 @@ LOOK_EVERY_S = 0.002
 LOSSES = "losses"
 """The key in `meta` of the losses that somebody has accepted, each as `Loss`."""
 OWN = "UPDATE owner SET epoch = epoch + 1, pid = ?, host = ?, since = ? RETURNING epoch"
-LAST_LINK = """
+LAST_HASH = """
     SELECT seq, chain FROM (SELECT seq, chain FROM decisions WHERE seq <= :seq ORDER BY seq DESC LIMIT 1)
     UNION ALL SELECT seq, chain FROM (
         SELECT seq, chain FROM labels WHERE seq <= :seq ORDER BY seq DESC LIMIT 1)
@@ -81,7 +81,13 @@ class StateGuard:
             self._lock.release()
             raise
         self._log: int | None = None
-        self._sizes, self._marked_seq, self._link, self._look_at, self._looks = (0, 0), -1, START, 0.0, True
+        self._sizes, self._marked_seq, self._chain_hash, self._look_at, self._looks = (
+            (0, 0),
+            -1,
+            START,
+            0.0,
+            True,
+        )
 
     def own(self, db: sqlite3.Connection) -> None:
         """Become the owner: whoever owned it before cannot commit any more."""
@@ -101,7 +107,7 @@ class StateGuard:
                 "is committed here"
             )
 
-    def check_whole(self) -> None:
+    def check_intact(self) -> None:
         """Raise RetryError, before a commit, when what is committed now would be in no file that stays.
 
         A look that was taken within the last two milliseconds is believed: it costs as much as the marker,
@@ -121,14 +127,14 @@ class StateGuard:
         if self._looks:
             self._sizes = self._sizes_now()
 
-    def answered(self, seq: int, link: bytes) -> None:
+    def answered(self, seq: int, chain_hash: bytes) -> None:
         """Mark that all up to a number is committed; raise RetryError when that cannot be written."""
         if seq != self._marked_seq:
             try:
-                self._marker.write(seq, link, self._state_id)
+                self._marker.write(seq, chain_hash, self._state_id)
             except OSError as error:
                 raise RetryError(f"{self._marker.path}: cannot be written: {error.strerror}") from error
-            self._marked_seq, self._link = seq, link
+            self._marked_seq, self._chain_hash = seq, chain_hash
 
     def look(self) -> str:
         """Return what has become of the file since it was opened, and what to do; empty when it is well."""
@@ -170,7 +176,7 @@ class StateGuard:
     def _remake_marker(self) -> None:
         LOG.warning("%s: was removed; it is made again", self._marker.path, extra={"event": "marker_remade"})
         path, synchronous = self._marker.path, self._marker.synchronous
-        commit_marker.make(path, MarkerContent(0, max(self._marked_seq, 0), self._link, self._state_id))
+        commit_marker.make(path, MarkerContent(0, max(self._marked_seq, 0), self._chain_hash, self._state_id))
         self._marker.close()
         self._marker = CommitMarker(path, synchronous=synchronous)
 
@@ -218,7 +224,7 @@ def found_loss(path: Path) -> Loss | None:
                 "was damaged or removed, or an older copy was put in its place"
             )
             return Loss(first, marker.seq, message)
-        if not marker.is_at(_last_link(db, waiting, marker.seq)):
+        if not marker.is_at(_last_hash(db, waiting, marker.seq)):
             return Loss(
                 0,
                 0,
@@ -286,12 +292,12 @@ def _check_not_truncated(lock: StateLock, path: Path) -> None:
         )
 
 
-def _last_link(db: sqlite3.Connection, waiting: list[Entry], seq: int) -> bytes:
-    """Return the link of the last row up to a number."""
+def _last_hash(db: sqlite3.Connection, waiting: list[Entry], seq: int) -> bytes:
+    """Return the chain hash of the last row up to a number."""
     for entry in reversed(waiting):
         if entry.checkpoint.seq <= seq:
             return entry.checkpoint.chain
-    row = db.execute(LAST_LINK, {"seq": seq}).fetchone()
+    row = db.execute(LAST_HASH, {"seq": seq}).fetchone()
     return START if row is None else row[1]
 
 

@@ -21,7 +21,7 @@ from fraud_detection.adapters.sqlite.replication_log import ReplicationEntry
 from fraud_detection.adapters.sqlite.tables import check_format
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Action
-from fraud_detection.core.hash_chain import START, Link, as_text, links
+from fraud_detection.core.hash_chain import START, ChainEntry, as_text, chain_entries
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ DISPLACED = """
 class StoredDecision(msgspec.Struct, frozen=True, array_like=True):
     """A decision with all that it was made of, as the columns of its table.
 
-    entities: in MessagePack.  features: 64-bit floats.  chain: the link of the row.
+    entities: in MessagePack.  features: 64-bit floats.  chain: the chain hash of the row.
     """
 
     seq: int
@@ -169,8 +169,8 @@ class StateReader:
         """Return the content of everything that has answered, by its name."""
         return dict(self.rows("SELECT config_id, CAST(content AS BLOB) FROM configurations"))
 
-    def link_before(self, seq: int) -> bytes:
-        """Return the link of the row before a number."""
+    def hash_before(self, seq: int) -> bytes:
+        """Return the chain hash of the row before a number."""
         found: list[tuple[int, bytes]] = []
         for table in TABLES:
             query = f"SELECT seq, chain FROM all_{table} WHERE seq < ? ORDER BY seq DESC LIMIT 1"  # noqa: S608 - our own tables
@@ -192,9 +192,9 @@ class StateReader:
         """Return number and payment of labels whose stated log position is not where they were applied."""
         return [(seq, str(one)) for seq, one in self.rows(DISPLACED)]
 
-    def links(self) -> Iterator[Link]:
-        """Yield all that was kept, in order, with the links that it carries and should carry."""
-        yield from links(self._db, _waiting_rows(self.waiting))
+    def chain_entries(self) -> Iterator[ChainEntry]:
+        """Yield all rows in order, with the hashes that they carry and should carry."""
+        yield from chain_entries(self._db, _waiting_rows(self.waiting))
 
     def since(self, seq: int) -> Iterator[LoggedEvent]:
         """Yield payments and labels after a number, in the order in which the profiles saw them."""

@@ -182,7 +182,7 @@ class ProfileCache:
         for slot in range(len(self.indexes)):
             profile = self._find(slot, ids)
             if profile is not None:
-                self._note_change(slot, ids)
+                self._record_change(slot, ids)
             profiles.append(profile)
         return profiles
 
@@ -192,7 +192,7 @@ class ProfileCache:
         for slot in range(len(self.indexes)):
             profile = self._find(slot, ids)
             if profile is not None and profile.saved_at < self.sequence:
-                self._note_change(slot, ids)
+                self._record_change(slot, ids)
                 profiles.append(profile)
             else:
                 profiles.append(None)
@@ -213,7 +213,7 @@ class ProfileCache:
                 self._enter(slot, entity_id, profile)
         return profile
 
-    def _note_change(self, slot: int, ids: Ids) -> None:
+    def _record_change(self, slot: int, ids: Ids) -> None:
         entity_id = ids[self.indexes[slot]]
         if entity_id is not None and entity_id not in self.changed[slot]:
             self.changed[slot][entity_id] = self.sequence

@@ -35,7 +35,7 @@ class CutEvent(bytes):
 class KeptPart(bytes):
     """The beginning of an event that was too large; whole_sha256 tells it from others that begin alike."""
 
-    whole_sha256: str
+    full_sha256: str
 
 
 def kept_part(raw: bytes) -> bytes:
@@ -47,7 +47,7 @@ def kept_part(raw: bytes) -> bytes:
     if len(raw) <= MAX_EVENT_BYTES:
         return raw
     part = KeptPart(raw[:KEPT])
-    part.whole_sha256 = _sha256(raw)
+    part.full_sha256 = _sha256(raw)
     return part
 
 

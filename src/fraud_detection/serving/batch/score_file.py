@@ -150,11 +150,11 @@ class _Scoring:
         for outcome in processed.log:
             if isinstance(outcome, Decided):
                 one = outcome.payment
-                self.dedup_index.note_payment(one.transaction_id, one.entities, FirstDelivery(outcome.raw))
+                self.dedup_index.add_payment(one.transaction_id, one.entities, FirstDelivery(outcome.raw))
             elif isinstance(outcome, AppliedLabel):
-                self.dedup_index.note_label(outcome.label)
+                self.dedup_index.add_label(outcome.label)
             elif isinstance(outcome, RedundantLabel):
-                self.dedup_index.note_beside(outcome.label)
+                self.dedup_index.add_redundant_label(outcome.label)
         return processed.outcomes
 
     def _preload_history(self, history: Iterable[HistoricalPayment], apart: AbstractSet[str]) -> None:
@@ -168,7 +168,7 @@ class _Scoring:
             for _ in replay.rows([past]):
                 one = past.payment
                 digest = content_digest(one)
-                self.dedup_index.note_payment(one.transaction_id, one.entities, FirstDelivery(digest=digest))
+                self.dedup_index.add_payment(one.transaction_id, one.entities, FirstDelivery(digest=digest))
         for past in to_come:
             replay.hold_labels_back(past)
         self.pipeline.pending_labels = replay.still_pending()

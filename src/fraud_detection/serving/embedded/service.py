@@ -135,7 +135,7 @@ class EmbeddedService:
         for failure in pipeline.failures:
             log_failure(failure)
         self.state_file.set_offset(source, batch.offset, batch.fingerprint)
-        self.state_file.quarantine.note(processed.outcomes, batch.identities, now_ms)
+        self.state_file.quarantine.start_batch(processed.outcomes, batch.identities, now_ms)
         try:
             self._commit(processed.log)
         except RetryError as error:

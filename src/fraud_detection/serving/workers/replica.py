@@ -159,7 +159,7 @@ class WorkerService(EmbeddedService):
         try:
             with self.state_file.transaction():
                 self.state_file.seq += 1
-                self.log.note(
+                self.log.append(
                     ReplicationEntry(self.state_file.seq, worker, self.replicated_until[worker], until)
                 )
                 self.state_file.store_checkpoint(self.pipeline.memory.oldest_unsaved_seq())

@@ -55,7 +55,7 @@ def test_a_line_is_read_alike_however_it_arrives(size: int, end: bytes, tmp_path
                 part = kept_part(event)
                 assert part == whole[:65_536]
                 assert isinstance(part, KeptPart)
-                assert part.whole_sha256 in too_large(event)
+                assert part.full_sha256 in too_large(event)
         if size > MAX_EVENT_BYTES + 2:
             assert f"got {size:,}" in too_large(arrived[1])
             assert hashlib.sha256(whole).hexdigest() in too_large(arrived[1])

@@ -139,7 +139,7 @@ def test_a_payment_whose_commit_failed_is_decided_once_and_answered_when_it_is_s
     service = open_service(small_simulation.bundle, undisturbed)[1]
     one_by_one(service, [*events[:10], payment, *events[10:]])
     service.close()
-    # Numbers, and with them the links of the chain, are others.
+    # Numbers, and with them the hashes of the chain, are others.
     of = [row[1:-1] for row in in_tables(state)]
     assert of == [row[1:-1] for row in in_tables(undisturbed)]
 
