@@ -149,11 +149,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    usual = Settings()
-    parser.add_argument("--seconds", type=float, default=usual.seconds, help="a turn (10)")
-    parser.add_argument("--rate", type=float, default=usual.rate, help="honest requests a second (200)")
-    parser.add_argument("--rounds", type=int, default=usual.rounds, help="turns without and with it (3)")
-    parser.add_argument("--peace", type=float, default=usual.peace_s, help="seconds after it (60)")
+    defaults = Settings()
+    parser.add_argument("--seconds", type=float, default=defaults.seconds, help="a turn (10)")
+    parser.add_argument("--rate", type=float, default=defaults.rate, help="honest requests a second (200)")
+    parser.add_argument("--rounds", type=int, default=defaults.rounds, help="turns without and with it (3)")
+    parser.add_argument("--peace", type=float, default=defaults.peace_s, help="seconds after it (60)")
     parser.add_argument("--attack", choices=ATTACKS, nargs="+", default=list(ATTACKS), help="these alone")
     parser.add_argument("--quick", action="store_true", help="a small simulation")
     parser.add_argument(

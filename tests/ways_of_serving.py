@@ -186,7 +186,7 @@ def killed_once(cuts: Sequence[Part], seed: int) -> list[Part]:
     return [Part(one.start, one.stop, "killed" if index == at else "") for index, one in enumerate(cuts)]
 
 
-def taken_in(counts: Counter[str]) -> dict[str, int]:
+def ingested(counts: Counter[str]) -> dict[str, int]:
     return {name: counts[name] for name in TALLIED}
 
 
@@ -209,7 +209,7 @@ class FileWay:
                 file.writelines(event + b"\n" for event in case.events[part.start : part.stop])
             run_stream(sitting.service, str(path), Stop(), outcomes.extend)
         sitting.end("closed")
-        return Result(lines_of(case, outcomes), taken_in(sitting.counts))
+        return Result(lines_of(case, outcomes), ingested(sitting.counts))
 
 
 class PipeWay:
@@ -233,7 +233,7 @@ class PipeWay:
                 os.close(read)
                 os.close(write)
         sitting.end("closed")
-        return Result(lines_of(case, outcomes), taken_in(sitting.counts))
+        return Result(lines_of(case, outcomes), ingested(sitting.counts))
 
 
 def by_process(cuts: Sequence[Part]) -> list[list[Part]]:
@@ -261,7 +261,7 @@ class HttpWay:
             sitting.before(parts[0])
             asyncio.run(self._asked(case, parts, sitting.service, result))
         sitting.end("closed")
-        result.counts = taken_in(sitting.counts)
+        result.counts = ingested(sitting.counts)
         return result
 
     async def _asked(
@@ -395,7 +395,7 @@ def log_result(case: Case, lines: Sequence[dict[str, Any]], index_of: dict[str, 
         elif line["type"] == "batch":
             batches.update({name: line[name] for name in TALLIED})
     # Told without labels: of duplicates this log counts payments and labels alike.
-    result.counts = taken_in(batches)
+    result.counts = ingested(batches)
     return result
 
 
@@ -429,7 +429,7 @@ class WorkersWay:
                     result.told[index] = plain(case, outcome_line(one))
         for service in services:
             counts += self._ended(service, "closed")
-        result.counts = taken_in(counts)
+        result.counts = ingested(counts)
         return result
 
     def _open(self, case: Case, folder: Path, shared_ids: Sequence[SharedIds], worker: int) -> WorkerService:

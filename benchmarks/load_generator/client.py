@@ -80,7 +80,7 @@ class Client:
         while True:
             now = self._now()
             while due <= now:
-                self.record.taken_up(due, now)
+                self.record.started(due, now)
                 self.waiting.append(due)
                 if self.free:
                     self._send(self.free.popleft(), self.waiting.popleft())

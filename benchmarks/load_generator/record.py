@@ -34,7 +34,7 @@ class Record:
         self._open: dict[int, tuple[LatencyHistogram, list[int]]] = {}
         self._first_open = 0
 
-    def taken_up(self, due: float, now: float) -> None:
+    def started(self, due: float, now: float) -> None:
         """Count how late the client took up a request."""
         if due >= self.plan.warm_up_s:
             self.lag.add(max(now - due, 0.0))

@@ -10,13 +10,13 @@ from benchmarks.suite.comparison.kind import Kind, Model
 from benchmarks.suite.comparison.mlflow_serve import MlflowServe, MlflowTensors
 from benchmarks.suite.comparison.mlserver_start import MlserverStart
 from benchmarks.suite.comparison.server_process import ComparisonServer, Work
-from benchmarks.suite.comparison.usual_service import UsualService
+from benchmarks.suite.comparison.typical_service import TypicalService
 from fraud_detection.adapters.xgboost.model import XGBoostScorer
 from fraud_detection.core.score.bundle import Bundle
 
 ENVIRONMENTS = Path(".venv-comparison")
 
-KINDS: tuple[Kind, ...] = (UsualService(), MlflowServe(), MlflowTensors(), MlserverStart(), BentomlServe())
+KINDS: tuple[Kind, ...] = (TypicalService(), MlflowServe(), MlflowTensors(), MlserverStart(), BentomlServe())
 
 
 def work_of(bundle: Bundle, rows: Sequence[Sequence[float]] = ()) -> Work:

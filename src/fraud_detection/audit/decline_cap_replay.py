@@ -81,7 +81,7 @@ def replay_decline_cap(
     message = _cap_message(stored)
     settings = project.decline_cap
     if message is not None and (settings is None or DeclineCap(settings).message != message):
-        # A canary is limited by the champion's decline cap, which is that of another configuration.
+        # A canary is capped by the champion's decline cap, which is that of another configuration.
         settings = _of_others(record, message)
     if settings is None:
         return None

@@ -28,13 +28,13 @@ class BackfillResult(msgspec.Struct, frozen=True):
 
     payments: int
     profiles: int
-    noted: int
+    pending: int
 
 
 def backfill_profiles(
     bundle: Bundle, path: Path, store: StateStore, dedup_index: DynamoDedupIndex, progress: Progress
 ) -> BackfillResult:
-    """Take a file of past payments in; the stream tells the labels that were not known by its end.
+    """Load a file of historical payments; the stream carries the labels that were not known by its end.
 
     It may be interrupted and started again.  Raises ConfigError when payments of a stream have already
     changed what it would write: history can only come first.
@@ -49,16 +49,16 @@ def backfill_profiles(
     replay.memory.store = _Careful(store, replay.memory.size(), progress)
     replay.memory.save_all()
     young_ms = project.features.late.ms
-    noted = [
+    pending = [
         (past.payment.transaction_id, past.payment.entities, content_digest(past.payment))
         for past in _open_ended(replay, history, young_ms)
     ]
-    for done, part in enumerate(chunks(noted, PROFILES_A_STEP)):
+    for done, part in enumerate(chunks(pending, PROFILES_A_STEP)):
         at = done * PROFILES_A_STEP
-        progress(f"noting payments that may be told of: {at:,} of {len(noted):,}", at / len(noted))
+        progress(f"storing payments with labels to come: {at:,} of {len(pending):,}", at / len(pending))
         dedup_index.store_history(part)
-    progress(f"noting payments that may be told of: {len(noted):,}", 1.0)
-    return BackfillResult(len(history), replay.memory.size(), len(noted))
+    progress(f"storing payments with labels to come: {len(pending):,}", 1.0)
+    return BackfillResult(len(history), replay.memory.size(), len(pending))
 
 
 def _open_ended(

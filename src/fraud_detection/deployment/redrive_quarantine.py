@@ -1,6 +1,6 @@
 """Events that were set aside, put into the stream again when what refused them is mended.
 
-What was put is noted beside each object, in `<its key>.redriven`, when the stream has taken all of it: a
+What was put is stored beside each object, in `<its key>.redriven`, when the stream has taken all of it: a
 second run puts nothing twice.  After a kill the object is put again that was in hand, which does no harm:
 each event carries its first sequence number, by which one without an id is known.
 """

@@ -52,7 +52,7 @@ class Canary(msgspec.Struct, frozen=True):
     share: float
     salt: str
 
-    def takes(self, payment: Transaction) -> bool:
+    def selects(self, payment: Transaction) -> bool:
         """Tell whether a payment is one of its share."""
         card = payment.entities[0] if payment.entities else None
         if card is None:
@@ -102,14 +102,14 @@ class DecisionEngine:
         canary = self.canary
         if canary is None:
             decisions = self._propose(self.champion, payments, rows)
-            self._limit(payments, decisions, redelivered)
+            self._apply_decline_cap(payments, decisions, redelivered)
             self._complete(self.champion, payments, rows, decisions)
             return decisions
         by_position: dict[int, Decision] = {}
         positions: dict[bool, list[int]] = {True: [], False: []}
         for index, payment in enumerate(payments):
             try:
-                positions[canary.takes(payment)].append(index)
+                positions[canary.selects(payment)].append(index)
             except NOT_OF_ONE_EVENT:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
@@ -121,7 +121,7 @@ class DecisionEngine:
         # The decline cap sees the order of the stream, so that no cutting into batches changes what it
         # admits.
         decisions = [by_position[index] for index in range(len(payments))]
-        self._limit(payments, decisions, redelivered)
+        self._apply_decline_cap(payments, decisions, redelivered)
         for strategy, own in sides:
             part = [decisions[at] for at in own]
             self._complete(strategy, [payments[at] for at in own], [rows[at] for at in own], part)
@@ -173,10 +173,10 @@ class DecisionEngine:
             for index, payment in enumerate(payments)
         ]
 
-    def _limit(
+    def _apply_decline_cap(
         self, payments: Sequence[Transaction], decisions: list[Decision], redelivered: Sequence[Redelivered]
     ) -> None:
-        """Let no more payments be declined than may be; each is counted in the order of the stream."""
+        """Apply the decline cap; each payment is counted in the order of the stream."""
         decline_cap = self.decline_cap
         if decline_cap is None:
             return
@@ -287,7 +287,7 @@ def _explain(
 def _assign_control_group(
     strategy: DecisionStrategy, sampler: ControlGroupSampler, payment: Transaction, decision: Decision
 ) -> Decision:
-    if not sampler.selects(payment) or strategy.rules.is_final(decision.reasons):
+    if not sampler.selects(payment) or strategy.rules.is_terminal(decision.reasons):
         return decision
     assignment = ControlGroupAssignment(decision.action, sampler.sampling_rate)
     return msgspec.structs.replace(decision, action=Action.APPROVE, control_group=assignment)

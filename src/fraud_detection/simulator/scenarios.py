@@ -54,10 +54,10 @@ def stolen_card(scene: Scene) -> Payments:
     large = (np.arange(length) == length - 1) & (rng.random() < _GREEDY)
     touched = (rng.random(length) < _TOUCHED) & ~large
     payments = scaled(payments, np.where(large, 3.0, 1.0))
-    limited = np.minimum(payments.amount, rng.integers(2_500, 5_000, length))
+    lowered = np.minimum(payments.amount, rng.integers(2_500, 5_000, length))
     return replace(
         payments,
-        amount=np.where(touched, limited, payments.amount),
+        amount=np.where(touched, lowered, payments.amount),
         entry=np.where(touched, catalogue.CONTACTLESS, catalogue.SWIPE),
     )
 

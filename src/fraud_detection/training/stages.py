@@ -48,7 +48,7 @@ class FeaturesReport(msgspec.Struct, frozen=True):
     decided: int = 0
     control_group: int = 0
     left_out: int = 0
-    immature: int = 0
+    immature_count: int = 0
     moment: int | None = None
     conflicts: int = 0
 
@@ -135,7 +135,7 @@ def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
         decided=history.decided,
         control_group=int((dataset.weight > 1).sum()),
         left_out=int((dataset.weight == 0).sum()),
-        immature=len(dataset.slice(dataset.info.boundaries.test_until, EVER)),
+        immature_count=len(dataset.slice(dataset.info.boundaries.test_until, EVER)),
         moment=history.known_until if history.as_of is None else history.as_of,
         conflicts=history.conflicts,
     )

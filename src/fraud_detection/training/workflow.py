@@ -60,7 +60,7 @@ class TrainReport:
 class EvaluateReport:
     """Result of `evaluate` on the test slice, and its pictures.
 
-    bundle: the evaluated one.  instead_of: the bundle that was asked for, where it was refit
+    bundle: the evaluated one.  refit_bundle: the bundle that was asked for, where it was refit
     after that one was evaluated; empty where it is the same.
     """
 
@@ -68,7 +68,7 @@ class EvaluateReport:
     metrics_file: Path
     pictures: tuple[Path, ...]
     bundle: str = ""
-    instead_of: str = ""
+    refit_bundle: str = ""
 
 
 class Tracker(Protocol):

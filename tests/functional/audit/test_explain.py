@@ -159,7 +159,7 @@ KINDS = {
     "approved": "action = 0 AND score IS NOT NULL AND reasons = '[]'",
     "reviewed": "action = 1 AND reasons NOT LIKE '%decline_cap%'",
     "declined": "action = 2",
-    "limited": 'reasons LIKE \'[["review","decline_cap"%\'',
+    "capped": 'reasons LIKE \'[["review","decline_cap"%\'',
     "denied by a list": "action = 2 AND reasons LIKE '%\"bad\"%'",
     "allowed by a list": "action = 0 AND reasons LIKE '%\"ours\"%'",
     "control group": "counterfactual_action IS NOT NULL",
@@ -201,7 +201,7 @@ def test_the_deciding_configuration_is_shown_also_after_another_took_over(
 
 
 def test_the_decline_cap_is_counted_again_from_the_log(decided_state: DecidedState) -> None:
-    asked = [decided_state.explain(one) for one, _ in decided_state.rows(KINDS["limited"])[::150]]
+    asked = [decided_state.explain(one) for one, _ in decided_state.rows(KINDS["capped"])[::150]]
     asked += [
         decided_state.explain(one)
         for one, _ in decided_state.rows(f"{KINDS['declined']} AND seq < 1000")[::25]
@@ -326,7 +326,7 @@ def test_a_feature_that_was_changed_since_is_reported_by_name_when_it_is_recompu
 def test_a_decline_cap_that_should_have_decided_otherwise_is_reported(
     decided_state: DecidedState, tmp_path: Path
 ) -> None:
-    one = decided_state.rows(KINDS["limited"])[-1][0]
+    one = decided_state.rows(KINDS["capped"])[-1][0]
     query = "UPDATE decisions SET action = 1 WHERE action = 2 AND transaction_id <> ?"
     explanation = tampered(decided_state, tmp_path, query, one).explain(one)
     assert "decline_cap" in {difference.what for difference in explanation.differences}
@@ -465,7 +465,7 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
 def test_the_commands_say_it_in_words_and_by_their_exit_codes(
     decided_state: DecidedState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = decided_state.rows(KINDS["limited"])[2][0]
+    one = decided_state.rows(KINDS["capped"])[2][0]
     common = [f"--state={decided_state.state}", "--plain"]
     command = [
         "explain",

@@ -449,7 +449,7 @@ def test_a_label_from_two_sources_counts_once_and_both_are_stored(
     once, twice = clouds
     assert profiles(once) == profiles(twice)
     _, kept = msgspec.msgpack.decode(twice.dynamo.tables["labels"][plain["transaction_id"]]["l"]["B"])
-    assert [(fraud, source, noted) for fraud, _, source, _, _, _, noted in kept] == [
+    assert [(fraud, source, redundant) for fraud, _, source, _, _, _, redundant in kept] == [
         (True, "customer", False),
         (True, "chargeback", True),
     ]

@@ -200,7 +200,7 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     _, project = lifecycle.content_of(registry, first)
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
     ruled = msgspec.structs.replace(project, rules=(*project.rules, rule))
-    lots = iter(
+    batches = iter(
         small_simulation.live(EVENTS + 400, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
             -400:
         ]
@@ -208,7 +208,7 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
 
     def answered() -> None:
         _, service, follower = open_released_service(registry, state)
-        service.take(Batch([next(lots) for _ in range(100)], None, 0), "test")
+        service.take(Batch([next(batches) for _ in range(100)], None, 0), "test")
         service.close()
         follower.close()
 
@@ -332,13 +332,13 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
     first = lifecycle.current(registry).champion
     _, project = lifecycle.content_of(registry, first)
 
-    def limited(capacity: float | None) -> Project:
+    def capped(capacity: float | None) -> Project:
         policy = msgspec.structs.replace(project.policy, review_capacity_per_day=capacity)
         return msgspec.structs.replace(project, policy=policy)
 
-    lifecycle.publish(registry, lambda _: limited(0.01), ANN)
+    lifecycle.publish(registry, lambda _: capped(0.01), ANN)
     rules = (RuleSettings(name="all", when="amount >= 0", action="review"),)
-    boundless = msgspec.structs.replace(limited(None), rules=rules)
+    boundless = msgspec.structs.replace(capped(None), rules=rules)
     (*_, config_id) = lifecycle.set_shadows(
         registry, [(lifecycle.bundle_of(registry, first), boundless)], ANN
     ).shadows
@@ -370,7 +370,7 @@ def test_each_arm_describes_its_rules_in_its_own_words(
         rule = {"name": name, "when": "amount >= 0", "action": action, "message": message}
         return msgspec.structs.replace(project, rules=(msgspec.convert(rule, RuleSettings),))
 
-    lots = iter(
+    batches = iter(
         small_simulation.live(EVENTS + 80, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
             -80:
         ]
@@ -382,7 +382,7 @@ def test_each_arm_describes_its_rules_in_its_own_words(
         with closing(Shadows(registry, [state])) as shadows:
             shadows.step()
             _, service, follower = open_released_service(registry, state)
-            service.take(Batch([next(lots) for _ in range(40)], None, 0), "test")
+            service.take(Batch([next(batches) for _ in range(40)], None, 0), "test")
             service.close()
             follower.close()
             while shadows.step():

@@ -77,16 +77,16 @@ class Scene:
             self.silent()
 
     def pass_by(self, minutes: int, events: Callable[[int], list[bytes]]) -> None:
-        """Let minutes of a fault pass, and note which alarms stand in any of them."""
+        """Let minutes of a fault pass, and record which alarms fire in any of them."""
         for at in range(minutes):
             self.hours.minute(events(at))
-            self.called |= self.standing()
+            self.called |= self.alarming()
 
     def silent(self) -> None:
         for reading in READINGS if self.hours.now % 5 == 0 else [DOCUMENTED]:
-            assert self.standing(reading) == set(), (self.hours.now, reading)
+            assert self.alarming(reading) == set(), (self.hours.now, reading)
 
-    def standing(self, reading: Reading = DOCUMENTED) -> set[str]:
+    def alarming(self, reading: Reading = DOCUMENTED) -> set[str]:
         return {
             name
             for name, one in self.alarms.items()
@@ -242,7 +242,7 @@ def test_each_fault_calls_and_nothing_else_does(
     for reading in READINGS:
         # Of a metric that has no value at all nothing is documented: see `stream-unread`.
         open_to = set() if reading.missing_is_zero or reading.fills_nothing else {"NothingDecided"}
-        assert expected - scene.standing(reading) <= open_to, reading
+        assert expected - scene.alarming(reading) <= open_to, reading
 
 
 def a_good_hour(scene: Scene) -> None:

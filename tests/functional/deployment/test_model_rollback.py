@@ -125,7 +125,7 @@ def test_a_model_that_declines_everything_is_rolled_back_while_the_old_one_serve
     monitor = AlarmMonitor(settings, prepare(new, b"", IMAGE)[0])
     endpoint, lines = BlueGreen(old, new), list[dict[str, Any]]()
     processor = processor_of(small_simulation, endpoint, lines)
-    events, taken_back_at = small_simulation.live(2_000, labels="none"), None
+    events, rolled_back_at = small_simulation.live(2_000, labels="none"), None
     for begin in range(0, len(events), BATCH):
         told = len(lines)
         batch = enumerate(events[begin : begin + BATCH], start=begin + 1)
@@ -135,8 +135,8 @@ def test_a_model_that_declines_everything_is_rolled_back_while_the_old_one_serve
         for line in lines[told:]:
             monitor.take(line)
         if endpoint.canary and monitor.risen():
-            taken_back_at, endpoint.canary = begin, False
-    assert taken_back_at is not None
+            rolled_back_at, endpoint.canary = begin, False
+    assert rolled_back_at is not None
     assert {"DeclineShare", "ScoreDrift"} <= set(monitor.risen())
     decisions = [line for line in lines if line["type"] == "decision"]
     assert all(line["score"] is not None for line in decisions)
@@ -146,7 +146,7 @@ def test_a_model_that_declines_everything_is_rolled_back_while_the_old_one_serve
     }
     assert {line["action"] for line in by_model[new.name]} == {"decline"}
     assert len(by_model[new.name]) < 3 * BATCH
-    late = [line for line in decisions if int(line["delivery"]["sequence_number"]) > taken_back_at + BATCH]
+    late = [line for line in decisions if int(line["delivery"]["sequence_number"]) > rolled_back_at + BATCH]
     assert {line["delivery"]["model"] for line in late} == {old.name}
     assert len(late) > 1_000
 
@@ -158,8 +158,8 @@ def test_shares_above_the_limit_raise_the_alarm_and_those_below_do_not(
     release = prepare(old, b"", IMAGE)[0]
     monitor = AlarmMonitor(Deployment(environment="local"), release)
     where = frozenset({("environment", "local"), ("bundle", old.name)})
-    usual = {f"band{index}": round(10_000 * share) for index, share in enumerate(release.bands.shares)}
-    for name, count in {"answered": 10_000, "above_decline": 900, **usual}.items():
+    typical = {f"band{index}": round(10_000 * share) for index, share in enumerate(release.bands.shares)}
+    for name, count in {"answered": 10_000, "above_decline": 900, **typical}.items():
         monitor.counts[name, where] = count
     assert monitor.risen() == []
     monitor.counts["above_decline", where] = 1_100

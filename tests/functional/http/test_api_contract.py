@@ -104,8 +104,8 @@ def payment(small_simulation: SmallSimulation) -> Json:
     return found
 
 
-def changed(usual: Json, change: Callable[[some.DataObject], Json], data: some.DataObject) -> Json:
-    return {name: value for name, value in {**usual, **change(data)}.items() if value != "gone"}
+def changed(good: Json, change: Callable[[some.DataObject], Json], data: some.DataObject) -> Json:
+    return {name: value for name, value in {**good, **change(data)}.items() if value != "gone"}
 
 
 def changes(fields: list[str]) -> Callable[[some.DataObject], Json]:
@@ -118,8 +118,8 @@ def changes(fields: list[str]) -> Callable[[some.DataObject], Json]:
 def test_what_the_description_allows_is_accepted_and_all_else_refused(
     open_to_all: Contract, payment: Json, path: str, data: some.DataObject
 ) -> None:
-    usual = payment if path == "/v1/decisions" else LABEL
-    body = changed(usual, changes(list(usual)), data)
+    good = payment if path == "/v1/decisions" else LABEL
+    body = changed(good, changes(list(good)), data)
     valid, status = open_to_all.is_valid(path, body), open_to_all.ask("POST", path, body)
     # 409 is for ids that were used before, and for times that have not come yet.
     assert status in ({200, 409} if valid else {400, 409, 422}), (valid, body)

@@ -49,8 +49,8 @@ class BrokenRules:
             raise bug()
         return self._rules.fired(payment, row)  # type: ignore[no-any-return]
 
-    def is_final(self, reasons: Sequence[Verdict]) -> bool:
-        return bool(self._rules.is_final(reasons))
+    def is_terminal(self, reasons: Sequence[Verdict]) -> bool:
+        return bool(self._rules.is_terminal(reasons))
 
 
 class BrokenScorer:

@@ -144,12 +144,12 @@ class Cloud:
         producer.flush()
 
     def delivered(self) -> dict[str, list[Any]]:
-        """Return what the function noted, by key, in order."""
-        noted = defaultdict(list)
+        """Return what the function processed, by key, in order."""
+        processed = defaultdict(list)
         for line in self.notes.read_text().splitlines():
             key, n = json.loads(line)
-            noted[key].append(n)
-        return noted
+            processed[key].append(n)
+        return processed
 
     def messages(self) -> list[dict[str, Any]]:
         found = []
@@ -207,8 +207,8 @@ def test_every_record_of_four_shards_is_delivered_once_and_each_key_in_order(
         assert sum(shard.since_put.count for shard in mapping.progress.values()) == 2_000
         assert all(shard.retries == 0 for shard in mapping.progress.values())
         groups = [one.pid for one in a.runtimes.values()]
-    noted = a.delivered()
-    assert noted == {f"card-{k}": list(range(k, 2_000, 50)) for k in range(50)}
+    processed = a.delivered()
+    assert processed == {f"card-{k}": list(range(k, 2_000, 50)) for k in range(50)}
     assert b"delivered 100" in a.lines
     assert a.messages() == []
     assert len(set(groups)) == 4

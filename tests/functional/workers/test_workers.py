@@ -398,7 +398,7 @@ def test_a_stop_answers_what_was_accepted_and_leaves_nothing_behind(
     assert said.count("payments were decided") == WORKERS
 
 
-class Limited:
+class RateLimitedServer:
     """Workers at which few events may wait, and the keys of a caller with a rate and of one without."""
 
     def __init__(self, one: Served, till: str, office: str) -> None:
@@ -410,18 +410,20 @@ def bearer(key: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def limited(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
-    folder = tmp_path_factory.mktemp("limited")
+def rate_limited(
+    small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RateLimitedServer]:
+    folder = tmp_path_factory.mktemp("rate-limited")
     keys = folder / "keys.yaml"
     of_till, of_office = (add_key(keys, name, ("decide",), rate) for name, rate in RATES.items())
     with served(small_simulation, folder / "state.db", TWO, "--max-queue=8", f"--keys={keys}") as one:
-        yield Limited(one, of_till, of_office)
+        yield RateLimitedServer(one, of_till, of_office)
 
 
 def test_a_full_worker_refuses_at_once_and_what_was_accepted_is_decided(
-    limited: Limited, events: list[bytes]
+    rate_limited: RateLimitedServer, events: list[bytes]
 ) -> None:
-    one, office = limited.one, limited.office
+    one, office = rate_limited.one, rate_limited.office
     status, answer, headers = one.ask("POST", "/v1/decisions", b"[" + b",".join(events[:60]) + b"]", **office)
     assert status == 503
     assert "events wait already" in answer["detail"]
@@ -434,11 +436,11 @@ def test_a_full_worker_refuses_at_once_and_what_was_accepted_is_decided(
     assert found == [200] * 60
 
 
-def test_a_rate_holds_for_all_workers_together(limited: Limited, events: list[bytes]) -> None:
-    with askers(limited.one.port) as asked:
+def test_a_rate_holds_for_all_workers_together(rate_limited: RateLimitedServer, events: list[bytes]) -> None:
+    with askers(rate_limited.one.port) as asked:
         start = time.monotonic()
         statuses = [
-            asked[index % 12].ask("POST", "/v1/decisions", event, **limited.till)[0]
+            asked[index % 12].ask("POST", "/v1/decisions", event, **rate_limited.till)[0]
             for index, event in enumerate(events[60:120])
         ]
         allowed = 10 + 10 * (time.monotonic() - start)

@@ -116,12 +116,12 @@ def test_an_error_of_making_events_reaches_the_reader() -> None:
 def test_making_events_ahead_stops_with_its_reader() -> None:
     made: list[int] = []
 
-    def noted() -> Iterator[int]:
+    def counted() -> Iterator[int]:
         for number in itertools.count():
             made.append(number)
             yield number
 
-    with Ahead(noted()) as items:
+    with Ahead(counted()) as items:
         assert next(iter(items)) == 0
     assert len(made) < 100
 

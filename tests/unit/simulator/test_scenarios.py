@@ -22,7 +22,7 @@ def episodes(population: Population, kind: str, count: int = 60) -> list[Payment
     return [payments for payments in made if len(payments)]
 
 
-def usual(population: Population, payments: Payments) -> np.ndarray:
+def typical_amounts(population: Population, payments: Payments) -> np.ndarray:
     """Return what the holders usually pay at these merchants, as medians of many draws."""
     rng = np.random.default_rng(1)
     draws = [pay(population, rng, payments.card, payments.merchant, payments.time).amount for _ in range(31)]
@@ -95,7 +95,7 @@ def test_a_compromised_terminal_is_used_for_weeks_with_typical_amounts(populatio
         assert len(np.unique(payments.merchant)) == 1
         assert len(np.unique(payments.card)) > 0.8 * len(payments)
         assert 14 * DAY < span(payments) < 29 * DAY
-        ratios += (payments.amount / usual(population, payments)).tolist()
+        ratios += (payments.amount / typical_amounts(population, payments)).tolist()
     assert 0.8 < np.median(ratios) < 1.25
 
 
@@ -112,7 +112,7 @@ def test_scaled_amounts_are_high_for_the_card_but_nothing_else_is_new(population
     ratios, known = [], []
     for payments in episodes(population, "scaled_amounts"):
         assert len(np.unique(payments.card)) == 1
-        ratios += (payments.amount / usual(population, payments)).tolist()
+        ratios += (payments.amount / typical_amounts(population, payments)).tolist()
         favourites = {*population.cards.stores[payments.card[0]], *population.cards.shops[payments.card[0]]}
         known += [merchant in favourites for merchant in payments.merchant]
     assert 6 < np.median(ratios) < 12

@@ -207,11 +207,11 @@ def test_whatever_fails_every_record_is_processed_or_reported_and_each_key_stays
         for record in harness.kinesis.records(info["shardId"])
         if int(info["startSequenceNumber"]) <= int(record["SequenceNumber"]) <= int(info["endSequenceNumber"])
     }
-    reported = [n for noted in done.values() for n in noted]
+    reported = [n for numbers in done.values() for n in numbers]
     assert len(reported) == len(set(reported))
     assert set(reported) | given_up == set(range(400))
     assert set(reported).isdisjoint(given_up)
-    assert all(earlier < later for noted in done.values() for earlier, later in pairwise(noted))
+    assert all(earlier < later for numbers in done.values() for earlier, later in pairwise(numbers))
     assert sum(shard.records for shard in mapping.progress.values()) == len(reported)
     assert sum(shard.given_up for shard in mapping.progress.values()) == len(given_up)
     assert sum(shard.throttled for shard in mapping.progress.values()) > 0

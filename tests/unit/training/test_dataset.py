@@ -12,7 +12,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Split
 from fraud_detection.evaluation.time_split import UNKNOWN, boundaries
 from fraud_detection.training.tables.dataset import COLUMNS, METADATA_KEY, PREFIX, read_dataset, write_dataset
-from tests.unit.training.history import DAY, START, history, taken_back
+from tests.unit.training.history import DAY, START, corrected, history
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def test_a_fraud_reported_late_counts_as_good_until_then() -> None:
 
 
 def test_a_label_is_current_until_the_moment_it_was_superseded(tmp_path: Path) -> None:
-    dataset = taken_back(history(3000), after=10 * DAY)
+    dataset = corrected(history(3000), after=10 * DAY)
     write_dataset(tmp_path / "f.parquet", dataset)
     dataset = read_dataset(tmp_path / "f.parquet")
     back = dataset.corrections != ""

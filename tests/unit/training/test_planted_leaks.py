@@ -22,7 +22,7 @@ from tests.unit.training.history import DAY, history, project
 SETTINGS = Model(rounds=15, early_stopping=5, max_depth=3, threads=1)
 
 
-def taken_back(dataset: Dataset, moment: int) -> Dataset:
+def corrected(dataset: Dataset, moment: int) -> Dataset:
     """Return the history with every verdict turned round by a correction that comes at `moment`."""
     corrections = dataset.corrections.copy()
     for row in np.flatnonzero(dataset.label != UNKNOWN):
@@ -35,7 +35,7 @@ def taken_back(dataset: Dataset, moment: int) -> Dataset:
 def test_cutoffs_calibration_and_figures_know_no_correction_that_comes_when_the_test_begins() -> None:
     dataset = history()
     late, early = (
-        taken_back(dataset, dataset.info.boundaries.test_from + wait) for wait in (1, -dataset.info.delay_ms)
+        corrected(dataset, dataset.info.boundaries.test_from + wait) for wait in (1, -dataset.info.delay_ms)
     )
     asked = project()
     made = [
@@ -55,8 +55,8 @@ def test_settings_are_tuned_by_no_correction_that_comes_when_the_test_begins() -
         fold_score(one, fold, SETTINGS)
         for one in (
             dataset,
-            taken_back(dataset, cut.test_from + 1),
-            taken_back(dataset, cut.test_from),
+            corrected(dataset, cut.test_from + 1),
+            corrected(dataset, cut.test_from),
         )
     ]
     assert precisions[0] == precisions[1] != precisions[2]
@@ -70,8 +70,8 @@ def test_what_is_fitted_again_knows_no_correction_of_later_and_no_payment_that_o
     plain = refit(dataset, learned, SETTINGS)
     assert plain.as_of == told
     assert int(plain.rows.event_time.max()) <= told - dataset.info.delay_ms
-    assert refit(taken_back(dataset, told + 1), learned, SETTINGS).learned.model == plain.learned.model
-    assert refit(taken_back(dataset, told), learned, SETTINGS).learned.model != plain.learned.model
+    assert refit(corrected(dataset, told + 1), learned, SETTINGS).learned.model == plain.learned.model
+    assert refit(corrected(dataset, told), learned, SETTINGS).learned.model != plain.learned.model
     # What people say of those that others stand for is not learned: weight 0.
     weight = np.where(np.arange(len(dataset)) % 3 == 0, 0.0, 1.0)
     turned = np.where((weight == 0) & (dataset.label != UNKNOWN), 1 - dataset.label, dataset.label)

@@ -80,12 +80,12 @@ class OutputFile:
         self._name = name if name == "-" else str(Path(name).resolve())
         self._file = _opened(name)
         self._position = self._cut_off()
-        noted = state_file.rows("SELECT seq FROM outputs WHERE name = ?", (self._name,))
-        missing = [line(told) for told in outcomes_since(state_file, noted[0][0])] if noted else []
+        row = state_file.rows("SELECT seq FROM outputs WHERE name = ?", (self._name,))
+        missing = [line(told) for told in outcomes_since(state_file, row[0][0])] if row else []
         self.write(missing)
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Write lines about all that is committed so far, and note it."""
+        """Write lines about all that is committed so far, and store the length."""
         data = b"".join(lines)
         self._file.write(data)
         self._file.flush()
@@ -94,8 +94,8 @@ class OutputFile:
             with self._state_file.transaction():
                 self._state_file.store_output_length(self._name, self._position)
         except RetryError as error:
-            message = "%s; the next lines note these too, or the next start writes them again"
-            LOG.warning(message, error, extra={"event": "output_not_noted"})
+            message = "%s; the next write stores the length of these too, or the next start writes them again"
+            LOG.warning(message, error, extra={"event": "output_length_not_stored"})
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
@@ -105,10 +105,10 @@ class OutputFile:
     def _cut_off(self) -> int:
         if self._name == "-":
             return 0
-        noted = self._state_file.rows("SELECT bytes FROM outputs WHERE name = ?", (self._name,))
+        row = self._state_file.rows("SELECT bytes FROM outputs WHERE name = ?", (self._name,))
         length = self._file.seek(0, 2)
-        if noted and length > noted[0][0]:
-            length = self._file.truncate(noted[0][0])
+        if row and length > row[0][0]:
+            length = self._file.truncate(row[0][0])
         return length
 
 
@@ -132,9 +132,9 @@ def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
         if counterfactual_action is None or sampling_rate is None
         else ControlGroupAssignment(Action(counterfactual_action), sampling_rate)
     )
-    noted = msgspec.json.decode(notes, type=tuple[str, ...])
+    row = msgspec.json.decode(notes, type=tuple[str, ...])
     said = tuple(verdicts)
-    decided = Decision(one, Action(action), score, said, policy, bundle, config_id, let, caller, noted)
+    decided = Decision(one, Action(action), score, said, policy, bundle, config_id, let, caller, row)
     return decided, event_time
 
 

@@ -279,7 +279,7 @@ class StateFile(StateConnection):
         rows = journal.linked(outcomes, self.seq, self.checkpoint.chain, self.quarantine)
         self.seq = rows.seq
         self.dedup_index.awaited.update(rows.awaited)
-        changes, left = drift.take_changes(), self._left
+        changes, left = drift.pop_changes(), self._left
         self._left = None
         self.checkpoint = Checkpoint(
             self.seq,

@@ -116,7 +116,7 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
     output.screen.finish()
     output.screen.say(
         f"{result.payments:,} past payments: {result.profiles:,} profiles written, "
-        f"{result.noted:,} payments noted"
+        f"{result.pending:,} payments with labels to come"
     )
     output.write(msgspec.to_builtins(result))
 

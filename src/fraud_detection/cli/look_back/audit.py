@@ -69,12 +69,12 @@ def _anchors(anchor: Path | None, verify_against: Path | None) -> list[Anchor]:
 def _print(one: Verified, *, with_anchors: bool) -> None:
     counted = ", ".join(f"{count:,} {kind}s" for kind, count in one.rows.items())
     end = f"ends with number {one.last:,}, chain head {one.chain_head or '(none)'}"
-    noted = f"; {one.anchors_found:,} anchors match" if with_anchors else ""
+    note = f"; {one.anchors_found:,} anchors match" if with_anchors else ""
     if one.is_intact:
-        print_line(f"{one.state}: OK: {counted}; {one.configurations:,} configurations{noted}; {end}")
+        print_line(f"{one.state}: OK: {counted}; {one.configurations:,} configurations{note}; {end}")
         _print_notes(one)
         return
-    print_line(f"{one.state}: TAMPERED: {counted}; {one.configurations:,} configurations{noted}; {end}")
+    print_line(f"{one.state}: TAMPERED: {counted}; {one.configurations:,} configurations{note}; {end}")
     for fault in one.faults:
         print_line(f"  {fault.message}")
     more = one.fault_count - len(one.faults)

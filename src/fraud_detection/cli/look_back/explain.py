@@ -153,7 +153,7 @@ def _payment(explanation: ExplanationRecord) -> Iterator[str]:
     if explanation.caller:
         yield f"  sent by the key {explanation.caller}"
     for note in explanation.notes:
-        yield f"  noted: {note}"
+        yield f"  note: {note}"
 
 
 def _reasons(explanation: ExplanationRecord) -> Iterator[str]:

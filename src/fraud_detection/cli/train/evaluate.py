@@ -34,9 +34,9 @@ def evaluate(
     tracking = tracks(project, screen.say, wanted=not no_tracking)
     report = workflow.evaluate(project, features, bundle, out, progress=screen.progress, tracking=tracking)
     screen.finish()
-    if report.instead_of:
+    if report.refit_bundle:
         screen.say(
-            f"bundle {report.instead_of} was refitted on the test slice too; these are the figures of "
+            f"bundle {report.refit_bundle} was refitted on the test slice too; these are the figures of "
             f"{report.bundle}, the bundle before its refit, on the slice that it had not learned from"
         )
     say_metrics(screen, project, report.metrics, out)

@@ -119,8 +119,8 @@ def make_table(project: Project, past: options.Past, out: Path, screen: Terminal
             f"{report.decided:,} of them out of state files, {report.control_group:,} as control group, "
             f"which stand for {report.left_out:,} that were stopped"
         )
-    if report.immature and report.moment is not None:
-        screen.say(_immature(report.immature, report.moment, named=past.as_of is not None))
+    if report.immature_count and report.moment is not None:
+        screen.say(_immature(report.immature_count, report.moment, named=past.as_of is not None))
     return report
 
 

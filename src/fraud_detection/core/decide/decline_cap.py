@@ -110,7 +110,7 @@ class DeclineCap:
             self._merge_two(part)
 
     def _merge_two(self, here: int) -> None:
-        """Count two parts where the later of them ends: neighbours, close together for how far away they are.
+        """Count two parts where the later of them ends: adjacent and close for how far away they are.
 
         Nothing is ever forgotten, since whoever dates a few hundred payments apart would choose what.  The
         parts of an interval that is busy lie next to one another, so they merge among themselves long before

@@ -22,7 +22,7 @@ class Function(NamedTuple):
     make: takes a `Field` for a name, else what reads the argument off a payment.
     """
 
-    takes: tuple[Kind, ...]
+    parameters: tuple[Kind, ...]
     make: Callable[..., Term]
 
     def kinds(self, count: int) -> tuple[Kind, ...] | None:
@@ -31,10 +31,10 @@ class Function(NamedTuple):
         >>> FUNCTIONS["min"].kinds(3), FUNCTIONS["abs"].kinds(2)
         (('number', 'number', 'number'), None)
         """
-        kinds = self.takes
+        kinds = self.parameters
         if kinds[-1] == "...":
-            least = kinds[:-1]
-            kinds = (*least, *[least[-1]] * (count - len(least)))
+            fixed = kinds[:-1]
+            kinds = (*fixed, *[fixed[-1]] * (count - len(fixed)))
         return kinds if len(kinds) == count else None
 
 
@@ -42,11 +42,13 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "missing": Function(("name",), lambda field: GroundTruth(rule_terms.missing(field))),
     "abs": Function(("number",), lambda part: Number(rule_terms.applied(abs, part))),
     "min": Function(
-        ("number", "number", "..."), lambda *parts: Number(rule_terms.applied(rule_terms.least, *parts))
+        ("number", "number", "..."), lambda *parts: Number(rule_terms.applied(rule_terms.smallest, *parts))
     ),
     "max": Function(
         ("number", "number", "..."), lambda *parts: Number(rule_terms.applied(rule_terms.greatest, *parts))
     ),
 }
 
-SIGNATURES: Final = ", ".join(f"{name}({', '.join(function.takes)})" for name, function in FUNCTIONS.items())
+SIGNATURES: Final = ", ".join(
+    f"{name}({', '.join(function.parameters)})" for name, function in FUNCTIONS.items()
+)

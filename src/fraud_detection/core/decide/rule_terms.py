@@ -184,7 +184,7 @@ def quotient(a: float, b: float) -> float:
     return a / b if b else math.nan
 
 
-def least(*numbers: float) -> float:
+def smallest(*numbers: float) -> float:
     """Return the smallest number, NaN if any is missing (`min` would depend on the order)."""
     return math.nan if any(map(math.isnan, numbers)) else min(numbers)
 

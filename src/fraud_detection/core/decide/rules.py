@@ -44,7 +44,7 @@ class RuleSet:
         """Take conditions, each with the verdict to give when it holds, and lists; see `compile_rules`."""
         self._rules = tuple(rules)
         self._lists = tuple(lists)
-        self._final = frozenset(value_list.name for value_list in lists if value_list.denies)
+        self._terminal = frozenset(value_list.name for value_list in lists if value_list.denies)
 
     def fired(self, payment: Transaction, values: Sequence[float]) -> list[Verdict]:
         """Return the verdict of every list and rule that holds, in the order of declaration.
@@ -73,9 +73,9 @@ class RuleSet:
         """
         return [holds(payment, values) for holds, _, _ in self._rules]
 
-    def is_final(self, reasons: Sequence[Verdict]) -> bool:
+    def is_terminal(self, reasons: Sequence[Verdict]) -> bool:
         """Tell whether a list that denies is among the reasons of a decision."""
-        return bool(self._final) and any(reason.code in self._final for reason in reasons)
+        return bool(self._terminal) and any(reason.code in self._terminal for reason in reasons)
 
 
 def compile_rules(

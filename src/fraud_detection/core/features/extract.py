@@ -263,7 +263,7 @@ class Extractor:
         for profile in profiles:
             if profile is not None:
                 if supersedes_known_at is not None:
-                    profile.take_back_label(supersedes_known_at, 0 if fraud else 1)
+                    profile.subtract_label(supersedes_known_at, 0 if fraud else 1)
                 profile.add_label(known_at, 1 if fraud else 0)
 
 

@@ -128,10 +128,10 @@ class Profile:
         self.label_times.add(known_at)
         add_to_each(self.risk, known_at, fraud, self.label_times.settled())
 
-    def take_back_label(self, known_at: int, fraud: int) -> None:
+    def subtract_label(self, known_at: int, fraud: int) -> None:
         """Count an earlier label no more, because it was corrected."""
         for window in self.risk:
-            window.take_back(known_at, fraud)
+            window.subtract(known_at, fraud)
 
     def to_list(self) -> list[object]:
         """Return the whole content as plain lists and numbers."""

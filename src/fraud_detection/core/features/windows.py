@@ -126,7 +126,7 @@ class Window:
         del buckets[:expired]
         self._recompute()
 
-    def take_back(self, time_ms: int, value: int) -> None:
+    def subtract(self, time_ms: int, value: int) -> None:
         """Undo one `add` of the same time and value, unless that has already left the window.
 
         Extremes cannot be undone; they keep what was once seen.
@@ -213,7 +213,7 @@ class Window:
         for bucket in self.buckets:
             flat.append(bucket.number - before)
             before = bucket.number
-            # A bucket that lost a value to `take_back` still has that value's extremes.
+            # A bucket that lost a value to `subtract` still has that value's extremes.
             if bucket.count == 1 and bucket.low == bucket.high:
                 flat.append(_SINGLE)
                 flat.append(bucket.total)

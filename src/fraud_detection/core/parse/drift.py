@@ -94,7 +94,7 @@ class SchemaDrift:
     def _out_of(self, kind: str) -> int:
         return max(self.labels if kind == LABEL_KIND else self.events, 1)
 
-    def take_changes(self) -> list[Kept]:
+    def pop_changes(self) -> list[Kept]:
         """Return the tallies that changed since this was last asked, for a store."""
         rows: list[Kept] = []
         for kind, field in self._changed:

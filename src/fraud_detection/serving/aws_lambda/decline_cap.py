@@ -15,7 +15,7 @@ from fraud_detection.engine.pipeline import Pipeline
 class LaneDeclineCap:
     """Gives each pipeline of a batch its decline cap, and takes back what that has counted.
 
-    settings: None where nothing is limited; then all of this does nothing.
+    settings: None without a decline cap; then all of this does nothing.
     """
 
     def __init__(self, settings: DeclineCapSettings | None, counts: ShardCounts) -> None:

@@ -55,7 +55,7 @@ class Caller:
         self._allowance = _Allowance(key.per_second or 0.0, clock())
 
     @property
-    def limited(self) -> bool:
+    def is_rate_limited(self) -> bool:
         """Return whether there is a rate to keep."""
         return self._per_second is not None
 

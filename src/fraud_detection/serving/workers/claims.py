@@ -96,7 +96,7 @@ class Claims:
         return doubt
 
     async def cleared(self, claim: Claim) -> None:
-        """Return when it is certain whose the ids are; what another has decided is noted in the index.
+        """Return when it is certain whose the ids are; what another has decided is added to the index.
 
         Raises RetryError where a worker that may have one of them does not answer; nothing is claimed then.
         """

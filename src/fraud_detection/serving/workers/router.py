@@ -112,7 +112,7 @@ class Router:
         While that one is away each of the others allows its share: together less than the whole.
         """
         home = self.ownership.of_id(caller.name)
-        if home == self.own or not caller.limited:
+        if home == self.own or not caller.is_rate_limited:
             return caller.spend(events)
         try:
             return float(await self.rpc.clients[home].ask("spend", [caller.name, events]))

@@ -81,18 +81,18 @@ def test_what_is_forgotten_is_just_what_no_later_reading_would_count(
     assert window.at(now).total == sum(recount([*before, *after], now))
 
 
-@pytest.mark.parametrize(("panes_later", "counted"), [(BUCKETS - 1, 1), (BUCKETS, 0), (BUCKETS + 1, 0)])
+@pytest.mark.parametrize(("buckets_later", "counted"), [(BUCKETS - 1, 1), (BUCKETS, 0), (BUCKETS + 1, 0)])
 @pytest.mark.parametrize("off", [0, LENGTH // BUCKETS - 1])
 def test_a_bucket_counts_until_it_is_as_many_buckets_old_as_the_window_has(
-    panes_later: int, counted: int, off: int
+    buckets_later: int, counted: int, off: int
 ) -> None:
-    window = window_of([(off, 5), (LENGTH // BUCKETS * panes_later, 7)])
-    assert window.at(LENGTH // BUCKETS * panes_later).count == counted + 1
-    window.forget(LENGTH // BUCKETS * panes_later)
+    window = window_of([(off, 5), (LENGTH // BUCKETS * buckets_later, 7)])
+    assert window.at(LENGTH // BUCKETS * buckets_later).count == counted + 1
+    window.forget(LENGTH // BUCKETS * buckets_later)
     assert len(window.buckets) == counted + 1
     window.add(off, 5)
     assert len(window.buckets) == counted + 1
-    assert window.at(LENGTH // BUCKETS * panes_later).count == 2 * counted + 1
+    assert window.at(LENGTH // BUCKETS * buckets_later).count == 2 * counted + 1
 
 
 @given(events, st.randoms(use_true_random=False))
@@ -168,7 +168,7 @@ def test_what_is_rolled_back_was_never_there(added: list[tuple[int, int, bool]],
     window = window_of([(time, value) for time, value, _ in added])
     for time, value, back in added:
         if back:
-            window.take_back(time, value)
+            window.subtract(time, value)
     now = max([time for time, _, _ in added], default=0) + wait
     expected = recount([(time, value) for time, value, back in added if not back], now)
     aggregate = window.at(now)

@@ -149,7 +149,7 @@ class DynamoDedupIndex:
         content = journal["d"]["B"]
         if "parts" in journal:
             content += self._parts(journal["parts"]["SS"])
-        return self._standing(msgspec.msgpack.decode(zlib.decompress(content), type=list[UnfinishedEvent]))
+        return self._current(msgspec.msgpack.decode(zlib.decompress(content), type=list[UnfinishedEvent]))
 
     def store_unfinished(self, events: Sequence[UnfinishedEvent]) -> None:
         """Put down which events of this shard are begun; none when all is saved.
@@ -214,7 +214,7 @@ class DynamoDedupIndex:
             if item["d"]["B"] != items[item["id"]["S"]]["d"]["B"]:
                 raise RetryError(f"payment {item['id']['S']!r} was decided by another shard at the same time")
 
-    def _standing(self, events: list[UnfinishedEvent]) -> list[UnfinishedEvent]:
+    def _current(self, events: list[UnfinishedEvent]) -> list[UnfinishedEvent]:
         """Return the events that stand; where not all that a batch has decided was kept, none of it does."""
         decided = [one.transaction_id for one in events if one.decided]
         self._read_decisions(decided)
@@ -243,10 +243,10 @@ class DynamoDedupIndex:
 
         A label that comes finds their entities.
         """
-        noted = [
+        items = [
             DecisionItem(one, "", HISTORY, 0, ids, b"", b"", content=digest) for one, ids, digest in payments
         ]
-        batch_put(self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in noted])
+        batch_put(self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in items])
 
     def _read(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         return batch_get(self._client, self._decisions, [{"id": {"S": one}} for one in ids])

@@ -14,7 +14,7 @@ class _Answer(msgspec.Struct, frozen=True):
     score: float
 
 
-class UsualService:
+class TypicalService:
     """`uvicorn service:app`, one process, as FastAPI's documentation starts it by hand."""
 
     name = "fastapi"
@@ -34,7 +34,7 @@ class UsualService:
     def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:
         """Return an object with a value for each column.
 
-        >>> UsualService().body(["amount", "age"], [1.5, float("nan")])
+        >>> TypicalService().body(["amount", "age"], [1.5, float("nan")])
         b'{"amount":1.5,"age":null}'
         """
         return msgspec.json.encode(dict(zip(columns, row, strict=True)))
@@ -42,7 +42,7 @@ class UsualService:
     def score(self, answer: bytes) -> float:
         """Return the score.
 
-        >>> UsualService().score(b'{"score":0.25}')
+        >>> TypicalService().score(b'{"score":0.25}')
         0.25
         """
         return msgspec.json.decode(answer, type=_Answer).score
