@@ -30,7 +30,7 @@ RULES = (
 SCHEMA = Schema(event_time=TimeSource(field="t"), amount=AmountSource(field="amount", decimals=2))
 PAYMENT, VALUES = Transaction("t1", 0, 1_999), [7.0, 2.0]
 
-Ask = Callable[[], object]
+Evaluate = Callable[[], object]
 
 
 def named() -> dict[str, float]:
@@ -41,7 +41,7 @@ def named() -> dict[str, float]:
     }
 
 
-def own() -> Ask:
+def own() -> Evaluate:
     """Return a question to the rules of this package."""
     settings = [RuleSettings(name=f"r{n}", when=when, action="review") for n, when in enumerate(RULES)]
     rules = compile_rules(settings, SCHEMA, FEATURES)
@@ -53,56 +53,56 @@ def in_cel(when: str) -> str:
     return when.replace(" and ", " && ").replace("not ", "!")
 
 
-def celpy(celpy: Any) -> Ask:  # noqa: ANN401 - a module
+def celpy(celpy: Any) -> Evaluate:  # noqa: ANN401 - a module
     """Return a question to cel-python."""
     environment = celpy.Environment()
     programs = [environment.program(environment.compile(in_cel(when))) for when in RULES]
     double = celpy.celtypes.DoubleType
 
-    def ask() -> object:
+    def evaluate() -> object:
         values = {name: double(value) for name, value in named().items()}
         return [program.evaluate(values) for program in programs]
 
-    return ask
+    return evaluate
 
 
-def cel(cel: Any) -> Ask:  # noqa: ANN401 - a module
+def cel(cel: Any) -> Evaluate:  # noqa: ANN401 - a module
     """Return a question to common-expression-language."""
     programs = [cel.compile(in_cel(when)) for when in RULES]
     return lambda: [program.execute(values) for values in (named(),) for program in programs]
 
 
-def rule_engine(rule_engine: Any) -> Ask:  # noqa: ANN401 - a module
+def rule_engine(rule_engine: Any) -> Evaluate:  # noqa: ANN401 - a module
     """Return a question to rule-engine."""
     rules = [rule_engine.Rule(when) for when in RULES]
     return lambda: [rule.matches(values) for values in (named(),) for rule in rules]
 
 
-def simpleeval(simpleeval: Any) -> Ask:  # noqa: ANN401 - a module
+def simpleeval(simpleeval: Any) -> Evaluate:  # noqa: ANN401 - a module
     """Return a question to simpleeval."""
     evaluator = simpleeval.SimpleEval()
     trees = [evaluator.parse(when) for when in RULES]
 
-    def ask() -> object:
+    def evaluate() -> object:
         evaluator.names = named()
         return [evaluator.eval(when, tree) for when, tree in zip(RULES, trees, strict=True)]
 
-    return ask
+    return evaluate
 
 
 def main() -> None:
     """Measure and print."""
     print(machine().describe())
-    ways: dict[str, Ask] = {"here": own()}
+    ways: dict[str, Evaluate] = {"here": own()}
     for library in (celpy, cel, rule_engine, simpleeval):
         try:
             module = importlib.import_module(library.__name__)
         except ImportError:
             continue
         ways[library.__name__] = library(module)
-    for name, ask in ways.items():
-        times = max(1, int(ROUND_S / timeit.timeit(ask, number=1)))
-        taken = median(timeit.timeit(ask, number=times) / times for _ in range(ROUNDS))
+    for name, evaluate in ways.items():
+        times = max(1, int(ROUND_S / timeit.timeit(evaluate, number=1)))
+        taken = median(timeit.timeit(evaluate, number=times) / times for _ in range(ROUNDS))
         print(f"{name:12} {1e6 * taken:7.1f} us a payment")
 
 

@@ -102,20 +102,20 @@ def _decide_and_follow(engine: Engine, state: Path, events: list[bytes]) -> None
 
 
 async def _round_trips(folder: Path, event: bytes) -> None:
-    async def answer(_other: int, _what: str, body: Any) -> Any:  # noqa: ANN401 - as links have it
+    async def handle(_other: int, _what: str, body: Any) -> Any:  # noqa: ANN401 - as links have it
         return [[200, body[0]]]
 
-    both = [RpcNode(own, 2, folder, answer, lambda _: None) for own in range(2)]
+    both = [RpcNode(own, 2, folder, handle, lambda _: None) for own in range(2)]
     for one in both:
         await one.open()
     await asyncio.sleep(1.0)
 
-    async def ask() -> None:
+    async def call() -> None:
         for _ in range(ROUND_TRIPS // UNDER_WAY):
-            await both[0].clients[1].ask("take", [event])
+            await both[0].clients[1].call("take", [event])
 
     began = time.process_time()
-    await asyncio.gather(*(ask() for _ in range(UNDER_WAY)))
+    await asyncio.gather(*(call() for _ in range(UNDER_WAY)))
     _print("hand to its owner and back, both ends", time.process_time() - began, ROUND_TRIPS)
     for one in both:
         await one.close()

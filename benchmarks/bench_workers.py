@@ -51,7 +51,7 @@ class Load(msgspec.Struct):
     connections: int
     rate: float
     events: Iterator[bytes]
-    answered: int = 0
+    completed: int = 0
     other: int = 0
     sent: int = 0
     begin: float = 0.0
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
             return
         self.load.waits.add(time.perf_counter() - self.due)
         good = head.startswith(b"HTTP/1.1 200")
-        self.load.answered += good
+        self.load.completed += good
         self.load.other += not good
         self.rest = b""
         self._plan()
@@ -162,7 +162,7 @@ def measure(arguments: argparse.Namespace, simulation: SimulatorSettings, worker
             load = Load(port, arguments.seconds, arguments.connections, arguments.rate, prepared)
             before = cpu_seconds(server.pid)
             run_loop(load.run())
-            used = (cpu_seconds(server.pid) - before) / max(load.answered, 1)
+            used = (cpu_seconds(server.pid) - before) / max(load.completed, 1)
             cost = {"CPU of the server a payment, us": round(1e6 * used)}
             return _figures(load) | cost | _metrics(port)
         finally:
@@ -180,12 +180,12 @@ def cpu_seconds(pid: int) -> float:
 
 def _figures(load: Load) -> dict[str, object]:
     waits = {f"answered after, p{q:g}, ms": round(load.waits.percentile_ms(q), 2) for q in (50, 99, 99.9)}
-    return {"answered/s": round(load.answered / load.seconds), "answered otherwise": load.other, **waits}
+    return {"completed/s": round(load.completed / load.seconds), "other responses": load.other, **waits}
 
 
 def _metrics(port: int) -> dict[str, object]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        rows = [row.rsplit(" ", 1) for row in answer.read().decode().splitlines() if row[0] != "#"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        rows = [row.rsplit(" ", 1) for row in response.read().decode().splitlines() if row[0] != "#"]
     shown = [(name, value) for name, value in rows if name.startswith(SHOWN)]
     return {name: value for name, value in shown if '"0.5"' in name or '"0.99"' in name or "count" in name}
 

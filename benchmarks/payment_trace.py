@@ -72,29 +72,29 @@ NAMED = [
 ]
 
 
-Ask = Callable[[bytes], bytes]
+Send = Callable[[bytes], bytes]
 """Let a service decide an event; return the decision record as JSON."""
-Serve = Callable[[SmallSimulation, Path, Recorder], AbstractContextManager[Ask]]
+Serve = Callable[[SmallSimulation, Path, Recorder], AbstractContextManager[Send]]
 
 
 @contextmanager
-def embedded(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Iterator[Ask]:
+def embedded(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Iterator[Send]:
     """Serve as `fraud run` does: a state file, the model in this process."""
     new_state(folder / "embedded.db")
     _, service = open_service(simulation.bundle, folder / "embedded.db")
 
-    def ask(event: bytes) -> bytes:
+    def send(event: bytes) -> bytes:
         with recorder.switched(recording=True):
             (outcome,) = service.take(Batch([event], None, 0), "trace")
             service.run_deferred_work()
         return outcome_line(outcome)
 
-    yield ask
+    yield send
     service.close()
 
 
 @contextmanager
-def http(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Iterator[Ask]:
+def http(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Iterator[Send]:
     """Serve as `fraud serve` does: one connection, whose bytes are given and taken here."""
     new_state(folder / "http.db")
     _, service = open_service(simulation.bundle, folder / "http.db")
@@ -112,28 +112,28 @@ def http(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Itera
         transport = _Transport()
         connection.connection_made(transport)
 
-        async def answered(event: bytes) -> bytes:
+        async def responded(event: bytes) -> bytes:
             head = b"POST /v1/decisions HTTP/1.1\r\nHost: trace\r\nContent-Length: %d\r\n\r\n" % len(event)
             transport.written = asyncio.get_running_loop().create_future()
             with recorder.switched(recording=True):
                 connection.data_received(head + event)
-                answer = await transport.written
+                response = await transport.written
                 # Behind the answer comes what was put off.
                 await asyncio.sleep(0)
-            return answer.partition(b"\r\n\r\n")[2]
+            return response.partition(b"\r\n\r\n")[2]
 
-        yield lambda event: runner.run(answered(event))
+        yield lambda event: runner.run(responded(event))
         connection.connection_lost(None)
         requests.close()
 
 
 @contextmanager
-def aws_lambda(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Iterator[Ask]:  # noqa: ARG001 - it has no file
+def aws_lambda(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Iterator[Send]:  # noqa: ARG001 - it has no file
     """Serve as the Lambda function does, one record an invocation."""
     endpoint, log = Endpoint(read_bundle(simulation.bundle)), FakeLog()
 
-    def invoke_endpoint(**asked: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
-        return {"Body": io.BytesIO(endpoint.invoke(asked["Body"], JSON, JSON)[0])}
+    def invoke_endpoint(**request: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
+        return {"Body": io.BytesIO(endpoint.invoke(request["Body"], JSON, JSON)[0])}
 
     clients = {
         "dynamodb": recorder.elsewhere(FakeDynamo()),
@@ -144,7 +144,7 @@ def aws_lambda(simulation: SmallSimulation, folder: Path, recorder: Recorder) ->
     processor = make_processor(settings, recorder.elsewhere(log).write, clients.__getitem__)
     numbers = itertools.count(FIRST)
 
-    def ask(event: bytes) -> bytes:
+    def send(event: bytes) -> bytes:
         kinesis = {
             "sequenceNumber": str(next(numbers)),
             "data": base64.b64encode(event).decode(),
@@ -156,7 +156,7 @@ def aws_lambda(simulation: SmallSimulation, folder: Path, recorder: Recorder) ->
             raise RuntimeError(f"the function would be given the event again: {log.lines[-1]}")
         return json.dumps(next(line for line in reversed(log.lines) if line["type"] == "decision")).encode()
 
-    yield ask
+    yield send
 
 
 class _Transport(asyncio.Transport):
@@ -177,10 +177,10 @@ def traced(simulation: SmallSimulation, folder: Path, serve: Serve) -> dict[str,
     found: dict[str, Recorder] = {}
     events = simulation.live(PAYMENTS, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     recorder = Recorder(Path(fraud_detection.__file__).parent)
-    with recorder.installed(), serve(simulation, folder, recorder) as ask:
+    with recorder.installed(), serve(simulation, folder, recorder) as send:
         for number, event in enumerate(events):
             recorder.threads = {}
-            action = json.loads(ask(event))["action"]
+            action = json.loads(send(event))["action"]
             if number >= WARM_UP and action in TRACED and action not in found:
                 found[action] = copy.copy(recorder)
     return found

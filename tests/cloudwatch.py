@@ -182,8 +182,8 @@ def _of(compute: Callable[[float, float], float], one: float, other: float) -> f
 
 
 def _if(condition: Value, yes: Value, no: Value) -> Value:
-    asked = _listed(condition)
-    arms = zip(asked, _broadcast(yes, len(asked)), _broadcast(no, len(asked)), strict=True)
+    queries = _listed(condition)
+    arms = zip(queries, _broadcast(yes, len(queries)), _broadcast(no, len(queries)), strict=True)
     # A true point without a value in its arm is 0, a false one is dropped.
     return [None if one is None else (first or 0.0) if one else second for one, first, second in arms]
 
@@ -224,8 +224,8 @@ def state(alarm: Mapping[str, Any], metrics: Metrics, end: int, reading: Reading
     periods = alarm["EvaluationPeriods"]
     most = periods + reading.extra
     if "Metrics" in alarm:
-        *asked, result = alarm["Metrics"]
-        stats = {one["Id"]: one["MetricStat"] for one in asked}
+        *queries, result = alarm["Metrics"]
+        stats = {one["Id"]: one["MetricStat"] for one in queries}
         series = {
             name: metrics.series(one["Metric"], one["Stat"], one["Period"] // 60, end, most)
             for name, one in stats.items()

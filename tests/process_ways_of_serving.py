@@ -21,7 +21,7 @@ from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from tests.functional.http.test_service import Served
-from tests.functional.workers.test_workers import Asker, alive, children, until
+from tests.functional.workers.test_workers import HttpClient, alive, children, until
 from tests.states import made
 from tests.ways_of_serving import (
     EVERYTHING,
@@ -33,7 +33,7 @@ from tests.ways_of_serving import (
     by_process,
     listed,
     plain,
-    read_answer,
+    read_response,
     requests_of,
     turns_of,
 )
@@ -139,7 +139,7 @@ class ServeWay:
             last = processes[number + 1][0].before if number + 1 < len(processes) else "closed"
             with serving(case, folder / "s.db", arguments, last) as one:
                 for indices in self._requests(case, parts):
-                    self._ask(one, case, indices, result)
+                    self._request(one, case, indices, result)
                     while self.workers > 1 and not self._followed(folder / "s.db"):
                         assert one.process.poll() is None
         return result
@@ -153,14 +153,14 @@ class ServeWay:
             for _, indices in turns_of(case, ownership, part):
                 yield from requests_of(case, Part(indices[0], indices[-1] + 1), alone=False)
 
-    def _ask(self, one: Served, case: Case, positions: range, result: Result) -> None:
+    def _request(self, one: Served, case: Case, positions: range, result: Result) -> None:
         body = case.events[positions[0]] if len(positions) == 1 else listed(case, positions)
         # Whoever is asked: the next line may lead to another worker.
-        asker = Asker(one.port)
-        asker._line.request("POST", "/v1/decisions", body, {"Idempotency-Key": f"k{positions[0]}"})
-        with asker._line.getresponse() as answer:
-            read_answer(case, positions, answer.read(), result)
-        asker.close()
+        client = HttpClient(one.port)
+        client._line.request("POST", "/v1/decisions", body, {"Idempotency-Key": f"k{positions[0]}"})
+        with client._line.getresponse() as response:
+            read_response(case, positions, response.read(), result)
+        client.close()
 
     def _followed(self, state: Path) -> bool:
         state_files = [

@@ -45,7 +45,7 @@ class StreamHours:
         self.metrics, self.now = Metrics(), 0
         self.read, self.others_read, self.late = True, False, False
         self.retries, self.latency_ms = 1_000, 20.0
-        self._asked = self.cloud.runtime.invoke_endpoint
+        self._invoke = self.cloud.runtime.invoke_endpoint
         self.cloud.runtime.invoke_endpoint = self._measured  # type: ignore[method-assign]
         self.processor: Processor = self.cloud.processor()
         self._backlog: list[tuple[int, ShardEvent]] = []
@@ -117,7 +117,7 @@ class StreamHours:
     def _measured(self, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
         failed = 0.0
         try:
-            return self._asked(**arguments)
+            return self._invoke(**arguments)
         except ClientError as error:
             failed = float(error.response["Error"]["Code"] == "ModelError")
             raise
@@ -133,7 +133,7 @@ class StreamHours:
 def refuse(code: str) -> Callable[..., object]:
     """Return what refuses every call of a stand-in."""
 
-    def trouble(operation: str = "InvokeEndpoint") -> None:
+    def fault(operation: str = "InvokeEndpoint") -> None:
         raise refusal(code, operation)
 
-    return trouble
+    return fault

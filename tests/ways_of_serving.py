@@ -21,7 +21,7 @@ import msgspec
 
 from fraud_detection.adapters.files.event_sources import Batch, Pipe
 from fraud_detection.adapters.host.stopping import Stop
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.adapters.ipc.shared_counters import SharedCounters
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
 from fraud_detection.adapters.sqlite.state_file import StateFile
@@ -131,7 +131,7 @@ def plain(case: Case, line: bytes | str) -> tuple[str, str]:
         # The log on AWS may hold no value.
         told["reason"] = without_value(told["reason"])
     if kind == "duplicate":
-        # A caller is told the first decision again: `read_answer` looks at what it is.
+        # A caller is told the first decision again: `read_response` looks at what it is.
         told = {"transaction_id": told["transaction_id"]}
     return kind, json.dumps(told, sort_keys=True)
 
@@ -176,7 +176,7 @@ class Sitting:
     def _open(self) -> EmbeddedService:
         state_file = opened(self.state)
         service = EmbeddedService(self.case.engine.pipeline(state_file, state_file.dedup_index), state_file)
-        service.answer_by(self.case.engine)
+        service.decide_with(self.case.engine)
         return service
 
 
@@ -259,25 +259,25 @@ class HttpWay:
         sitting, result = Sitting(case, folder), Result()
         for parts in by_process(cuts):
             sitting.before(parts[0])
-            asyncio.run(self._asked(case, parts, sitting.service, result))
+            asyncio.run(self._send_all(case, parts, sitting.service, result))
         sitting.end("closed")
         result.counts = ingested(sitting.counts)
         return result
 
-    async def _asked(
+    async def _send_all(
         self, case: Case, parts: Sequence[Part], service: EmbeddedService, result: Result
     ) -> None:
         api = Api(RequestBatcher(service), Access(None), b"")
 
-        async def send(body: bytes, key: int) -> Answer:
-            answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            api.take(Request("POST", "/v1/decisions", body, b"", b"", b"k%d" % key), answered.set_result)
-            return await answered
+        async def send(body: bytes, key: int) -> Response:
+            future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+            api.take(Request("POST", "/v1/decisions", body, b"", b"", b"k%d" % key), future.set_result)
+            return await future
 
         for part in parts:
             for indices in requests_of(case, part, alone=self.alone):
                 body = case.events[indices[0]] if len(indices) == 1 else listed(case, indices)
-                read_answer(case, indices, (await send(body, indices[0])).body, result)
+                read_response(case, indices, (await send(body, indices[0])).body, result)
 
 
 def requests_of(case: Case, part: Part, *, alone: bool) -> Iterator[range]:
@@ -301,15 +301,15 @@ def listed(case: Case, indices: range) -> bytes:
     return b"[" + b",".join(case.events[index] for index in indices) + b"]"
 
 
-def read_answer(case: Case, indices: range, body: bytes, result: Result) -> None:
+def read_response(case: Case, indices: range, body: bytes, result: Result) -> None:
     if len(indices) > 1:
-        answers = [bytes(one) for one in msgspec.json.decode(body, type=list[msgspec.Raw])]
+        responses = [bytes(one) for one in msgspec.json.decode(body, type=list[msgspec.Raw])]
     else:
         found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        answers = [bytes(found["record"]) if "record" in found else body]
-    for index, answer in zip(indices, answers, strict=True):
-        result.told[index] = plain(case, answer)
-        record = json.loads(answer)
+        responses = [bytes(found["record"]) if "record" in found else body]
+    for index, response in zip(indices, responses, strict=True):
+        result.told[index] = plain(case, response)
+        record = json.loads(response)
         if record["type"] == "decision":
             again = record.pop("duplicate", False)
             first = result.first.setdefault(record["transaction_id"], record)
@@ -369,10 +369,10 @@ class LambdaWay:
             if left[0] < 0:
                 raise Killed
 
-        cloud.trouble(dies)
+        cloud.inject_faults(dies)
         with contextlib.suppress(Killed):
             assert processor.handle(shard, records) == []
-        cloud.trouble(lambda _: None)
+        cloud.inject_faults(lambda _: None)
 
     def _result(self, case: Case, cloud: Cloud) -> Result:
         index_of = {str(FIRST + index): index for index in range(len(case.events))}
@@ -438,7 +438,7 @@ class WorkersWay:
         counters = SharedCounters(folder, worker, self.workers)
         state_file = opened(paths[worker], shared_ids=shared_ids[worker])
         service = WorkerService(case.engine, worker, state_file, others, counters=counters)
-        service.answer_by(case.engine)
+        service.decide_with(case.engine)
         return service
 
     @staticmethod
@@ -462,11 +462,11 @@ def clear(
 ) -> None:
     """Let a worker find out which ids another one has decided; they take turns, so none is in hand."""
 
-    async def ask(other: int, what: str, body: object) -> object:
-        return await claims[other].answer(worker, what, body)
+    async def call(other: int, what: str, body: object) -> object:
+        return await claims[other].handle(worker, what, body)
 
     claims = [
-        Claims(own, shared_ids, service.others, service.state_file.dedup_index, ask)
+        Claims(own, shared_ids, service.others, service.state_file.dedup_index, call)
         for own, service in enumerate(services)
     ]
     services[worker].state_file.dedup_index.elsewhere.clear()

@@ -110,13 +110,13 @@ class Client:
             connection: Connection = key.data
             due = connection.due
             try:
-                status = connection.answer()
+                status = connection.read_status()
             except OSError:
                 self._replace(connection)
                 continue
             if status is not None:
                 now = self._now()
-                self.record.answer(due, now, status)
+                self.record.count_response(due, now, status)
                 self._next(connection, now)
         self.record.close_slices(self._now())
 

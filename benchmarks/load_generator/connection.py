@@ -40,7 +40,7 @@ class Connection:
             if rest:
                 select.select([], [self.socket], [], CONNECT_S)
 
-    def answer(self) -> int | None:
+    def read_status(self) -> int | None:
         """Read what has come; return the status once the answer is whole, raise OSError on a broken line."""
         try:
             part = self.socket.recv(READ_BYTES)

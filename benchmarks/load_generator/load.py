@@ -36,7 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
     copies: so many names (none, 001, 002 ...) take the place of the holes in a body; each body is sent once
     for each name, `block` bodies with one name and then with the next.  first: the request to begin with.
     slice_s: also tell the figures of each such time; 0: do not.  patience_s: what is not answered so long
-    after the end is counted as unanswered.
+    after the end is counted as without response.
     """
 
     seconds: float
@@ -81,20 +81,20 @@ class Slice(msgspec.Struct, frozen=True, tag=True):
 class Load(msgspec.Struct, frozen=True, tag=True):
     """What became of a load, without its warm-up.
 
-    asked_per_s: the rate that was wanted, 0 in a closed loop.  answered_per_s: whole answers, errors too.
-    statuses: answers by HTTP status.  broken: connections that ended with a request on them.
-    unanswered: requests that had no answer when patience ended; their waiting so far is in the latencies.
+    target_per_s: the rate that was wanted, 0 in a closed loop.  completed_per_s: whole responses, errors too.
+    statuses: responses by HTTP status.  broken: connections that ended with a request on them.
+    without_response: requests that had no response when patience ended; waiting so far is in the latencies.
     lag: how late the client itself was to take up a request that was due; the wait for a free connection is
     the server's and not in it.  waiting_max: the most requests that waited for a connection.  sent: with the
     warm-up; the next load begins there.  cpu_share: of a core that the client took.
     """
 
-    asked_per_s: float
-    answered_per_s: float
+    target_per_s: float
+    completed_per_s: float
     latencies: Latencies
     statuses: dict[str, int]
     broken: int
-    unanswered: int
+    without_response: int
     lag: Latencies
     waiting_max: int
     sent: int
@@ -103,12 +103,14 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     @property
     def errors(self) -> int:
         """Return how many requests were not answered as wanted."""
-        return self.broken + self.unanswered + sum(n for one, n in self.statuses.items() if one != "200")
+        return (
+            self.broken + self.without_response + sum(n for one, n in self.statuses.items() if one != "200")
+        )
 
     @property
     def client_bound(self) -> bool:
         """Say whether the client was so late that the figures are its own rather than the server's."""
-        if not self.asked_per_s:
+        if not self.target_per_s:
             return self.cpu_share > 1 - LATE_SHARE
         return self.lag.p99_ms > max(LATE_SHARE * self.latencies.p99_ms, LATE_MS)
 

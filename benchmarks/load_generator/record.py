@@ -29,8 +29,8 @@ class Record:
         self.plan, self.on_slice = plan, on_slice
         self.all, self.lag = LatencyHistogram(), LatencyHistogram()
         self.statuses: dict[int, int] = {}
-        self.broken = self.unanswered = self.waiting_max = 0
-        self.last_answer = 0.0
+        self.broken = self.without_response = self.waiting_max = 0
+        self.last_response = 0.0
         self._open: dict[int, tuple[LatencyHistogram, list[int]]] = {}
         self._first_open = 0
 
@@ -39,12 +39,12 @@ class Record:
         if due >= self.plan.warm_up_s:
             self.lag.add(max(now - due, 0.0))
 
-    def answer(self, due: float, now: float, status: int) -> None:
+    def count_response(self, due: float, now: float, status: int) -> None:
         """Count a whole answer."""
         if due < self.plan.warm_up_s:
             return
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        self.last_answer = now
+        self.last_response = now
         self._count(due, now, wrong=status != OK)
 
     def failure(self, due: float, now: float, *, broken: bool) -> None:
@@ -52,7 +52,7 @@ class Record:
         if due < self.plan.warm_up_s:
             return
         self.broken += broken
-        self.unanswered += not broken
+        self.without_response += not broken
         self._count(due, now, wrong=True)
 
     def close_slices(self, now: float) -> None:
@@ -70,17 +70,17 @@ class Record:
 
     def load(self, sent: int, cpu_share: float) -> Load:
         """Return the whole."""
-        plan, answered = self.plan, sum(self.statuses.values())
-        took = max(self.last_answer - plan.warm_up_s, 0.0)
+        plan, completed = self.plan, sum(self.statuses.values())
+        took = max(self.last_response - plan.warm_up_s, 0.0)
         if plan.rate is not None:
             took = max(took, plan.seconds)
         return Load(
-            asked_per_s=plan.rate or 0.0,
-            answered_per_s=answered / took if took else 0.0,
+            target_per_s=plan.rate or 0.0,
+            completed_per_s=completed / took if took else 0.0,
             latencies=latencies(self.all),
             statuses={str(status): count for status, count in sorted(self.statuses.items())},
             broken=self.broken,
-            unanswered=self.unanswered,
+            without_response=self.without_response,
             lag=latencies(self.lag),
             waiting_max=self.waiting_max,
             sent=sent,

@@ -50,7 +50,7 @@ class Sweep(msgspec.Struct, frozen=True):
 def is_held(load: Load, bound_ms: float) -> bool:
     """Say whether a load was answered whole, without errors, at its rate, and in time."""
     in_time = load.latencies.p99_ms <= bound_ms
-    return in_time and not load.errors and load.answered_per_s >= HELD_SHARE * load.asked_per_s
+    return in_time and not load.errors and load.completed_per_s >= HELD_SHARE * load.target_per_s
 
 
 def find_saturation(run: Callable[[float], Load], settings: SweepSettings) -> Sweep:
@@ -72,7 +72,7 @@ def find_saturation(run: Callable[[float], Load], settings: SweepSettings) -> Sw
     for _ in range(settings.halvings if saturation and failed < math.inf else 0):
         between = math.sqrt(saturation * failed)
         saturation, failed = (between, failed) if held(between) else (saturation, between)
-    beyond = [one.load for one in steps if not one.held and one.load.asked_per_s == failed]
+    beyond = [one.load for one in steps if not one.held and one.load.target_per_s == failed]
     late = bool(beyond) and all(load.client_bound for load in beyond)
     return Sweep(settings.bound_ms, saturation, late, failed == math.inf, steps)
 

@@ -82,7 +82,7 @@ def ratios(ours: ClosedLoop, others: Sequence[ClosedLoop]) -> list[Ratio]:
     return [
         Ratio(
             other.name,
-            ours.many.answered_per_s / other.many.answered_per_s if other.many.answered_per_s else 0.0,
+            ours.many.completed_per_s / other.many.completed_per_s if other.many.completed_per_s else 0.0,
             other.one.latencies.p50_ms / ours.one.latencies.p50_ms if ours.one.latencies.p50_ms else 0.0,
         )
         for other in others

@@ -129,9 +129,9 @@ def take_alone(service: EmbeddedService, event: bytes) -> tuple[float, float]:
     batch = Batch([event], None, 0)
     began = time.perf_counter()
     service.take(batch, SOURCE)
-    answered = time.perf_counter()
+    decided_at = time.perf_counter()
     service.run_deferred_work()
-    return answered - began, time.perf_counter() - answered
+    return decided_at - began, time.perf_counter() - decided_at
 
 
 def _bulk(simulation: BenchmarkSimulation, events: Sequence[bytes], folder: Path) -> float:
@@ -155,8 +155,8 @@ def _alone(
         pipeline = service.pipeline
         pipeline.stages = pipeline.decision_engine.stages = StageTimes(list(service.stages))
         for event in events[settings.before : settings.before + settings.alone]:
-            answered, put_off = take_alone(service, event)
-            total.add(answered)
+            decided_at, put_off = take_alone(service, event)
+            total.add(decided_at)
             behind.add(put_off)
     progress(f"one at a time: p50 {1000 * total.percentile_ms(50):,.0f} us", 1.0)
     stages = {name: micros(histogram) for name, histogram in service.stages.items()}

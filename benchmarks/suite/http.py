@@ -66,7 +66,7 @@ def measure_http(simulation: BenchmarkSimulation, settings: HttpSettings, progre
         session = Session(server.start())
         even, by_chance = (_fixed(session, settings, progress, poisson=poisson) for poisson in (False, True))
         closed = session.closed_loop(settings.closed)
-        progress(f"closed loop: {closed.many.answered_per_s:,.0f}/s", 1.0)
+        progress(f"closed loop: {closed.many.completed_per_s:,.0f}/s", 1.0)
         sweep = _sweep(session, settings, progress)
         return HttpFigures(
             ready_s=dispersion([one.ready_s for one in starts]),

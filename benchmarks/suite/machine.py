@@ -110,7 +110,7 @@ def _cpu() -> str:
 def _commit() -> str:
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - git
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - git
     except FileNotFoundError:
         return UNKNOWN
-    return asked.stdout.strip() or UNKNOWN
+    return completed.stdout.strip() or UNKNOWN

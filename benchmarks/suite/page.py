@@ -87,7 +87,7 @@ def latency_by_rate(sweep: Sweep) -> str:
     """Return a chart of the percentiles at each rate that was tried; of two tries the better one."""
     best = dict[float, Latencies]()
     for step in sweep.steps:
-        rate = step.load.asked_per_s
+        rate = step.load.target_per_s
         if rate not in best or step.load.latencies.p99_ms < best[rate].p99_ms:
             best[rate] = step.load.latencies
     lines = [
@@ -104,8 +104,8 @@ def latency_by_rate(sweep: Sweep) -> str:
 def comparison_pictures(found: Sequence[ClosedLoop]) -> Iterator[tuple[str, str]]:
     """Yield the charts of servers beside each other."""
     title = f"answers a second, {found[0].connections} connections"
-    answers = [(one.name, one.many.answered_per_s) for one in found]
-    yield "comparison-throughput.svg", bar_chart(title, "/s", answers)
+    rates = [(one.name, one.many.completed_per_s) for one in found]
+    yield "comparison-throughput.svg", bar_chart(title, "/s", rates)
     latency = [(one.name, one.one.latencies.p50_ms) for one in found]
     yield "comparison-latency.svg", bar_chart("p50 of one connection", "ms", latency)
 

@@ -74,7 +74,7 @@ def http_rows(found: HttpFigures) -> Iterator[Row]:
     yield "from the start of the process to ready", f"{found.ready_s.median:.1f} s"
     yield "to the first decision", f"{found.first_decision_s.median:.1f} s"
     for one, how in ((found.even, "at even distances"), (found.poisson, "by chance")):
-        yield f"{one.rounds[0].asked_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", format_fixed(one)
+        yield f"{one.rounds[0].target_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", format_fixed(one)
     sweep = found.sweep
     saturation = f"{sweep.saturation_per_s:,.0f}/s{' or more' if sweep.open_end else ''}"
     late = LATE if sweep.client_bound else ""
@@ -87,8 +87,8 @@ def http_rows(found: HttpFigures) -> Iterator[Row]:
 def closed_loop_rows(found: ClosedLoop, where: str = "") -> Iterator[Row]:
     """Yield the rows of one server in a closed loop."""
     yield f"{where}{found.name}, one connection: {PERCENTILES}", format_latency(found.one)
-    answers = f"{found.many.answered_per_s:,.0f}/s, {format_latency(found.many)}"
-    yield f"{where}{found.name}, {found.connections} connections: answers, {PERCENTILES}", answers
+    throughput = f"{found.many.completed_per_s:,.0f}/s, {format_latency(found.many)}"
+    yield f"{where}{found.name}, {found.connections} connections: answers, {PERCENTILES}", throughput
 
 
 def format_micros(one: Micros) -> str:

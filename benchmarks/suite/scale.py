@@ -100,16 +100,16 @@ def measure_scale(
         (few_state, few), (many_state, many) = files
         progress("many entities and few: measuring", 0.0)
         job = ScaleJob(str(simulation.bundle.resolve()), few_state, many_state, few, many, settings)
-        asked = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-m", "benchmarks.suite.scale"],
             input=msgspec.json.encode(job),
             stdout=subprocess.PIPE,
             check=False,
         )
-    if asked.returncode:
+    if completed.returncode:
         raise ConfigError("the process that measures many entities failed; what it said is above")
     progress("many entities and few: measuring", 1.0)
-    return msgspec.json.decode(asked.stdout, type=ScaleFigures)
+    return msgspec.json.decode(completed.stdout, type=ScaleFigures)
 
 
 def main() -> None:
@@ -137,8 +137,8 @@ def main() -> None:
     figures = ScaleFigures(
         few=few.pipeline.memory.size(),
         many=many.pipeline.memory.size(),
-        few_us=micros(turns[0].answers),
-        many_us=micros(turns[1].answers),
+        few_us=micros(turns[0].decide_times),
+        many_us=micros(turns[1].decide_times),
         ratio=quotients(turns[1].medians_s, turns[0].medians_s),
         few_whole_us=1e6 * statistics.fmean(turns[0].whole_s),
         many_whole_us=1e6 * statistics.fmean(turns[1].whole_s),
@@ -170,16 +170,16 @@ class Turns:
     def __init__(self, service: EmbeddedService, events: Sequence[bytes]) -> None:
         """Take a service, and what it will be asked."""
         self.service, self.events = service, events
-        self.answers = LatencyHistogram()
+        self.decide_times = LatencyHistogram()
         self.medians_s: list[float] = []
         self.whole_s: list[float] = []
 
     def take(self, start: int, end: int) -> None:
         """Decide some of the events."""
         took = [take_alone(self.service, event) for event in self.events[start:end]]
-        for answered, _ in took:
-            self.answers.add(answered)
-        self.medians_s.append(statistics.median(answered for answered, _ in took))
+        for decide_s, _ in took:
+            self.decide_times.add(decide_s)
+        self.medians_s.append(statistics.median(decide_s for decide_s, _ in took))
         self.whole_s.append(statistics.fmean(map(sum, took)))
 
 

@@ -74,10 +74,10 @@ class FraudServer:
         began = time.perf_counter()
         with log.open("wb") as output:
             child = self._child = Child(command, os.environ, Path.cwd(), output)
-        is_ready = partial(ask, port, "GET", "/readyz", trusted=trusted)
-        first = partial(ask, port, "POST", PATH, self.payments[0], trusted=trusted)
-        ready = answered(self.name, child, log, lambda: is_ready() == OK) - began
-        decided = answered(self.name, child, log, lambda: first() == OK) - began
+        is_ready = partial(request_status, port, "GET", "/readyz", trusted=trusted)
+        first = partial(request_status, port, "POST", PATH, self.payments[0], trusted=trusted)
+        ready = wait_until_ready(self.name, child, log, lambda: is_ready() == OK) - began
+        decided = wait_until_ready(self.name, child, log, lambda: first() == OK) - began
         self.start_up = StartUp(ready, decided)
         target = Target(self.name, LOOPBACK, port, PATH, JSON, self.payments[1:], once=True)
         self._target = msgspec.structs.replace(target, certificate=trusted)
@@ -91,7 +91,7 @@ class FraudServer:
         """Return what the server counts itself, by the names of `/metrics`; empty before it was started."""
         if self._target is None:
             return {}
-        lines = ask_text(self._target.port, "/metrics").splitlines()
+        lines = request_text(self._target.port, "/metrics").splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs if value != "NaN"}
 
@@ -120,7 +120,7 @@ class FraudServer:
 OK = 200
 
 
-def answered(name: str, child: Child, log: Path, is_there: Callable[[], bool]) -> float:
+def wait_until_ready(name: str, child: Child, log: Path, is_there: Callable[[], bool]) -> float:
     """Wait until a server answers and return when it did; raise ConfigError with its output otherwise."""
     until = time.perf_counter() + TIMEOUT_S
     while not is_there():
@@ -131,7 +131,7 @@ def answered(name: str, child: Child, log: Path, is_there: Callable[[], bool]) -
     return time.perf_counter()
 
 
-def ask(port: int, method: str, path: str, body: bytes | None = None, *, trusted: str = "") -> int:
+def request_status(port: int, method: str, path: str, body: bytes | None = None, *, trusted: str = "") -> int:
     """Send one request and return its status; 0 where nobody answers; `trusted`: a certificate, for TLS."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
     if trusted:
@@ -144,7 +144,7 @@ def ask(port: int, method: str, path: str, body: bytes | None = None, *, trusted
             return 0
 
 
-def ask_text(port: int, path: str) -> str:
+def request_text(port: int, path: str) -> str:
     """Return what a path answers."""
     with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)) as line:
         line.request("GET", path)

@@ -245,13 +245,13 @@ class TestFake:
         fake, service = FakeKinesis(1), botocore.session.get_session().get_service_model("kinesis")
         fake.busy = lambda key: key == "busy"
         records = [{"PartitionKey": key, "Data": b"x"} for key in ("a", "busy")]
-        answers: dict[str, dict[str, Any]] = {"PutRecords": fake.put_records(Records=records)}
+        responses: dict[str, dict[str, Any]] = {"PutRecords": fake.put_records(Records=records)}
         fake.split(SHARDS[0])
-        answers["ListShards"] = fake.list_shards(StreamARN=fake.arn)
+        responses["ListShards"] = fake.list_shards(StreamARN=fake.arn)
         at = fake.get_shard_iterator(StreamARN=fake.arn, ShardId=SHARDS[0], ShardIteratorType="TRIM_HORIZON")
-        answers["GetShardIterator"] = at
-        answers["GetRecords"] = fake.get_records(ShardIterator=at["ShardIterator"], Limit=9)
-        for operation, answer in answers.items():
+        responses["GetShardIterator"] = at
+        responses["GetRecords"] = fake.get_records(ShardIterator=at["ShardIterator"], Limit=9)
+        for operation, response in responses.items():
             shape = service.operation_model(operation).output_shape
-            assert wrongs(shape, answer) == []
-            assert answer.keys() <= shape.members.keys()
+            assert wrongs(shape, response) == []
+            assert response.keys() <= shape.members.keys()

@@ -54,12 +54,12 @@ def test_pages_hold_each_key_once_in_the_order_of_their_bytes(bucket: tuple[Any,
     found: list[list[str]] = []
     more: dict[str, str] = {}
     while len(found) < 9:
-        answer = client.list_objects_v2(Bucket=name, Prefix="a/", MaxKeys=2, **more)
-        found.append([one["Key"] for one in answer["Contents"]])
-        assert answer["KeyCount"] == len(found[-1])
-        if not answer["IsTruncated"]:
+        response = client.list_objects_v2(Bucket=name, Prefix="a/", MaxKeys=2, **more)
+        found.append([one["Key"] for one in response["Contents"]])
+        assert response["KeyCount"] == len(found[-1])
+        if not response["IsTruncated"]:
             break
-        more = {"ContinuationToken": answer["NextContinuationToken"]}
+        more = {"ContinuationToken": response["NextContinuationToken"]}
     assert found == [["a/1", "a/2"], ["a/3", "a/4"], ["a/5"]]
 
 
@@ -76,8 +76,8 @@ def test_a_page_has_at_most_a_thousand_keys_and_all_are_found(bucket: tuple[Any,
 
 def test_a_list_of_nothing_has_no_contents(bucket: tuple[Any, str]) -> None:
     client, name = bucket
-    answer = client.list_objects_v2(Bucket=name, Prefix="none/")
-    assert ("Contents" in answer, answer["KeyCount"], answer["IsTruncated"]) == (False, 0, False)
+    response = client.list_objects_v2(Bucket=name, Prefix="none/")
+    assert ("Contents" in response, response["KeyCount"], response["IsTruncated"]) == (False, 0, False)
     assert list(Objects(client, name).keys()) == []
 
 

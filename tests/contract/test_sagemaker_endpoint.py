@@ -24,14 +24,14 @@ Start = Callable[[bytes], Any]
 @pytest.fixture(params=["fake", pytest.param("moto", marks=pytest.mark.long)])
 def start(request: pytest.FixtureRequest) -> Start:
     if request.param == "fake":
-        return lambda answer: FakeRuntime(lambda _: answer)
+        return lambda response: FakeRuntime(lambda _: response)
     client = request.getfixturevalue("moto")("sagemaker-runtime")
 
-    def told(answer: bytes) -> Any:  # noqa: ANN401 - botocore's client has no type
-        results = [{"Body": answer.decode(), "ContentType": "application/json"}]
-        asked = json.dumps({"region": client.meta.region_name, "results": results}).encode()
+    def told(response: bytes) -> Any:  # noqa: ANN401 - botocore's client has no type
+        results = [{"Body": response.decode(), "ContentType": "application/json"}]
+        request = json.dumps({"region": client.meta.region_name, "results": results}).encode()
         address = f"{client.meta.endpoint_url}/moto-api/static/sagemaker/endpoint-results"
-        with urlopen(Request(address, asked, {"Content-Type": "application/json"})):  # noqa: S310 - our own server
+        with urlopen(Request(address, request, {"Content-Type": "application/json"})):  # noqa: S310 - our own server
             return client
 
     return told
@@ -48,20 +48,20 @@ def rows() -> list[list[float]]:
     return [[float(next(AMOUNTS)), 2.0], [3.0, 4.0]]
 
 
-def answer(*probabilities: float) -> bytes:
+def response(*probabilities: float) -> bytes:
     predictions = [{"score": p, "probability": p, "reasons": [["count", 2.0]]} for p in probabilities]
     counts = {"bands": [0, 0, 0, 0], "above_decline": 0}
     return json.dumps({"bundle": "b1", "fingerprint": "f" * 8, "predictions": predictions, **counts}).encode()
 
 
 def test_the_scores_and_reasons_of_an_answer_arrive(start: Start) -> None:
-    asked, two = scorer(start(answer(0.25, 0.75))), rows()
-    assert asked.score(two) == [0.25, 0.75]
-    assert asked.contributions(two[1:]) == [[0.0, 2.0]]
-    assert asked.answered.bundle == "b1"
+    request, two = scorer(start(response(0.25, 0.75))), rows()
+    assert request.score(two) == [0.25, 0.75]
+    assert request.contributions(two[1:]) == [[0.0, 2.0]]
+    assert request.response.bundle == "b1"
 
 
-@pytest.mark.parametrize("said", [b"no JSON", answer(0.25)])
+@pytest.mark.parametrize("said", [b"no JSON", response(0.25)])
 def test_an_answer_that_cannot_be_used_is_tried_again_later(start: Start, said: bytes) -> None:
     with pytest.raises(RetryError):
         scorer(start(said)).score(rows())
@@ -84,13 +84,13 @@ class TestFake:
         assert seen == [b"123"]
 
     def test_a_busy_endpoint_is_asked_again(self) -> None:
-        endpoint = FakeRuntime(lambda _: answer(0.25, 0.75))
-        troubles = [refusal("ThrottlingException", "InvokeEndpoint")] * 2
+        endpoint = FakeRuntime(lambda _: response(0.25, 0.75))
+        errors = [refusal("ThrottlingException", "InvokeEndpoint")] * 2
 
         def busy() -> None:
-            if troubles:
-                raise troubles.pop()
+            if errors:
+                raise errors.pop()
 
-        endpoint.trouble = busy
+        endpoint.fault = busy
         assert scorer(endpoint).score(rows()) == [0.25, 0.75]
         assert endpoint.calls == 3

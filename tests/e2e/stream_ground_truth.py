@@ -48,11 +48,11 @@ class SavedProfiles:
     def __call__(self, call: Call, reply: Reply) -> None:
         if call.operation == "BatchExecuteStatement" and reply.status == 200:
             statements = msgspec.json.decode(call.body)["Statements"]
-            answers = msgspec.json.decode(reply.body)["Responses"]
+            responses = msgspec.json.decode(reply.body)["Responses"]
             done = [
                 _written(one)
-                for one, answer in zip(statements, answers, strict=True)
-                if "Error" not in answer
+                for one, response in zip(statements, responses, strict=True)
+                if "Error" not in response
             ]
             with self._lock:
                 self.seen |= {(item["k"]["S"], int(item["v"]["N"])): _seen(item) for item in done}
@@ -77,15 +77,15 @@ def _seen(item: dict[str, Any]) -> Seen:
 def log_lines(client: Any, group: str) -> Iterator[str]:  # noqa: ANN401 - boto3's client
     """Return every line of a group of the log."""
     for stream in client.describe_log_streams(logGroupName=group)["logStreams"]:
-        asked: dict[str, Any] = {"startTime": 0}
+        request: dict[str, Any] = {"startTime": 0}
         while True:
             page = client.get_log_events(
-                logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True, **asked
+                logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True, **request
             )
             yield from (one["message"] for one in page["events"])
-            if not page["events"] or asked.get("nextToken") == page["nextForwardToken"]:
+            if not page["events"] or request.get("nextToken") == page["nextForwardToken"]:
                 break
-            asked = {"nextToken": page["nextForwardToken"]}
+            request = {"nextToken": page["nextForwardToken"]}
 
 
 def records(client: Any, stream_arn: str) -> Iterator[tuple[str, StreamRecord]]:  # noqa: ANN401 - boto3's client

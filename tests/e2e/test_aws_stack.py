@@ -77,9 +77,9 @@ def play(
     simulation: SmallSimulation,
     folder: Path,
     payments: int,
-    trouble: Callable[[Stage], object] = lambda _: None,
+    fault: Callable[[Stage], object] = lambda _: None,
 ) -> Day:
-    """Deploy, send payments at full speed, let trouble come, and collect what became of them."""
+    """Deploy, send payments at full speed, inject faults, and collect what became of them."""
     bundle = read_bundle(simulation.bundle)
     settings = local_settings(
         "e2e",
@@ -107,7 +107,7 @@ def play(
                 deployment.variables["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = endpoint.url
                 began = time.monotonic()
                 with deployment:
-                    trouble(Stage(dynamo, endpoint, deployment))
+                    fault(Stage(dynamo, endpoint, deployment))
                     receiver = KinesisReceiver(
                         KinesisProducer(clients("kinesis"), outputs["Stream"]), ("card_id", "transaction_id")
                     )
@@ -213,8 +213,8 @@ def played(
 
     @cache
     def play_once(kind: str, payments: int) -> Day:
-        trouble = partial(bad, days=payments // FEW) if kind == "bad" else lambda _: None
-        return play(small_simulation, tmp_path_factory.mktemp(kind), payments, trouble)
+        fault = partial(bad, days=payments // FEW) if kind == "bad" else lambda _: None
+        return play(small_simulation, tmp_path_factory.mktemp(kind), payments, fault)
 
     return play_once
 

@@ -138,9 +138,9 @@ def test_a_change_names_what_it_changes_and_touches_nothing_else(
     fraud: Fraud, applied: str, clients: Callable[[str], Any]
 ) -> None:
     assert applied
-    asked = fraud("deploy", "plan", "--settings=wider.yaml").stdout
-    assert "1 to change" in asked
-    assert "RetentionPeriodHours: 168 -> 48" in asked
+    plan = fraud("deploy", "plan", "--settings=wider.yaml").stdout
+    assert "1 to change" in plan
+    assert "RetentionPeriodHours: 168 -> 48" in plan
     assert fraud("deploy", "apply", "--settings=wider.yaml").returncode == 0
     stream = clients("kinesis").describe_stream_summary(StreamName=f"{STACK}-payments")
     assert stream["StreamDescriptionSummary"]["RetentionPeriodHours"] == 48

@@ -29,7 +29,7 @@ from fraud_detection.core.decoding import decode
 from fraud_detection.core.events import Action
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
-from fraud_detection.demo.decision_quality import Answer, Quality, quality
+from fraud_detection.demo.decision_quality import DecidedPayment, Quality, quality
 from fraud_detection.demo.demo import DemoSettings, demo_project, learn
 from fraud_detection.deployment import apply as applying
 from fraud_detection.deployment.backfill_profiles import backfill_profiles
@@ -204,7 +204,7 @@ def _stream(
     command, environment = _sender(settings, running.outputs["Stream"]), os.environ | running.environment
     sender = Child(command, environment, Path.cwd(), subprocess.DEVNULL)
     try:
-        while sender.running and not stop.asked:
+        while sender.running and not stop.requested:
             view.take(tail.news())
             show(view)
             time.sleep(SHOW_EVERY_S)
@@ -224,10 +224,12 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
     dedup_index = DynamoDedupIndex(
         running.clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"]
     )
-    answers = []
+    decided = []
     for kept in dedup_index.decisions():
         told = msgspec.json.decode(kept.line)
-        answers.append(Answer(kept.transaction_id, told["score"], Action[told["action"].upper()], kept.event))
+        decided.append(
+            DecidedPayment(kept.transaction_id, told["score"], Action[told["action"].upper()], kept.event)
+        )
     return AwsDemoReport(
         transactions=tally.decided + tally.quarantined + tally.conflicts,
         decided=tally.decided,
@@ -249,7 +251,7 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
         write_conflicts=tally.write_conflicts,
         given_up=sum(one.given_up for one in running.deployment.mapping.progress.values()),
         seconds_to_first_decision=view.first_s - began,
-        quality=quality(demo_project(), settings.simulation, answers),
+        quality=quality(demo_project(), settings.simulation, decided),
     )
 
 

@@ -84,7 +84,7 @@ class Delivery:
         """Return what is delivered next, None when the batch is done."""
         return self._left[0] if self._left else None
 
-    def answered(self, done: int) -> Step:
+    def delivered(self, done: int) -> Step:
         """Take the answer to the next piece: how many of its first records are done."""
         step = follow(self._left.pop(0), done, self._settings)
         self._left[:0] = step.left
@@ -109,10 +109,10 @@ def records_done(result: Invocation, numbers: Sequence[str], settings: MappingSe
     if not settings.report_batch_item_failures:
         return len(numbers)
     try:
-        answer = msgspec.json.decode(result.payload or b"null", type=_Report | None)
+        response = msgspec.json.decode(result.payload or b"null", type=_Report | None)
     except (msgspec.DecodeError, UnicodeError):
         return 0
-    failed = [] if answer is None else [one.itemIdentifier for one in answer.batchItemFailures or ()]
+    failed = [] if response is None else [one.itemIdentifier for one in response.batchItemFailures or ()]
     index_of = {number: index for index, number in enumerate(numbers)}
     return min([index_of.get(number, 0) for number in failed], default=len(numbers))
 

@@ -93,9 +93,9 @@ class EventSourceMapping:
 
         A poller that failed raises its error here.
         """
-        asked, until = time.monotonic(), time.monotonic() + timeout_s
+        requested_at, until = time.monotonic(), time.monotonic() + timeout_s
         with self._changed:
-            while not self._all_idle_since(asked):
+            while not self._all_idle_since(requested_at):
                 if not self._changed.wait(until - time.monotonic()) and time.monotonic() >= until:
                     return False
         return True

@@ -75,24 +75,26 @@ class MappingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"{self.on_failure}: the local mapping tells failures to SQS queues only")
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> MappingSettings:
+    def of(cls, response: Mapping[str, Any]) -> MappingSettings:
         """Read one mapping as GetEventSourceMapping, or an item of ListEventSourceMappings, gives it."""
-        refused = [word for name, word in REFUSED.items() if answer.get(name)]
+        refused = [word for name, word in REFUSED.items() if response.get(name)]
         if refused:
-            raise ConfigError(f"{answer['FunctionArn']}: the local mapping has no {' and no '.join(refused)}")
-        found = {ours: answer[name] for name, ours in NAMES.items() if answer.get(name) is not None}
-        at = answer.get("StartingPositionTimestamp")
+            raise ConfigError(
+                f"{response['FunctionArn']}: the local mapping has no {' and no '.join(refused)}"
+            )
+        found = {ours: response[name] for name, ours in NAMES.items() if response.get(name) is not None}
+        at = response.get("StartingPositionTimestamp")
         more = {
-            "report_batch_item_failures": REPORTS in (answer.get("FunctionResponseTypes") or ()),
-            "on_failure": _destination(answer),
+            "report_batch_item_failures": REPORTS in (response.get("FunctionResponseTypes") or ()),
+            "on_failure": _destination(response),
             "starting_s": at.timestamp() if isinstance(at, datetime) else at,
         }
         try:
             return msgspec.convert({**found, **more}, cls, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"event source mapping of {answer.get('FunctionArn')}: {error}") from None
+            raise ConfigError(f"event source mapping of {response.get('FunctionArn')}: {error}") from None
 
 
-def _destination(answer: Mapping[str, Any]) -> str | None:
-    on_failure = (answer.get("DestinationConfig") or {}).get("OnFailure") or {}
+def _destination(response: Mapping[str, Any]) -> str | None:
+    on_failure = (response.get("DestinationConfig") or {}).get("OnFailure") or {}
     return on_failure.get("Destination") or None

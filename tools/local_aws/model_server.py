@@ -68,7 +68,7 @@ class ModelServer:
         with self.log.open("ab") as log:
             self._child = Child(COMMAND, kept | settings, self._folder, log)
         until = time.monotonic() + TIMEOUT_S
-        while not self.answers():
+        while not self.is_ready():
             if not self._child.running or time.monotonic() > until:
                 self.stop()
                 raise ConfigError(f"the model's server did not start; its log ends in:\n{self.tail()}")
@@ -84,7 +84,7 @@ class ModelServer:
         """Return the last lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         """Tell whether it answers a ping."""
         connection = HTTPConnection(LOOPBACK, self.port, timeout=1.0)
         try:

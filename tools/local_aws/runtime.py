@@ -20,11 +20,11 @@ from fraud_detection.core.errors import ConfigError
 from tools.local_aws.invocation import Invocation
 from tools.local_aws.processes import Child
 from tools.local_aws.runtime_api import (
-    Answered,
     Exited,
     Happening,
     InitFailed,
     Ready,
+    Responded,
     RuntimeApi,
     Work,
 )
@@ -116,7 +116,7 @@ class FunctionRuntime:
             happened = process.api.wait(limit_s)
         else:
             limit_s = INIT_S
-        if not isinstance(happened, Answered):
+        if not isinstance(happened, Responded):
             self.close()
         result = _result(request_id, happened, limit_s)
         return msgspec.structs.replace(result, cold=cold, seconds=time.perf_counter() - began)
@@ -189,15 +189,15 @@ class _Process:
 def _result(request_id: str, happened: Happening | None, limit_s: float) -> Invocation:
     """Say in Lambda's words what happened."""
     match happened:
-        case Answered(payload=payload, is_error=False) if len(payload) > MAX_RESPONSE_BYTES:
+        case Responded(payload=payload, is_error=False) if len(payload) > MAX_RESPONSE_BYTES:
             return Invocation.failed(
                 request_id,
                 "Function.ResponseSizeTooLarge",
                 f"Response payload size exceeded {MAX_RESPONSE_BYTES} bytes",
             )
-        case Answered(payload=payload, is_error=False):
+        case Responded(payload=payload, is_error=False):
             return Invocation(request_id, payload)
-        case Answered(payload=payload) | InitFailed(payload=payload):
+        case Responded(payload=payload) | InitFailed(payload=payload):
             return Invocation.raised(request_id, payload)
         case Exited(code=code):
             how = f"signal: {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

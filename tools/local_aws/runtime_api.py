@@ -32,7 +32,7 @@ class Ready(msgspec.Struct, frozen=True):
     """The process asked for its first event."""
 
 
-class Answered(msgspec.Struct, frozen=True):
+class Responded(msgspec.Struct, frozen=True):
     """The function's answer, or its error."""
 
     request_id: str
@@ -52,7 +52,7 @@ class Exited(msgspec.Struct, frozen=True):
     code: int
 
 
-Happening = Ready | Answered | InitFailed | Exited
+Happening = Ready | Responded | InitFailed | Exited
 
 
 class RuntimeApi:
@@ -62,7 +62,7 @@ class RuntimeApi:
         """Listen."""
         self._work: SimpleQueue[Work | None] = SimpleQueue()
         self._happened: SimpleQueue[Happening] = SimpleQueue()
-        self._asked = False
+        self._polled = False
         self._closed = False
         self._server = _Server((LOOPBACK, 0), _Handler)
         self._server.api = self
@@ -91,8 +91,8 @@ class RuntimeApi:
 
     def next(self) -> Work | None:
         """Wait for an event; None says that there will be no more."""
-        if not self._asked:
-            self._asked = True
+        if not self._polled:
+            self._polled = True
             self.post(Ready())
         return self._work.get()
 
@@ -131,13 +131,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path != f"{VERSION}/invocation/next":
-            self._answer(NOT_FOUND)
+            self._respond(NOT_FOUND)
             return
         work = self.server.api.next()
         if work is None:
-            self._answer(GONE)
+            self._respond(GONE)
             return
-        self._answer(
+        self._respond(
             OK,
             work.event,
             {
@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         happening = self._happening(self.path.removeprefix(VERSION).strip("/").split("/"), body)
         # Posted after the answer is out: a process that is stopped at once must not see a broken answer.
-        self._answer(NOT_FOUND if happening is None else ACCEPTED, b'{"status":"OK"}')
+        self._respond(NOT_FOUND if happening is None else ACCEPTED, b'{"status":"OK"}')
         if happening is not None:
             self.server.api.post(happening)
 
@@ -162,14 +162,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _happening(self, path: list[str], body: bytes) -> Happening | None:
         match path:
             case ["invocation", request_id, "response"]:
-                return Answered(request_id, body, is_error=False)
+                return Responded(request_id, body, is_error=False)
             case ["invocation", request_id, "error"]:
-                return Answered(request_id, body, is_error=True)
+                return Responded(request_id, body, is_error=True)
             case ["init", "error"]:
                 return InitFailed(body)
         return None
 
-    def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+    def _respond(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)

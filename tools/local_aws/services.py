@@ -58,7 +58,7 @@ class LocalServices:
         for _ in range(STARTS):
             self._start()
             try:
-                if self._answers():
+                if self._is_ready():
                     return self
             except BaseException:
                 self.stop()
@@ -135,7 +135,7 @@ class LocalServices:
             **self._options,
         }
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         """Wait until they are healthy; return False when they end, raise RetryError after the patience."""
         child, until = self._child, time.monotonic() + self._patience_s
         while child is not None and child.running:

@@ -179,7 +179,7 @@ class ShardPoller:
                 continue
             last = self._invoke(batch, piece)
             numbers = [record.number for record in batch[piece.start : piece.stop]]
-            step = delivery.answered(records_done(last, numbers, self._settings))
+            step = delivery.delivered(records_done(last, numbers, self._settings))
             self._done(batch, piece.start, step.checkpoint)
             if step.given_up is not None:
                 self._give_up(batch, step.given_up, GivenUp(FAILED, step.given_up.invocations, last))

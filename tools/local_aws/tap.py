@@ -114,8 +114,8 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
             # The signature tells a local service the account and the region.
             given |= {"authorization": headers["authorization"]} if "authorization" in headers else {}
             self.line.request("POST", self.path, call.body, given)
-            answer = self.line.getresponse()
-            return Reply(answer.status, answer.read(), answer.getheader("content-type", ""))
+            response = self.line.getresponse()
+            return Reply(response.status, response.read(), response.getheader("content-type", ""))
 
         def log_message(self, *_: object) -> None:
             """Say nothing: what passes is told to `saw`."""

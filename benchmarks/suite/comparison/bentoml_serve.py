@@ -37,10 +37,10 @@ class BentomlServe:
         del columns
         return msgspec.json.encode({"data": [list(row)]})
 
-    def score(self, answer: bytes) -> float:
+    def score(self, response: bytes) -> float:
         """Return the one value of the array.
 
         >>> BentomlServe().score(b"[0.25]")
         0.25
         """
-        return msgspec.json.decode(answer, type=tuple[float])[0]
+        return msgspec.json.decode(response, type=tuple[float])[0]

@@ -64,7 +64,7 @@ class Kind(Protocol):
     def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:
         """Return the request that asks for the score of one row; NaN is missing."""
 
-    def score(self, answer: bytes) -> float:
+    def score(self, response: bytes) -> float:
         """Return the probability in an answer; raise msgspec's DecodeError where there is none."""
 
 

@@ -9,7 +9,7 @@ import msgspec
 from benchmarks.suite.comparison.kind import HOST, SERVICES, Model, RunContext, write_model
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _Response(msgspec.Struct, frozen=True):
     predictions: tuple[float]
 
 
@@ -46,13 +46,13 @@ class MlflowServe:
         """
         return msgspec.json.encode({"dataframe_split": {"columns": list(columns), "data": [list(row)]}})
 
-    def score(self, answer: bytes) -> float:
+    def score(self, response: bytes) -> float:
         """Return the one prediction.
 
         >>> MlflowServe().score(b'{"predictions": [0.25]}')
         0.25
         """
-        return msgspec.json.decode(answer, type=_Answer).predictions[0]
+        return msgspec.json.decode(response, type=_Response).predictions[0]
 
 
 class MlflowTensors(MlflowServe):

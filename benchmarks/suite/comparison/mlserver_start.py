@@ -13,7 +13,7 @@ class _Output(msgspec.Struct, frozen=True):
     data: tuple[float]
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _Response(msgspec.Struct, frozen=True):
     outputs: tuple[_Output]
 
 
@@ -49,10 +49,10 @@ class MlserverStart:
         tensor = {"name": "rows", "shape": [1, len(columns)], "datatype": "FP32", "data": list(row)}
         return msgspec.json.encode({"inputs": [tensor]})
 
-    def score(self, answer: bytes) -> float:
+    def score(self, response: bytes) -> float:
         """Return the one value of the one output.
 
         >>> MlserverStart().score(b'{"model_name":"fraud","outputs":[{"name":"predict","data":[0.25]}]}')
         0.25
         """
-        return msgspec.json.decode(answer, type=_Answer).outputs[0].data[0]
+        return msgspec.json.decode(response, type=_Response).outputs[0].data[0]

@@ -25,9 +25,9 @@ def work_of(bundle: Bundle, rows: Sequence[Sequence[float]] = ()) -> Work:
     The scores are those of the scorer that serves here, uncalibrated: the servers have the model alone.
     """
     contents = bundle.contents
-    asked = rows or contents.vectors.matrix()
+    rows = rows or contents.vectors.matrix()
     scorer = XGBoostScorer(contents.model)
-    return Work(Model(contents.model, contents.features.names), asked, scorer.score(asked))
+    return Work(Model(contents.model, contents.features.names), rows, scorer.score(rows))
 
 
 def comparison_servers(

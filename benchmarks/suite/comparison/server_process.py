@@ -162,7 +162,7 @@ class ComparisonServer:
 
     def _wait(self, port: int) -> None:
         until = time.monotonic() + self._patience_s
-        while not _answers(port, self.kind.ready):
+        while not _is_ready(port, self.kind.ready):
             if self._child is None or not self._child.running:
                 raise self._failure("it ended before it answered")
             if time.monotonic() > until:
@@ -179,7 +179,7 @@ class ComparisonServer:
         connection = HTTPConnection(target.host, target.port, timeout=self._patience_s)
         try:
             for row in evenly(self.work.scores, CHECKED):
-                ours, theirs = self.work.scores[row], self._ask(connection, target, row)
+                ours, theirs = self.work.scores[row], self._score_over_http(connection, target, row)
                 # Written so that NaN fails too.
                 if not abs(theirs - ours) <= TOLERANCE:
                     raise self._failure(
@@ -188,13 +188,13 @@ class ComparisonServer:
         finally:
             connection.close()
 
-    def _ask(self, connection: HTTPConnection, target: Target, row: int) -> float:
+    def _score_over_http(self, connection: HTTPConnection, target: Target, row: int) -> float:
         try:
             connection.request("POST", target.path, target.bodies[row], {"content-type": target.content_type})
-            answer = connection.getresponse()
-            said = answer.read()
-            if answer.status != OK:
-                raise self._failure(f"it answers row {row} with {answer.status}: {said[:300]!r}")
+            response = connection.getresponse()
+            said = response.read()
+            if response.status != OK:
+                raise self._failure(f"it answers row {row} with {response.status}: {said[:300]!r}")
             return self.kind.score(said)
         except (OSError, HTTPException, msgspec.DecodeError) as error:
             raise self._failure(f"its answer to row {row} cannot be read: {error}") from None
@@ -217,7 +217,7 @@ def evenly(scores: Sequence[float], count: int) -> list[int]:
     return [ranked[round(rank * (len(ranked) - 1) / (count - 1))] for rank in range(count)]
 
 
-def _answers(port: int, path: str) -> bool:
+def _is_ready(port: int, path: str) -> bool:
     connection = HTTPConnection(HOST, port, timeout=2.0)
     try:
         connection.request("GET", path)

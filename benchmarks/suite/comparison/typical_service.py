@@ -10,7 +10,7 @@ import msgspec
 from benchmarks.suite.comparison.kind import HOST, SERVICES, Model, RunContext, write_model
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _Response(msgspec.Struct, frozen=True):
     score: float
 
 
@@ -39,10 +39,10 @@ class TypicalService:
         """
         return msgspec.json.encode(dict(zip(columns, row, strict=True)))
 
-    def score(self, answer: bytes) -> float:
+    def score(self, response: bytes) -> float:
         """Return the score.
 
         >>> TypicalService().score(b'{"score":0.25}')
         0.25
         """
-        return msgspec.json.decode(answer, type=_Answer).score
+        return msgspec.json.decode(response, type=_Response).score

@@ -63,11 +63,11 @@ class OptunaTuner:
         self._study.add_trial(trial)
 
     def propose(self) -> dict[str, float]:
-        """Return the values to try next, with few digits; `answer` gives their score."""
+        """Return the values to try next, with few digits; `report` gives their score."""
         self._open = self._study.ask(self._space)
         return {name: self._plain(name, value) for name, value in self._open.params.items()}
 
-    def answer(self, score: float) -> None:
+    def report(self, score: float) -> None:
         """Give the score of the proposed values; more is better."""
         if self._open is None:
             raise ValueError("nothing was proposed")

@@ -27,7 +27,7 @@ class DeclineCapReplay(msgspec.Struct, frozen=True):
 
     settings: DeclineCapSettings
     message: str
-    is_asked: bool
+    decline_requested: bool
     admitted: bool
     payments: int
     declines: int
@@ -86,7 +86,7 @@ def replay_decline_cap(
     if settings is None:
         return None
     decline_cap = DeclineCap(settings)
-    for one in record.answered_before(stored.seq, payment.event_time - settings.interval.ms):
+    for one in record.decisions_before(stored.seq, payment.event_time - settings.interval.ms):
         decline_cap.add(one.event_time, declined=bool(one.declined))
     admitted = message is None
     same = decline_cap.allows(payment.event_time) is admitted

@@ -143,8 +143,8 @@ def _score(again: Redecision) -> ScoreView:
 
 
 def _rules(again: Redecision) -> Iterator[RuleView]:
-    answers = again.engine.strategy.rules.conditions(again.payment, again.values)
-    for rule, holds in zip(again.engine.project.rules, answers, strict=True):
+    conditions = again.engine.strategy.rules.conditions(again.payment, again.values)
+    for rule, holds in zip(again.engine.project.rules, conditions, strict=True):
         silent = _silence(span(rule), rule, again.payment.event_time)
         said = silent or (FIRED if holds else NOT_KNOWN if holds is None else NOT_TRUE)
         when = " ".join(rule.when.split())
@@ -190,9 +190,13 @@ def _text(payment: Transaction, schema: Schema, name: str) -> str | None:
 def _decline_cap(then: DeclineCapReplay | None) -> DeclineCapView | None:
     if then is None:
         return None
-    did = f"{then.did}: {then.message}" if then.is_asked and not then.admitted else then.did
+    did = f"{then.did}: {then.message}" if then.decline_requested and not then.admitted else then.did
     return DeclineCapView(
-        then.is_asked, did if then.is_asked else "was not asked", then.payments, then.declines, then.agrees
+        then.decline_requested,
+        did if then.decline_requested else "was not asked",
+        then.payments,
+        then.declines,
+        then.agrees,
     )
 
 

@@ -101,7 +101,7 @@ class LabelView(msgspec.Struct, frozen=True):
 class DeclineCapView(msgspec.Struct, frozen=True):
     """What the decline cap did, and what its counts say."""
 
-    asked: bool
+    decline_requested: bool
     did: str
     payments: int
     declines: int

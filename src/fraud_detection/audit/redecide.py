@@ -70,7 +70,11 @@ def redecide(record: StateReader, stored: StoredDecision, bundles: Sequence[Path
     again = Redecision(stored, engine, scorer, payment, values, _undecided(stored), [], [])
     if not _met_an_error(stored):
         again.decline_cap = replay_decline_cap(record, stored, project, payment, _wants_decline(again))
-    if again.decline_cap is not None and again.decline_cap.agrees is not True and again.decline_cap.is_asked:
+    if (
+        again.decline_cap is not None
+        and again.decline_cap.agrees is not True
+        and again.decline_cap.decline_requested
+    ):
         again.taken.append(f"what the decline cap did: {again.decline_cap.doubt}")
     of_sender = {"caller": stored.caller, "notes": msgspec.json.decode(stored.notes, type=tuple[str, ...])}
     again.decision = msgspec.structs.replace(_decide(again, project), **of_sender)
@@ -166,11 +170,11 @@ def _decide(again: Redecision, project: Project) -> Decision:
         again.taken.append("that the program met an error with it, and sent it to review")
         one, policy = again.stored.transaction_id, strategy.policy.name
         return unforeseen(one, policy, strategy.bundle, strategy.config_id)
-    decision = _answer(again, strategy)
+    decision = _decide_again(again, strategy)
     if again.stored.score is None and decision.score is not None:
         # Nothing but a model that did not answer leaves no score; whether it did cannot be made again.
         again.taken.append("that the model did not answer")
-        decision = _answer(again, msgspec.structs.replace(strategy, scorer=None))
+        decision = _decide_again(again, msgspec.structs.replace(strategy, scorer=None))
     settings = project.control_group
     if settings is not None and strategy.sampler is None and again.stored.counterfactual_action is not None:
         again.taken.append(
@@ -182,9 +186,9 @@ def _decide(again: Redecision, project: Project) -> Decision:
     return decision
 
 
-def _answer(again: Redecision, strategy: DecisionStrategy) -> Decision:
+def _decide_again(again: Redecision, strategy: DecisionStrategy) -> Decision:
     decision_engine = DecisionEngine(strategy, StageTimes())
-    if again.decline_cap is not None and again.decline_cap.is_asked:
+    if again.decline_cap is not None and again.decline_cap.decline_requested:
         decision_engine.decline_cap = AsThen(again.decline_cap.settings, admitted=again.decline_cap.admitted)
     return decision_engine.decide([again.payment], [again.values])[0]
 

@@ -99,9 +99,9 @@ class Arm:
         for decision in self._decision_engine.decide(payments, rows):
             add(decision.action, decision.score, [reason.code for reason in decision.reasons])
 
-    def answers(self) -> ArmDecisions:
+    def decisions(self) -> ArmDecisions:
         """Return all decisions."""
-        return self._decisions.answers(
+        return self._decisions.decisions(
             self.name, messages_of(self.project), self.project.policy.review_capacity_per_day
         )
 
@@ -208,7 +208,7 @@ def redecide_history(
                 arm.decide(rows.payments, values, scores)
         done = len(seen.ids)
         progress(f"deciding again: {done:,} payments", done / (stop - start))
-    return seen.traffic(window, table.info.delay_ms), [arm.answers() for arm in arms]
+    return seen.traffic(window, table.info.delay_ms), [arm.decisions() for arm in arms]
 
 
 def _by_model(arms: Sequence[Arm]) -> Mapping[Model, list[Arm]]:
@@ -265,8 +265,8 @@ def window_of(
         raise ConfigError(
             f"{table.path}: was made as of an earlier moment than --as-of; make it anew by `fraud features`"
         )
-    asked = kept if as_of is None else as_of
-    known = table.latest_known_at() if asked is None else asked
+    moment = kept if as_of is None else as_of
+    known = table.latest_known_at() if moment is None else moment
     times = table.times()
     first, last = int(times[0]) // DAY_MS * DAY_MS, (int(times[-1]) // DAY_MS + 1) * DAY_MS
     begin = learned_until(bundle) if start is None else start

@@ -64,9 +64,9 @@ def backtest(
     window = window_of(table, arms[0].model.bundle, settings.start, settings.end, settings.as_of)
     traffic, (baseline, *others) = redecide_history(table, arms, window, progress)
     variants = []
-    for number, (change, answers) in enumerate(zip(changes, others, strict=True)):
+    for number, (change, decisions) in enumerate(zip(changes, others, strict=True)):
         progress("evaluating", number / len(changes))
-        comparison = compare(traffic, baseline, answers, project.costs, project.model.seed)
+        comparison = compare(traffic, baseline, decisions, project.costs, project.model.seed)
         descriptions = tuple(described(project, change))
         variants.append(
             Variant(
@@ -113,24 +113,24 @@ def _evaluated(table: HistoricalTable, settings: BacktestSettings) -> tuple[Path
 
     A bundle that was refit leaves no payment behind it whose label is in.
     """
-    asked = read_bundle(settings.bundle)
-    beside = evaluated_bundle(settings.bundle.parent, asked)
+    bundle = read_bundle(settings.bundle)
+    beside = evaluated_bundle(settings.bundle.parent, bundle)
     known = settings.as_of or table.info.as_of or table.latest_known_at()
-    begin = learned_until(asked)
+    begin = learned_until(bundle)
     is_later = begin + table.info.delay_ms < known if settings.start is None else begin <= settings.start
     if beside is None or is_later:
         return settings.bundle, ()
     note = (
-        f"The bundle {asked.name} was refit on this history; payments are decided by {beside.name}, "
+        f"The bundle {bundle.name} was refit on this history; payments are decided by {beside.name}, "
         "its evaluated bundle, from where that one stopped learning."
     )
     return beside, (note,)
 
 
-def _moment(table: HistoricalTable, asked: int | None, window: Window) -> Iterator[str]:
+def _moment(table: HistoricalTable, as_of: int | None, window: Window) -> Iterator[str]:
     """Say which moment was taken for now, and why, where nobody named one."""
     info, evaluated = table.info, f"Evaluated as of {iso(window.as_of)}"
-    if asked is not None:
+    if as_of is not None:
         return
     if info.as_of is not None:
         yield f"{evaluated}: the table was made as of then."

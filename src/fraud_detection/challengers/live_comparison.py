@@ -116,7 +116,7 @@ def live_traffic(
             f"no payment was decided by {_iso(moment)} that the shadow {config_id} has decided too"
         )
     left_out = np.array(pairs.left_out, np.int64)
-    return LiveTraffic(_traffic(pairs, engine, moment), *_answers(pairs, engine, period), left_out)
+    return LiveTraffic(_traffic(pairs, engine, moment), *_decisions(pairs, engine, period), left_out)
 
 
 def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecision]:
@@ -156,9 +156,9 @@ def _join(
             raise ConfigError(
                 f"the shadow's project file takes payment {decision.transaction_id} for a label"
             )
-        answer = decision.action if decision.counterfactual_action is None else decision.counterfactual_action
+        action = decision.action if decision.counterfactual_action is None else decision.counterfactual_action
         pairs.payments.append(payment)
-        pairs.champion.add(answer, decision.score, decision.codes)
+        pairs.champion.add(action, decision.score, decision.codes)
         pairs.shadow.add(one.action, one.score, one.reasons)
         label = known.get(decision.transaction_id)
         pairs.labels.append(UNKNOWN if label is None else int(label.fraud))
@@ -195,13 +195,13 @@ def _traffic(pairs: PairedDecisions, engine: Engine, as_of: int) -> EvaluationSe
     )
 
 
-def _answers(
+def _decisions(
     pairs: PairedDecisions, engine: Engine, period: ChampionPeriod
 ) -> tuple[ArmDecisions, ArmDecisions]:
     """Return the decisions of both arms; both have the champion's review capacity."""
     return (
-        pairs.champion.answers(CHAMPION, period.messages, period.capacity),
-        pairs.shadow.answers(engine.configuration.config_id, messages_of(engine.project), period.capacity),
+        pairs.champion.decisions(CHAMPION, period.messages, period.capacity),
+        pairs.shadow.decisions(engine.configuration.config_id, messages_of(engine.project), period.capacity),
     )
 
 

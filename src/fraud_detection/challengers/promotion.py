@@ -227,12 +227,12 @@ def _payments(
 
 
 def _p99(
-    answer: Callable[[Sequence[Transaction], Sequence[array[float]]], object],
+    decide: Callable[[Sequence[Transaction], Sequence[array[float]]], object],
     payments: Sequence[tuple[Transaction, array[float]]],
 ) -> float:
     taken = []
     for payment, row in payments:
         start = time.perf_counter()
-        answer([payment], [row])
+        decide([payment], [row])
         taken.append(1e6 * (time.perf_counter() - start))
     return float(np.percentile(taken, 99)) if taken else 0.0

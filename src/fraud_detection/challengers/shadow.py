@@ -189,7 +189,9 @@ class Shadows:
         state_file = self._state_files[state]
         decided_seq = self._logs[state].decided_until(engine.configuration.config_id, 0)
         fingerprint_of = partial(self._fingerprint, state)
-        if self._answered(state_file, decided_seq, fingerprint_of) == {engine.bundle.manifest.fingerprint}:
+        if self._deciding_fingerprints(state_file, decided_seq, fingerprint_of) == {
+            engine.bundle.manifest.fingerprint
+        }:
             return ServedRows(engine, fingerprint_of)
         if len(self._state_files) > 1:
             raise ConfigError(
@@ -199,13 +201,13 @@ class Shadows:
             )
         return OwnRows(engine, state_file, self._history, decided_seq, self._progress)
 
-    def _answered(
+    def _deciding_fingerprints(
         self, state_file: StateFile, after_seq: int, fingerprint_of: Callable[[str], str]
     ) -> set[str]:
         """Return the fingerprints of the champion and of the bundles that decided after an offset."""
         champion = bundle_of(self._registry, current(self._registry).champion)
-        answered = state_file.rows("SELECT DISTINCT bundle FROM decisions WHERE seq > ?", (after_seq,))
-        return {champion.manifest.fingerprint, *(fingerprint_of(bundle) for (bundle,) in answered)}
+        bundles = state_file.rows("SELECT DISTINCT bundle FROM decisions WHERE seq > ?", (after_seq,))
+        return {champion.manifest.fingerprint, *(fingerprint_of(bundle) for (bundle,) in bundles)}
 
     def _fingerprint(self, state: Path, bundle: str) -> str:
         if bundle not in self._fingerprints:

@@ -20,7 +20,7 @@ MAX_LOOKED_AT_A_PAYMENT, MAX_LOOKED_AT_A_DAY = 3, 100_000
 """Where the search for the ground truth of decided payments ends; a payment not found by then is a bug."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class DecidedPayment(msgspec.Struct, frozen=True):
     """What was decided: the score (None where no model answered), the action's number, the raw event."""
 
     transaction_id: str
@@ -43,14 +43,14 @@ class Quality(msgspec.Struct, frozen=True):
     money_at_risk: float
 
 
-def quality(project: Project, simulation: SimulatorSettings, answers: Sequence[Answer]) -> Quality:
+def quality(project: Project, simulation: SimulatorSettings, decided: Sequence[DecidedPayment]) -> Quality:
     """Compare the answers with the ground truth of that simulation."""
-    frauds = _ground_truth(simulation, {one.transaction_id for one in answers})
-    label = np.array([frauds[one.transaction_id] for one in answers], dtype=np.int8)
-    score = np.array([0.0 if one.score is None else one.score for one in answers])
-    action = np.array([one.action for one in answers], dtype=np.int64)
+    frauds = _ground_truth(simulation, {one.transaction_id for one in decided})
+    label = np.array([frauds[one.transaction_id] for one in decided], dtype=np.int8)
+    score = np.array([0.0 if one.score is None else one.score for one in decided])
+    action = np.array([one.action for one in decided], dtype=np.int64)
     fraud, flagged = label == 1, action > 0
-    each = prices(label, _amounts(project, answers), project.costs)
+    each = prices(label, _amounts(project, decided), project.costs)
     paid = np.choose(action, [each.approved, each.reviewed, each.declined])
     return Quality(
         frauds=int(fraud.sum()),
@@ -62,9 +62,9 @@ def quality(project: Project, simulation: SimulatorSettings, answers: Sequence[A
     )
 
 
-def _amounts(project: Project, answers: Sequence[Answer]) -> np.ndarray:
+def _amounts(project: Project, decided: Sequence[DecidedPayment]) -> np.ndarray:
     parser = Parser(project.schema)
-    payments = [parser.parse(one.event) for one in answers]
+    payments = [parser.parse(one.event) for one in decided]
     amounts = [one.amount if isinstance(one, Transaction) else None for one in payments]
     return np.array([math.nan if amount is None else amount / 100 for amount in amounts])
 

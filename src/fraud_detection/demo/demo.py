@@ -26,7 +26,7 @@ from fraud_detection.core.events import Action
 from fraud_detection.core.features.replay import Replay
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.core.project_schema import Project
-from fraud_detection.demo.decision_quality import Answer, Quality, quality
+from fraud_detection.demo.decision_quality import DecidedPayment, Quality, quality
 from fraud_detection.engine.counters import Tally
 from fraud_detection.history.load import History, Progress, read_history
 from fraud_detection.project.loader import load_project
@@ -163,7 +163,7 @@ def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -
         engine_p99_ms=tally.engine.percentile_ms(99),
         transactions_per_s=view.rate(),
         seconds_to_first_decision=first_decision_s,
-        quality=quality(demo_project(), settings.simulation, [Answer(*row) for row in rows]),
+        quality=quality(demo_project(), settings.simulation, [DecidedPayment(*row) for row in rows]),
     )
 
 
@@ -183,7 +183,7 @@ def _decide(
         if now - shown >= SHOW_EVERY_S:
             shown = now
             show(view)
-        if stop.asked:
+        if stop.requested:
             break
     return view
 

@@ -66,14 +66,14 @@ def _groups() -> list[str]:
 
 def _score(body: bytes) -> bytes:
     """Answer as an endpoint whose model is of two minds about each payment."""
-    asked = json.loads(body)
+    request = json.loads(body)
     one = {"score": 0.0, "probability": 0.5, "reasons": []}
-    answer = {
+    prediction = {
         "bundle": "preflight",
-        "fingerprint": asked["fingerprint"],
-        "predictions": [one] * len(asked["rows"]),
+        "fingerprint": request["fingerprint"],
+        "predictions": [one] * len(request["rows"]),
     }
-    return json.dumps(answer | {"bands": [0] * BANDS, "above_decline": 0}).encode()
+    return json.dumps(prediction | {"bands": [0] * BANDS, "above_decline": 0}).encode()
 
 
 def _set_aside(objects: dict[Any, bytes]) -> str:
@@ -82,6 +82,6 @@ def _set_aside(objects: dict[Any, bytes]) -> str:
 
 
 if __name__ == "__main__":
-    trouble = main()
-    if trouble:
-        sys.exit(trouble)
+    error = main()
+    if error:
+        sys.exit(error)

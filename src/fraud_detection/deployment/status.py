@@ -50,11 +50,11 @@ class CloudStatus(msgspec.Struct, frozen=True):
         latency = f"put to decision p50 {self.p50_ms:,.0f} ms, p99 {self.p99_ms:,.0f} ms"
         if not self.transactions_per_s:
             latency = "nothing was decided in the last minute"
-        answered = self.model or "nothing answered in the last minute"
+        scored = self.model or "nothing answered in the last minute"
         refused = f"{self.quarantined:,} quarantined, {self.conflicts:,} in conflict"
         lines = [
             f"stack      {self.stack}: {self.status}",
-            f"model      {self.bundle} deployed, {answered}; endpoint {self.endpoint}",
+            f"model      {self.bundle} deployed, {scored}; endpoint {self.endpoint}",
             f"decisions  {self.transactions_per_s:,.1f}/s, {self.degraded:,} without a score",
             f"refused    {refused}; {self.retries:,} batches to be tried again",
             f"latency    {latency}",
@@ -65,7 +65,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
         return "\n".join([*lines, *([f"endpoint   {self.endpoint_error}"] if self.endpoint_error else [])])
 
 
-def ask(
+def read_status(
     settings: Deployment,
     stack: Stack,
     monitor: StackMonitor,

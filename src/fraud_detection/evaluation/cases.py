@@ -52,12 +52,12 @@ def _largest(
             card=evaluation_set.card.name(row),
             fraud=None if label == UNKNOWN else label == 1,
             segments={name: categorical.name(row) for name, categorical in evaluation_set.segments.items()},
-            first=_answer(arms[0], row),
-            second=_answer(arms[1], row),
+            first=_decision_of(arms[0], row),
+            second=_decision_of(arms[1], row),
         )
 
 
-def _answer(arm: ArmDecisions, row: int) -> ArmDecision:
+def _decision_of(arm: ArmDecisions, row: int) -> ArmDecision:
     messages = [arm.messages.get(code, code) for code in arm.codes(row)]
     return ArmDecision(
         action=Action(int(arm.action[row])).label,

@@ -155,7 +155,7 @@ class ArmDecisionsBuilder:
         self._scores.append(np.nan if score is None else score)
         self._why.append(self._known.setdefault(tuple(codes), len(self._known)))
 
-    def answers(
+    def decisions(
         self, name: str, messages: Mapping[str, str] | None = None, capacity: float | None = None
     ) -> ArmDecisions:
         """Return the decisions as those of the arm `name`."""

@@ -207,7 +207,9 @@ def card_precision(
     return float(np.mean(hits)) if hits else math.nan
 
 
-def answers(flagged: np.ndarray, fraud: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
+def accuracy_measures(
+    flagged: np.ndarray, fraud: np.ndarray, weight: np.ndarray | None = None
+) -> dict[str, float]:
     """Return accuracy, precision and recall of the payments that were not simply approved.
 
     >>> answers(np.array([True, True, False, False]), np.array([1, 0, 0, 0]))

@@ -38,7 +38,7 @@ def contradictions(project: Project) -> Iterator[tuple[str, str]]:
             yield problem, f"$.features.entities.{name}"
     if problem := _repeated(project.features.calendar):
         yield problem, "$.features.calendar"
-    yield from _answers(project)
+    yield from _split_problems(project)
 
 
 def _time(schema: Schema) -> Iterator[tuple[str, str]]:
@@ -125,7 +125,7 @@ def _windows(entity: EntityFeatures, buckets: int) -> Iterator[str]:
             yield problem
 
 
-def _answers(project: Project) -> Iterator[tuple[str, str]]:
+def _split_problems(project: Project) -> Iterator[tuple[str, str]]:
     review, decline = project.policy.review_at, project.policy.decline_at
     if (review is None) != (decline is None):
         yield "give both `review_at` and `decline_at`, or neither", "$.policy"

@@ -40,7 +40,7 @@ def new_state(
     engine: whose features load the history; not needed without one.  Raises ConfigError when a file is
     there already, or another process makes one.
     """
-    paths = [state] if workers == 1 else [shard_path(state, one, workers) for one in range(workers)]
+    paths = [state] if workers == 1 else [shard_path(state, worker, workers) for worker in range(workers)]
     check_worker_count(state, workers)
     for path in paths:
         if path.exists():

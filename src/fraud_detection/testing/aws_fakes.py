@@ -30,8 +30,8 @@ MAX_METRICS = MAX_METRIC_VALUES = 100
 
 def refusal(code: str, operation: str, **more: object) -> ClientError:
     """Return the error that boto3 raises for a refused call."""
-    answer: Any = {"Error": {"Code": code, "Message": f"{code} (a stand-in)"}, **more}
-    return ClientError(answer, operation)
+    response: Any = {"Error": {"Code": code, "Message": f"{code} (a stand-in)"}, **more}
+    return ClientError(response, operation)
 
 
 class FakeS3:
@@ -102,7 +102,7 @@ class FakeS3:
 
 
 class FakeRuntime:
-    """An endpoint that is answered by a function; `trouble` may raise before it is asked.
+    """An endpoint that is answered by a function; `fault` may raise before each call.
 
     most_bytes: of a request and of an answer.  `calls` counts the requests.
 
@@ -120,19 +120,19 @@ class FakeRuntime:
     def __init__(self, invoke: Callable[[bytes], bytes], most_bytes: int = MAX_BODY_BYTES) -> None:
         """Take what answers a request's body."""
         self.calls, self.most_bytes = 0, most_bytes
-        self.trouble: Callable[[], object] = lambda: None
+        self.fault: Callable[[], object] = lambda: None
         self.invoke = invoke
 
     def invoke_endpoint(self, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
         """Answer a request."""
         self.calls += 1
-        self.trouble()
+        self.fault()
         if len(arguments["Body"]) > self.most_bytes:
             raise refusal("ValidationError", "InvokeEndpoint")
-        answer = self.invoke(arguments["Body"])
-        if len(answer) > self.most_bytes:
+        response = self.invoke(arguments["Body"])
+        if len(response) > self.most_bytes:
             raise refusal("ModelError", "InvokeEndpoint")
-        return {"Body": _body(answer)}
+        return {"Body": _body(response)}
 
 
 class FakeLog:

@@ -54,10 +54,10 @@ class FakeDynamo:
 
     A table that is busy once, and how the code under test takes it:
 
-    >>> troubles = [refusal("ThrottlingException", "BatchGetItem")]
+    >>> errors = [refusal("ThrottlingException", "BatchGetItem")]
     >>> def busy_once(operation):
-    ...     if troubles:
-    ...         raise troubles.pop()
+    ...     if errors:
+    ...         raise errors.pop()
     >>> dynamo.before = busy_once
     >>> len(batch_get(dynamo, "cases", [{"id": {"S": "p1"}}]))
     1
@@ -77,21 +77,21 @@ class FakeDynamo:
     def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Return the items that exist."""
         self.before("BatchGetItem")
-        _check_counts([len(asked["Keys"]) for asked in RequestItems.values()], MAX_KEYS, "BatchGetItem")
+        _check_counts([len(request["Keys"]) for request in RequestItems.values()], MAX_KEYS, "BatchGetItem")
         found: dict[str, list[Any]] = {table: [] for table in RequestItems}
         left: dict[str, dict[str, Any]] = {}
         size = 0
-        for table, asked in RequestItems.items():
+        for table, request in RequestItems.items():
             items = self._items(table, "BatchGetItem")
-            keys = [self._key(table, key, "BatchGetItem") for key in asked["Keys"]]
+            keys = [self._key(table, key, "BatchGetItem") for key in request["Keys"]]
             _check_once(keys, "BatchGetItem")
-            for name, key in zip(keys, asked["Keys"], strict=True):
+            for name, key in zip(keys, request["Keys"], strict=True):
                 item = items.get(name)
                 size += 0 if item is None else item_bytes(item)
                 if size > MAX_CALL_BYTES:
-                    left.setdefault(table, {**asked, "Keys": []})["Keys"].append(key)
+                    left.setdefault(table, {**request, "Keys": []})["Keys"].append(key)
                 elif item is not None:
-                    found[table].append(_projected(item, asked))
+                    found[table].append(_projected(item, request))
         self.after("BatchGetItem")
         return {"Responses": found, "UnprocessedKeys": left}
 
@@ -139,11 +139,13 @@ class FakeDynamo:
         """Carry out `INSERT INTO` and `UPDATE ... WHERE`, each by itself."""
         self.before("BatchExecuteStatement")
         _check_counts([len(Statements)], MAX_STATEMENTS, "BatchExecuteStatement")
-        answers = [self._answer(one["Statement"], list(one.get("Parameters", []))) for one in Statements]
+        responses = [
+            self._try_execute(one["Statement"], list(one.get("Parameters", []))) for one in Statements
+        ]
         self.after("BatchExecuteStatement")
-        return {"Responses": answers}
+        return {"Responses": responses}
 
-    def _answer(self, text: str, values: list[Any]) -> dict[str, Any]:
+    def _try_execute(self, text: str, values: list[Any]) -> dict[str, Any]:
         try:
             return {"TableName": self._execute(text, values)}
         except ClientError as error:
@@ -166,9 +168,9 @@ class FakeDynamo:
             self._put(table, item, operation)
             return table
         names = re.findall(r"SET (\w+)=\?", update[2])
-        asked = dict(zip(re.findall(r"(\w+)=\?", update[3]), values[len(names) :], strict=True))
-        found = there.get(self._key(table, asked, operation))
-        if found is None or any(found.get(name) != value for name, value in asked.items()):
+        request = dict(zip(re.findall(r"(\w+)=\?", update[3]), values[len(names) :], strict=True))
+        found = there.get(self._key(table, request, operation))
+        if found is None or any(found.get(name) != value for name, value in request.items()):
             raise refusal("ConditionalCheckFailed", operation)
         self._put(table, found | dict(zip(names, values, strict=False)), operation)
         return table
@@ -241,6 +243,6 @@ def _check_sets(values: Mapping[str, Any], operation: str) -> None:
         raise refusal("ValidationException", operation)
 
 
-def _projected(item: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    names = asked.get("ExpressionAttributeNames", {}).values()
+def _projected(item: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    names = request.get("ExpressionAttributeNames", {}).values()
     return {name: copy.deepcopy(value) for name, value in item.items() if not names or name in names}

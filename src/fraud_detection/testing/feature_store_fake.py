@@ -68,16 +68,16 @@ class FakeFeatureStore:
         self.failed: Callable[[str], bool] = lambda _: False
         self._now, self._lock = now, Lock()
 
-    def put_record(self, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
+    def put_record(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
         """Keep a record if its event time is later than that of the record that is there."""
-        self._begin("PutRecord", asked)
-        group = asked["FeatureGroupName"]
+        self._begin("PutRecord", request)
+        group = request["FeatureGroupName"]
         if group not in self.groups:
             raise _wrong("PutRecord", f"feature group {group} is not there", "ResourceNotFound")
-        features = _features(asked["Record"])
+        features = _features(request["Record"])
         time_ms = as_ms(features[EVENT_TIME])
-        kept = Kept(features, time_ms, _expires(time_ms, asked.get("TtlDuration")))
-        stores = asked.get("TargetStores", ["OnlineStore", "OfflineStore"])
+        kept = Kept(features, time_ms, _expires(time_ms, request.get("TtlDuration")))
+        stores = request.get("TargetStores", ["OnlineStore", "OfflineStore"])
         with self._lock:
             there = self._online(group, features[RECORD_IDENTIFIER])
             if "OnlineStore" in stores and (there is None or there.time_ms < time_ms):
@@ -87,27 +87,29 @@ class FakeFeatureStore:
         self.after("PutRecord")
         return {}
 
-    def batch_get_record(self, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
+    def batch_get_record(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
         """Return the records that exist; say which were left out, and which failed."""
-        self._begin("BatchGetRecord", asked)
-        with_expiry = asked.get("ExpirationTimeResponse") == "Enabled"
-        ids = [(part, one) for part in asked["Identifiers"] for one in part["RecordIdentifiersValueAsString"]]
+        self._begin("BatchGetRecord", request)
+        with_expiry = request.get("ExpirationTimeResponse") == "Enabled"
+        ids = [
+            (part, one) for part in request["Identifiers"] for one in part["RecordIdentifiersValueAsString"]
+        ]
         record_keys = [(part["FeatureGroupName"], one) for part, one in ids]
         if len(record_keys) > MAX_RECORDS or len(set(record_keys)) < len(record_keys):
             raise _wrong("BatchGetRecord", f"{len(record_keys)} records, at most {MAX_RECORDS}, each once")
-        answer: dict[str, Any] = {"Records": [], "Errors": [], "UnprocessedIdentifiers": []}
+        response: dict[str, Any] = {"Records": [], "Errors": [], "UnprocessedIdentifiers": []}
         for part, one in ids:
             kind, detail = self._read(part, one, with_expiry=with_expiry)
-            answer[kind] += detail
-        if wrong := wrongs(service().operation_model("BatchGetRecord").output_shape, answer):
+            response[kind] += detail
+        if wrong := wrongs(service().operation_model("BatchGetRecord").output_shape, response):
             raise AssertionError(f"the stand-in answers as AWS does not: {wrong}")
         self.after("BatchGetRecord")
-        return answer
+        return response
 
-    def _begin(self, operation: str, asked: Mapping[str, Any]) -> None:
+    def _begin(self, operation: str, request: Mapping[str, Any]) -> None:
         self.calls[operation] += 1
         self.before(operation)
-        if wrong := wrongs(service().operation_model(operation).input_shape, asked):
+        if wrong := wrongs(service().operation_model(operation).input_shape, request):
             raise _wrong(operation, "; ".join(wrong))
 
     def _read(

@@ -67,32 +67,32 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse("UnknownOperationException", f"no operation at PUT {self.path}", 404)
             return
         name = unquote(self.path.removeprefix(PUT))
-        self._answer(self.store.put_record, {"FeatureGroupName": name})
+        self._respond(self.store.put_record, {"FeatureGroupName": name})
 
     def do_POST(self) -> None:
         if self.path != "/BatchGetRecord":
             self._refuse("UnknownOperationException", f"no operation at POST {self.path}", 404)
             return
-        self._answer(self.store.batch_get_record, {})
+        self._respond(self.store.batch_get_record, {})
 
     def log_message(self, *_: object) -> None:
         """Say nothing: a test's output is its own."""
 
-    def _answer(self, call: Callable[..., dict[str, Any]], asked: dict[str, Any]) -> None:
+    def _respond(self, call: Callable[..., dict[str, Any]], request: dict[str, Any]) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
-            answer = call(**asked, **msgspec.json.decode(body, type=dict[str, Any]))
+            response = call(**request, **msgspec.json.decode(body, type=dict[str, Any]))
         except ClientError as error:
             said = error.response["Error"]
             self._refuse(said["Code"], said["Message"], _status(said["Code"]))
         else:
-            self._send(200, answer, {})
+            self._send(200, response, {})
 
     def _refuse(self, code: str, message: str, status: int) -> None:
         self._send(status, {"Message": message}, {"x-amzn-errortype": code})
 
-    def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str]) -> None:
-        body = msgspec.json.encode(answer)
+    def _send(self, status: int, response: dict[str, Any], headers: dict[str, str]) -> None:
+        body = msgspec.json.encode(response)
         self.send_response(status)
         for name, value in {**headers, "Content-Type": "application/json"}.items():
             self.send_header(name, value)

@@ -82,8 +82,8 @@ class FakeKinesis:
             raise refusal("ResourceNotFoundException", "PutRecords")
         _check_put(Records)
         with self._lock:
-            answers = [BUSY if self.busy(one["PartitionKey"]) else self._put(**one) for one in Records]
-        return {"FailedRecordCount": sum(one is BUSY for one in answers), "Records": answers}
+            responses = [BUSY if self.busy(one["PartitionKey"]) else self._put(**one) for one in Records]
+        return {"FailedRecordCount": sum(one is BUSY for one in responses), "Records": responses}
 
     def list_shards(self, *, StreamARN: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Return all shards, closed ones too."""
@@ -126,10 +126,10 @@ class FakeKinesis:
             iterator_age_s = (
                 self.clock() - rest[0]["ApproximateArrivalTimestamp"].timestamp() if rest else 0.0
             )
-            answer = {"Records": records, "MillisBehindLatest": max(bool(rest), int(1000 * iterator_age_s))}
+            response = {"Records": records, "MillisBehindLatest": max(bool(rest), int(1000 * iterator_age_s))}
             if rest or not shard.closed:
-                answer["NextShardIterator"] = self._iterator(shard, offset + len(records))
-            return answer
+                response["NextShardIterator"] = self._iterator(shard, offset + len(records))
+            return response
 
     def expire_iterators(self) -> None:
         """Let every iterator expire at once."""

@@ -17,7 +17,7 @@ from fraud_detection.evaluation.intervals import share_interval
 from fraud_detection.evaluation.measures import (
     DAY_MS,
     Ranking,
-    answers,
+    accuracy_measures,
     brier,
     calibration_bins,
     card_precision,
@@ -71,7 +71,7 @@ def evaluate_slice(scored: Scored, cutoffs: Cutoffs, costs: Costs, seed: int) ->
         **_lots(scored, known),
         **_ranking(known, seed),
         **_calibration(known),
-        **_answers(known, cutoffs, seed),
+        **_accuracy(known, cutoffs, seed),
         **_traffic(scored, cutoffs),
         **_stopped(known, cutoffs),
         **money(known, cutoffs, costs),
@@ -194,9 +194,9 @@ def _calibration(known: Scored) -> dict[str, float]:
     }
 
 
-def _answers(known: Scored, cutoffs: Cutoffs, seed: int) -> dict[str, float]:
+def _accuracy(known: Scored, cutoffs: Cutoffs, seed: int) -> dict[str, float]:
     flagged, fraud, weight = known.score >= cutoffs.review_at, known.label == 1, known.weight
-    found = answers(flagged, known.label, weight)
+    found = accuracy_measures(flagged, known.label, weight)
     precision = share_interval(fraud[flagged], weight[flagged], seed)
     recall = share_interval(flagged[fraud], weight[fraud], seed)
     return {

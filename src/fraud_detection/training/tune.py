@@ -110,7 +110,7 @@ def tune(
         if is_given:
             tuner.know(_values(settings), score)
         else:
-            tuner.answer(score)
+            tuner.report(score)
         tried.append((score, settings))
         progress(f"tuning: {len(tried):,} settings tried", (len(tried) - 1) / budget.trials)
     progress(f"tuning: {len(tried):,} settings tried", 1.0)

@@ -157,7 +157,7 @@ def evaluate(
     report_progress = progress or _silent
     report_progress("reading features", 0.0)
     dataset = read_dataset(features_path)
-    asked = bundle = read_bundle(bundle_path)
+    requested_bundle = bundle = read_bundle(bundle_path)
     beside = evaluated_bundle(bundle_path.parent, bundle)
     if beside is not None and bundle.manifest.periods.labels_as_of > iso(dataset.info.boundaries.test_from):
         bundle = read_bundle(beside)
@@ -175,7 +175,7 @@ def evaluate(
         metrics_file,
         draw(scored, bundle, scorer, project.costs, out_dir),
         bundle.name,
-        "" if bundle is asked else asked.name,
+        "" if bundle is requested_bundle else requested_bundle.name,
     )
     if tracking:
         tracker(project).evaluated(bundle.name, metrics, report.pictures)

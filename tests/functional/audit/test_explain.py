@@ -142,7 +142,7 @@ def made(small: SmallSimulation, state: Path) -> DecidedState:
     service.state_file.close()
     service = service_over(engines[0], state)
     serve(service, events[800:1_400])
-    service.answer_by(engines[1], engines[2], 0.3)
+    service.decide_with(engines[1], engines[2], 0.3)
     serve(service, events[1_400:])
     service.close()
     return DecidedState(small, state, engines, events)
@@ -151,7 +151,7 @@ def made(small: SmallSimulation, state: Path) -> DecidedState:
 def service_over(engine: Engine, state: Path) -> EmbeddedService:
     state_file = opened(state)
     service = EmbeddedService(engine.pipeline(state_file, state_file.dedup_index), state_file)
-    service.answer_by(engine)
+    service.decide_with(engine)
     return service
 
 
@@ -201,18 +201,18 @@ def test_the_deciding_configuration_is_shown_also_after_another_took_over(
 
 
 def test_the_decline_cap_is_counted_again_from_the_log(decided_state: DecidedState) -> None:
-    asked = [decided_state.explain(one) for one, _ in decided_state.rows(KINDS["capped"])[::150]]
-    asked += [
+    explanations = [decided_state.explain(one) for one, _ in decided_state.rows(KINDS["capped"])[::150]]
+    explanations += [
         decided_state.explain(one)
         for one, _ in decided_state.rows(f"{KINDS['declined']} AND seq < 1000")[::25]
     ]
-    assert len(asked) > 4
-    for explanation in asked:
+    assert len(explanations) > 4
+    for explanation in explanations:
         assert explanation.decline_cap is not None
-        assert (explanation.decline_cap.asked, explanation.decline_cap.agrees) == (True, True)
+        assert (explanation.decline_cap.decline_requested, explanation.decline_cap.agrees) == (True, True)
         assert explanation.taken == []
-    refused = [one for one in asked if one.reasons[0].code == "decline_cap"]
-    assert 0 < len(refused) < len(asked)
+    refused = [one for one in explanations if one.reasons[0].code == "decline_cap"]
+    assert 0 < len(refused) < len(explanations)
 
 
 def test_rules_and_lists_say_why_they_spoke_or_did_not(decided_state: DecidedState) -> None:
@@ -444,7 +444,7 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
     ownership = Ownership(engine.project.schema, 2)
     past = read_history(decided_state.small.project, decided_state.small.history, quiet).payments
     for service in services:
-        service.answer_by(engine)
+        service.decide_with(engine)
         service.preload_own_history(past, ownership)
     route(services, ownership, decided_state.events[:300], random.Random(4))
     for service in services:

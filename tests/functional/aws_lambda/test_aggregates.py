@@ -60,7 +60,7 @@ def copies(events: list[bytes], count: int) -> list[bytes]:
     return [json.dumps(payment | {"transaction_id": f"t{n}"}).encode() for n in range(count)]
 
 
-def answers(cloud: Cloud) -> dict[str, tuple[object, ...]]:
+def outcomes_of(cloud: Cloud) -> dict[str, tuple[object, ...]]:
     return {one: (kept[4], kept[5], kept[6]) for one, kept in cloud.decisions().items()}
 
 
@@ -75,18 +75,18 @@ def alone(small_simulation: SmallSimulation, events: list[bytes]) -> Cloud:
     return cloud
 
 
-@pytest.mark.parametrize("trouble", [calm, throttled])
+@pytest.mark.parametrize("fault", [calm, throttled])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_aggregates_are_decided_as_their_events_alone(
     small_simulation: SmallSimulation,
     events: list[bytes],
     alone: Cloud,
-    trouble: Callable[[Random, str], None],
+    fault: Callable[[Random, str], None],
     seed: int,
 ) -> None:
     cloud = Cloud(small_simulation)
-    run(cloud, {SHARD: delivered(aggregated(events, seed))}, seed, trouble)
-    assert answers(cloud) == answers(alone)
+    run(cloud, {SHARD: delivered(aggregated(events, seed))}, seed, fault)
+    assert outcomes_of(cloud) == outcomes_of(alone)
     assert profiles(cloud) == profiles(alone)
     assert refused(cloud) == refused(alone)
 
@@ -116,10 +116,10 @@ def test_what_failed_is_named_by_the_record_of_kinesis(
         if len(cloud.told("batch")) == 1:
             raise refusal("ThrottlingException", "x")
 
-    cloud.trouble(busy_later)
+    cloud.inject_faults(busy_later)
     # The first 500 events of the aggregate were decided, its last ones were not.
     assert processor.handle(SHARD, records) == [str(FIRST)]
-    cloud.trouble(lambda _: None)
+    cloud.inject_faults(lambda _: None)
     assert processor.handle(SHARD, records) == []
     assert len({one["transaction_id"] for one in cloud.told("decision")}) == len(cloud.decisions())
 

@@ -76,10 +76,10 @@ def test_a_large_batch_that_is_killed_at_any_call_is_processed_once(
         if calls == call:
             raise Killed
 
-    cloud.trouble(kill)
+    cloud.inject_faults(kill)
     with pytest.raises(Killed):
         cloud.processor().handle("shard-1", labels(0, LABELS))
-    cloud.trouble(lambda _: None)
+    cloud.inject_faults(lambda _: None)
     # Lambda may cut the batch otherwise when it comes again.
     again = cloud.processor()
     assert again.handle("shard-1", labels(0, 200)) == []
@@ -169,10 +169,10 @@ def test_labels_that_fill_a_part_are_all_there_after_a_kill(
     def nothing(_: str) -> None:
         return None
 
-    cloud.trouble(*((kill, nothing) if when == "before" else (nothing, kill)))
+    cloud.inject_faults(*((kill, nothing) if when == "before" else (nothing, kill)))
     with pytest.raises(Killed):
         cloud.processor().handle("shard-1", sayings(800, 400))
-    cloud.trouble(nothing)
+    cloud.inject_faults(nothing)
     assert cloud.processor().handle("shard-1", sayings(800, 400)) == []
     assert told(cloud) == list(range(1_200))
 
@@ -227,7 +227,7 @@ def test_a_request_larger_than_an_endpoint_takes_is_sent_in_parts(most: int) -> 
     names = [f"feature_{index}" for index in range(1_000)]
     rows = [[row + index / 7 for index in range(1_000)] for row in range(500)]
 
-    def answer(body: bytes) -> bytes:
+    def response(body: bytes) -> bytes:
         request, why = json.loads(body), [["feature_1", 1.0]]
         found = [
             {"score": 0.0, "probability": row[0] / 1_000, "reasons": why * (at in request["explain"])}
@@ -236,13 +236,13 @@ def test_a_request_larger_than_an_endpoint_takes_is_sent_in_parts(most: int) -> 
         counts = {"bands": [len(found), 0, 1, 0], "above_decline": 1}
         return json.dumps({"bundle": "b", "fingerprint": "f", "predictions": found} | counts).encode()
 
-    runtime = FakeRuntime(answer, most)
+    runtime = FakeRuntime(response, most)
     scorer = SageMakerScorer(runtime, "e", names, "f", explain_at=1.0, budget_s=5.0)
     assert scorer.score(rows, [3, 499]) == [row / 1_000 for row in range(500)]
     assert runtime.calls > 1
     parts = runtime.calls
-    assert scorer.answered.bands == [500, 0, parts, 0]
-    assert scorer.answered.above_decline == parts
+    assert scorer.response.bands == [500, 0, parts, 0]
+    assert scorer.response.above_decline == parts
     assert [sum(one) for one in scorer.contributions([rows[3], rows[499]])] == [1.0, 1.0]
     assert runtime.calls == parts
 
@@ -250,13 +250,13 @@ def test_a_request_larger_than_an_endpoint_takes_is_sent_in_parts(most: int) -> 
 def test_parts_of_a_batch_that_two_bundles_answer_are_asked_again() -> None:
     bundles = iter(["old", "new", "new", "new"])
 
-    def answer(body: bytes) -> bytes:
+    def response(body: bytes) -> bytes:
         found = [{"score": 0.0, "probability": 0.5}] * len(json.loads(body)["rows"])
         return json.dumps({"bundle": next(bundles), "fingerprint": "f", "predictions": found}).encode()
 
     rows = [[row + index / 7 for index in range(1_000)] for row in range(300)]
-    runtime = FakeRuntime(answer)
+    runtime = FakeRuntime(response)
     names = [f"feature_{index}" for index in range(1_000)]
     scorer = SageMakerScorer(runtime, "e", names, "f", explain_at=1.0, budget_s=5.0, pause=lambda _: None)
     assert scorer.score(rows) == [0.5] * 300
-    assert (runtime.calls, scorer.answered.bundle) == (4, "new")
+    assert (runtime.calls, scorer.response.bundle) == (4, "new")

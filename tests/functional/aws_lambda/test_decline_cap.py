@@ -133,20 +133,20 @@ def throttled(chance: Random, operation: str) -> None:
         raise refusal("ProvisionedThroughputExceededException", operation)
 
 
-@pytest.mark.parametrize("trouble", [deadly, throttled])
+@pytest.mark.parametrize("fault", [deadly, throttled])
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3, 4, 5))])
 def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
     small_simulation: SmallSimulation,
     events: list[bytes],
     embedded: set[str],
-    trouble: Callable[[Random, str], None],
+    fault: Callable[[Random, str], None],
     seed: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("fraud_detection.adapters.aws.retries.INITIAL_BACKOFF_S", 0.0)
     stream, records, chance = Stream(small_simulation), records_of(events), Random(seed)
     processor, at, retries = stream.processor(), 0, 0
-    stream.cloud.trouble(lambda operation: trouble(chance, operation))
+    stream.cloud.inject_faults(lambda operation: fault(chance, operation))
     while at < PAYMENTS:
         batch = records[at : at + chance.randint(1, 60)]
         try:
@@ -175,10 +175,10 @@ def test_a_batch_that_was_given_up_half_way_counts_as_far_as_it_was_decided(
             raise Killed
 
     assert stream.processor().handle(SHARD, records[:200]) == []
-    stream.cloud.trouble(dies)
+    stream.cloud.inject_faults(dies)
     with pytest.raises(Killed):
         stream.processor().handle(SHARD, records[200:300])
-    stream.cloud.trouble(lambda _: None)
+    stream.cloud.inject_faults(lambda _: None)
     for at in range(300, PAYMENTS, 70):
         assert stream.processor().handle(SHARD, records[at : at + 70]) == []
     assert len(stream.declined()) == MAX_DECLINES
@@ -228,8 +228,8 @@ def test_four_shards_at_once_decline_at_most_what_three_batches_decline_more(
         if operation == moment and free and chance.random() < 0.5:
             deliver(chance.choice(free))
 
-    stream.cloud.trouble(interfere)
-    stream.cloud.runtime.trouble = lambda: interfere("InvokeEndpoint")
+    stream.cloud.inject_faults(interfere)
+    stream.cloud.runtime.fault = lambda: interfere("InvokeEndpoint")
     for shard, records in shards.items():
         while at[shard] < len(records):
             deliver(shard)
@@ -268,7 +268,7 @@ def test_no_call_is_made_for_a_payment_and_none_more_for_a_batch_of_one_shard(
         processor = stream.processor()
         for shard, records in shards.items():
             assert processor.handle(shard, records[:40]) == []
-        stream.cloud.trouble(lambda operation: made.update([operation]), lambda _: None)
+        stream.cloud.inject_faults(lambda operation: made.update([operation]), lambda _: None)
         for shard, records in shards.items():
             assert processor.handle(shard, records[40 : 40 + size]) == []
         return made
@@ -322,7 +322,7 @@ def test_a_canary_and_its_champion_are_capped_in_the_order_of_the_stream(
     champion = make_engine(bundle, scorer, project_of(small_simulation))
     state_file = opened(tmp_path / "state.db")
     service = EmbeddedService(champion.pipeline(state_file, state_file.dedup_index), state_file)
-    service.answer_by(champion, make_engine(bundle, scorer, project_of(small_simulation)), 0.5, salt="half")
+    service.decide_with(champion, make_engine(bundle, scorer, project_of(small_simulation)), 0.5, salt="half")
     outcomes = [
         one
         for at in range(0, PAYMENTS, size)

@@ -89,7 +89,9 @@ class Cloud:
         }
         return Processor(self.settings, self.log.write, clients.__getitem__, bundle)
 
-    def trouble(self, before: Callable[[str], object], after: Callable[[str], object] | None = None) -> None:
+    def inject_faults(
+        self, before: Callable[[str], object], after: Callable[[str], object] | None = None
+    ) -> None:
         """Let something happen before and after each call of a store."""
         for service in (self.dynamo, self.features):
             service.before, service.after = before, after or before
@@ -134,11 +136,11 @@ def by_shard(events: list[bytes]) -> dict[str, list[ShardEvent]]:
 
 
 def run(
-    cloud: Cloud, shards: dict[str, list[ShardEvent]], seed: int, trouble: Callable[[Random, str], None]
+    cloud: Cloud, shards: dict[str, list[ShardEvent]], seed: int, fault: Callable[[Random, str], None]
 ) -> int:
     """Deliver every shard in batches, each again until it succeeds; return how often it had to be."""
     chance, retries = Random(seed), 0
-    cloud.trouble(lambda operation: trouble(chance, operation))
+    cloud.inject_faults(lambda operation: fault(chance, operation))
     processor, at = cloud.processor(), dict.fromkeys(shards, 0)
     while any(at[shard] < len(records) for shard, records in shards.items()):
         shard = chance.choice([shard for shard, records in shards.items() if at[shard] < len(records)])
@@ -151,7 +153,7 @@ def run(
         assert failed in ([], [batch[0].number])
         retries += bool(failed)
         at[shard] += 0 if failed else len(batch)
-    cloud.trouble(lambda _: None)
+    cloud.inject_faults(lambda _: None)
     return retries
 
 
@@ -263,9 +265,9 @@ def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
     for batch in (records[:BATCH], again):
         assert processor.handle(shard, batch) == []
     first, second = cloud.told("batch")
-    assert first["answered"] == first["decided"] > 0
-    assert sum(first[f"band{index}"] for index in range(4)) == first["answered"]
-    assert (second["decided"], second["answered"], second["above_decline"], second["bundle"]) == (
+    assert first["scored"] == first["decided"] > 0
+    assert sum(first[f"band{index}"] for index in range(4)) == first["scored"]
+    assert (second["decided"], second["scored"], second["above_decline"], second["bundle"]) == (
         0,
         0,
         0,
@@ -322,19 +324,19 @@ def test_both_stores_serve_the_same_features_to_the_last_bit(
 
 
 @pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("trouble", [deadly, throttled])
+@pytest.mark.parametrize("fault", [deadly, throttled])
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
 def test_batches_that_come_again_have_the_effect_of_one_delivery(
     small_simulation: SmallSimulation,
     events: list[bytes],
     undisturbed: Cloud,
     store: Store,
-    trouble: Callable[[Random, str], None],
+    fault: Callable[[Random, str], None],
     seed: int,
 ) -> None:
     cloud = Cloud(small_simulation, store)
-    retries = run(cloud, by_shard(events), seed, trouble)
-    assert retries > 0 or trouble is throttled
+    retries = run(cloud, by_shard(events), seed, fault)
+    assert retries > 0 or fault is throttled
     assert profiles(cloud) == profiles(undisturbed)
     assert bool(cloud.features.groups[GROUP]) is (store == "feature-store")
     assert cloud.decisions().keys() == undisturbed.decisions().keys()
@@ -412,10 +414,10 @@ def test_an_endpoint_that_is_away_means_review_and_never_approval(
 ) -> None:
     cloud = Cloud(small_simulation)
 
-    def trouble() -> None:
+    def fault() -> None:
         raise refusal(code, "InvokeEndpoint")
 
-    cloud.runtime.trouble = trouble
+    cloud.runtime.fault = fault
     (shard, records), *_ = by_shard(events).items()
     assert cloud.processor().handle(shard, records[:BATCH]) == []
     lines = cloud.told("decision")

@@ -46,7 +46,7 @@ class Race:
     def __init__(self, simulation: SmallSimulation, at: int = -1, dies_at: int = -1) -> None:
         self.cloud, self.calls = Cloud(simulation), 0
         self.at, self.dies_at = at, dies_at
-        self.cloud.trouble(self._called, lambda _: None)
+        self.cloud.inject_faults(self._called, lambda _: None)
 
     def _called(self, _operation: str) -> None:
         self.calls += 1

@@ -90,7 +90,7 @@ class Aws(Cloud):
             if next(calls, None) is None:
                 raise Killed
 
-        self.trouble(dying, lambda _: None)
+        self.inject_faults(dying, lambda _: None)
         try:
             self.deliver(records)
         except Killed:
@@ -105,7 +105,7 @@ class Aws(Cloud):
             self.queue.messages.append(json.dumps({"KinesisBatchInfo": info}))
             return True
         finally:
-            self.trouble(lambda _: None)
+            self.inject_faults(lambda _: None)
         return False
 
     def redrive(self) -> Redriven:
@@ -122,9 +122,9 @@ def test_payments_without_ids_that_are_put_again_are_decided_and_counted_once(
     small_simulation: SmallSimulation, config: Path
 ) -> None:
     calm, calls = Aws(small_simulation, config), list[str]()
-    calm.trouble(calls.append, lambda _: None)
+    calm.inject_faults(calls.append, lambda _: None)
     calm.deliver(given(calm))
-    calm.trouble(lambda _: None)
+    calm.inject_faults(lambda _: None)
     calm.put(OTHER, OTHER)
     calm.deliver(calm.fresh())
     kept_before = set[int]()

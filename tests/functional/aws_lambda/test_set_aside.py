@@ -107,12 +107,12 @@ def test_a_batch_that_was_killed_and_comes_again_writes_the_same_object(
         if cloud.s3.puts:
             raise Killed
 
-    cloud.trouble(killed)
+    cloud.inject_faults(killed)
     with pytest.raises(Killed):
         handle(cloud, events)
     before = dict(cloud.s3.objects)
     assert len(before) == 1
-    cloud.trouble(lambda _: None)
+    cloud.inject_faults(lambda _: None)
     for _ in range(2):
         handle(cloud, events)
     assert cloud.s3.objects == before

@@ -60,14 +60,14 @@ def decided(
 ) -> tuple[EvaluationSet, list[ArmDecisions]]:
     table = HistoricalTable(simulation.features, simulation.project.schema)
     whole = window_of(table, read_bundle(simulation.bundle), 0, None, None)
-    asked = replace(whole, **window)
-    return redecide_history(table, arms_of(simulation.project, simulation.bundle, changes), asked, silent)
+    part = replace(whole, **window)
+    return redecide_history(table, arms_of(simulation.project, simulation.bundle, changes), part, silent)
 
 
 def test_history_is_decided_as_the_services_decide_it(small_simulation: SmallSimulation) -> None:
     """Every payment of the file, by `fraud score` and by the backtest: action, score and rules alike."""
     change = Change(name="more", rules=(DEAR, CENTS, OFTEN), lists=(WATCHED,), decline_cap=DECLINE_CAP)
-    traffic, (_, answers) = decided(small_simulation, [change])
+    traffic, (_, decisions) = decided(small_simulation, [change])
     lines: list[bytes] = []
     engine = load_engine(small_simulation.bundle, apply_change(small_simulation.project, change))
     score_file(engine, small_simulation.history, lines.append, silent)
@@ -78,9 +78,9 @@ def test_history_is_decided_as_the_services_decide_it(small_simulation: SmallSim
     for row, one in enumerate(traffic.transaction_id.tolist()):
         live = served[one]
         codes = tuple(reason["code"] for reason in live["reasons"] if reason["code"] in own)
-        assert ("approve", "review", "decline")[answers.action[row]] == live["action"]
-        assert answers.score[row] == live["score"]
-        assert answers.codes(row) == codes
+        assert ("approve", "review", "decline")[decisions.action[row]] == live["action"]
+        assert decisions.score[row] == live["score"]
+        assert decisions.codes(row) == codes
         fired.update(codes)
     assert all(fired[code] > 20 for code in ("cents", "decline_cap", "watched", "often", "score"))
 
@@ -232,12 +232,12 @@ def test_another_bundle_is_tried_with_its_own_scores(
     # It learned from the earlier ones, and would look better there than it is.
     assert window.start >= learned_until(read_bundle(small_simulation.bundle)) > int(past.times()[0])
     arms = arms_of(small_simulation.project, small_simulation.bundle, [change])
-    traffic, (_, answers) = redecide_history(past, arms, window, silent)
+    traffic, (_, decisions) = redecide_history(past, arms, window, silent)
     own = read_dataset(table).slice(window.start, window.end)
     scores = load_engine(bundle, small_simulation.project).strategy.scorer
     assert isinstance(scores, XGBoostScorer)
     assert own.transaction_id.tolist() == traffic.transaction_id.tolist()
-    assert answers.score.tolist() == list(scores.score(own.features))
+    assert decisions.score.tolist() == list(scores.score(own.features))
 
 
 def test_the_command_prints_the_money_and_writes_the_report(

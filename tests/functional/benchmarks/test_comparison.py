@@ -84,8 +84,8 @@ class Ours:
         assert len(columns) == len(row)
         return json.dumps(row).encode()
 
-    def score(self, answer: bytes) -> float:
-        return msgspec.json.decode(answer, type=float)
+    def score(self, response: bytes) -> float:
+        return msgspec.json.decode(response, type=float)
 
 
 def ours(
@@ -103,13 +103,13 @@ def ours(
     return ComparisonServer(Ours(code, before), work, environment, folder / "server", patience_s)
 
 
-def ask(target: Target, body: bytes) -> bytes:
+def request(target: Target, body: bytes) -> bytes:
     connection = HTTPConnection(target.host, target.port, timeout=TIMEOUT_S)
     try:
         connection.request("POST", target.path, body, {"content-type": target.content_type})
-        answer = connection.getresponse()
-        assert answer.status == 200
-        return answer.read()
+        response = connection.getresponse()
+        assert response.status == 200
+        return response.read()
     finally:
         connection.close()
 
@@ -135,7 +135,7 @@ def test_a_comparison_server_finds_our_scores_and_leaves_nothing_behind(
     try:
         target = server.start()
         assert len(processes_of(server.run_id)) > 1
-        found = [kind.score(ask(target, body)) for body in target.bodies]
+        found = [kind.score(request(target, body)) for body in target.bodies]
         assert found == pytest.approx(work.scores, abs=1e-5)
         assert max(work.scores) - min(work.scores) > 0.01
     finally:
@@ -155,7 +155,7 @@ def test_a_stop_ends_children_that_left_the_group_too(tmp_path: Path) -> None:
     target = server.start()
     sessions = {os.getsid(process) for process in processes_of(server.run_id)}
     assert len(sessions) == 2
-    assert ask(target, target.bodies[0]) == b"0.25"
+    assert request(target, target.bodies[0]) == b"0.25"
     server.stop()
     server.stop()
     assert processes_of(server.run_id) == set()
@@ -166,7 +166,7 @@ def test_a_comparison_server_that_is_started_again_is_one_server_not_two(tmp_pat
     server.start()
     first = processes_of(server.run_id)
     target = server.start()
-    assert ask(target, target.bodies[0]) == b"0.25"
+    assert request(target, target.bodies[0]) == b"0.25"
     assert not first & processes_of(server.run_id)
     server.stop()
     assert processes_of(server.run_id) == set()

@@ -108,7 +108,7 @@ def test_the_rate_is_held_however_slow_the_answers_are(poisson: bool) -> None:  
     with serving(work) as (_, target):
         found = run_load(target, Plan(seconds=2.0, rate=200, connections=64, warm_up_s=0.5, poisson=poisson))
     assert found.latencies.count == pytest.approx(400, rel=0.02 if not poisson else 0.2)
-    assert found.answered_per_s == pytest.approx(found.latencies.count / 2.0, rel=0.05)
+    assert found.completed_per_s == pytest.approx(found.latencies.count / 2.0, rel=0.05)
     assert 45 < found.latencies.p50_ms < 80
     assert found.errors == 0
 
@@ -146,7 +146,7 @@ def test_what_is_never_answered_is_no_fast_answer() -> None:
 
     with serving(work, 100) as (_, target):
         found = run_load(target, Plan(seconds=0.5, rate=20, connections=16, warm_up_s=0.0, patience_s=0.5))
-    assert found.unanswered == 5
+    assert found.without_response == 5
     assert found.latencies.p99_ms > 500
 
 
@@ -196,7 +196,7 @@ def test_the_saturation_rate_of_a_server_is_what_it_can_do() -> None:
         )
     assert 0.75 * capacity < found.saturation_per_s < 1.15 * capacity
     assert not found.open_end
-    assert any(not step.held and step.load.asked_per_s > capacity for step in found.steps)
+    assert any(not step.held and step.load.target_per_s > capacity for step in found.steps)
 
 
 def test_nobody_listening_is_reported() -> None:

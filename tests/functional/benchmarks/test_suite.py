@@ -81,7 +81,7 @@ def test_every_figure_that_is_promised_is_measured(simulation: BenchmarkSimulati
     assert [one["latencies"]["count"] for one in http["even"]["rounds"]] == [200, 200]
     assert http["even"]["p99_ms"]["lowest"] <= http["even"]["p99_ms"]["median"]
     assert http["memory"]["own_mb"] > 10
-    assert {step["load"]["asked_per_s"] for step in http["sweep"]["steps"]} >= {200.0}
+    assert {step["load"]["target_per_s"] for step in http["sweep"]["steps"]} >= {200.0}
     assert found["machine"]["cores"] >= 1
 
 
@@ -138,16 +138,16 @@ def test_a_copy_of_the_cards_is_decided_as_the_cards_themselves(
 ) -> None:
     events = simulation.events(400)
     state = simulation.copied(3, lambda *_: None)
-    answers = []
+    responses = []
     for name in copy_names(3):
         service = simulation.service(tmp_path / f"state-{name.decode()}.db", state)
         take_all(service, [with_holes(event).replace(HOLE, name) for event in events])
         service.close()
         rows = service_rows(tmp_path / f"state-{name.decode()}.db")
         assert all(row[0].endswith(name.decode()) for row in rows)
-        answers.append([row[1:] for row in rows])
-    assert len(answers[0]) == 400
-    assert answers[0] == answers[1] == answers[2]
+        responses.append([row[1:] for row in rows])
+    assert len(responses[0]) == 400
+    assert responses[0] == responses[1] == responses[2]
 
 
 def service_rows(state: Path) -> list[tuple[Any, ...]]:

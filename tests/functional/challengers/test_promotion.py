@@ -206,23 +206,23 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
         ]
     )
 
-    def answered() -> None:
+    def decide_once() -> None:
         _, service, follower = open_released_service(registry, state)
         service.take(Batch([next(batches) for _ in range(100)], None, 0), "test")
         service.close()
         follower.close()
 
     rules_canary = lifecycle.set_canary(registry, weak, ruled, 0.5, ANN).canary
-    answered()
+    decide_once()
     model_canary = lifecycle.set_canary(registry, good, ruled, 0.5, ANN).canary
-    answered()
+    decide_once()
     other = lifecycle.promote(registry, good, project, ANN).champion
-    answered()
+    decide_once()
     lifecycle.roll_back(registry, ANN)
     lifecycle.set_canary(registry, None, project, 0.0, ANN)
     changed = msgspec.structs.replace(project, rules=())
     later = lifecycle.publish(registry, lambda _: changed, ANN).champion
-    answered()
+    decide_once()
     with closing(Shadows(registry, [state])) as shadows:
         while shadows.step():
             pass

@@ -160,11 +160,11 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
     # Nobody is told figures of a slice that it has learned.
     given = [f"--config={bank.config}", f"--features={out / 'features.parquet'}", "--no-tracking"]
     capsys.readouterr()
-    asked = [f"--bundle={out / found['bundle']}", f"--out={tmp_path / 'evaluated'}"]
-    assert main(["evaluate", "--plain", *given, *asked]) == 0
+    options = [f"--bundle={out / found['bundle']}", f"--out={tmp_path / 'evaluated'}"]
+    assert main(["evaluate", "--plain", *given, *options]) == 0
     assert f"these are the figures of {found['evaluated']}" in capsys.readouterr().err
     alone = shutil.copytree(out / found["bundle"], tmp_path / "alone" / "bundle")
-    assert main(["evaluate", "--plain", *given, f"--bundle={alone}", asked[1]]) == 2
+    assert main(["evaluate", "--plain", *given, f"--bundle={alone}", options[1]]) == 2
     assert "the figures would be too good" in capsys.readouterr().err
 
 

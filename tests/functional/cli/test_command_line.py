@@ -165,10 +165,10 @@ def test_what_cannot_be_read_is_one_sentence_with_what_was_probably_meant(
 
 def test_a_shell_completes_commands_and_options_without_running_them(tmp_path: Path) -> None:
     for typed, position, expected in (("fraud ser", "1", "serve"), ("fraud serve --sta", "2", "--state")):
-        asked = {"_FRAUD_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": position}
+        environment = {"_FRAUD_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": position}
         done = subprocess.run(  # noqa: S603 - our own command
             [Path(sys.executable).with_name("fraud")],
-            env=asked,
+            env=environment,
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -186,16 +186,16 @@ def every_command(helps: Callable[[list[Arguments]], list[str]]) -> set[Argument
     helps: gives the help of each command.
     """
     found: set[Arguments] = set()
-    asked: list[Arguments] = [()]
-    while asked:
-        texts = helps(asked)
-        for arguments, told in zip(asked, texts, strict=True):
+    pending: list[Arguments] = [()]
+    while pending:
+        texts = helps(pending)
+        for arguments, told in zip(pending, texts, strict=True):
             assert told.startswith(" ".join(["Usage: fraud", *arguments, ""])), arguments
             assert "--help" in told
-        found |= set(asked)
-        asked = [
+        found |= set(pending)
+        pending = [
             (*arguments, name)
-            for arguments, told in zip(asked, texts, strict=True)
+            for arguments, told in zip(pending, texts, strict=True)
             for name in commands_in(told)
         ]
     return found - {()}
@@ -211,8 +211,8 @@ README_COMMANDS = {
 
 def test_every_command_of_the_help_says_what_it_does_without_any_library_of_an_extra(tmp_path: Path) -> None:
     def helps(commands: list[Arguments]) -> list[str]:
-        asked = [(*arguments, "--help") for arguments in commands]
-        done = without(f"{LIBRARIES},{','.join(OF_A_CHECKOUT)}", *asked, folder=tmp_path)
+        pending = [(*arguments, "--help") for arguments in commands]
+        done = without(f"{LIBRARIES},{','.join(OF_A_CHECKOUT)}", *pending, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         return re.split(r"(?m)^(?=Usage: )", done.stdout)[1:]
 

@@ -41,7 +41,7 @@ def simulation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, np.nd
     return replayed(msgspec.structs.replace(SETTINGS, directory=folder), PROJECT, lambda *_: None)
 
 
-def asked(dataset: Dataset, kinds: np.ndarray, weeks: int = 8, **changes: int) -> list[Week]:
+def weekly(dataset: Dataset, kinds: np.ndarray, weeks: int = 8, **changes: int) -> list[Week]:
     plan = plan_of(SETTINGS, PROJECT)
     question = Question(
         "account_takeover", WalkForwardPlan(**{**_fields(plan), **changes}), SETTINGS.review_share
@@ -55,7 +55,7 @@ def _fields(plan: WalkForwardPlan) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def honest(simulation: tuple[Dataset, np.ndarray]) -> list[Week]:
-    return asked(*simulation)
+    return weekly(*simulation)
 
 
 def _mean(weeks: list[Week], name: str) -> float:
@@ -98,7 +98,7 @@ def test_what_became_known_after_a_week_began_changes_nothing_in_it(
     dataset, kinds = simulation
     began = SIMULATION.epoch + (SETTINGS.from_day + (weeks - 2) * 7) * DAY
     turned = np.where(dataset.known_at > began, 1 - dataset.label, dataset.label).astype(np.int8)
-    spoilt = asked(replace(dataset, label=turned), kinds, weeks=weeks)
+    spoilt = weekly(replace(dataset, label=turned), kinds, weeks=weeks)
     assert _equal(spoilt[: weeks - 1], honest[: weeks - 1])
     assert not _equal(spoilt, honest[:weeks])
 
@@ -112,7 +112,7 @@ def test_a_leak_of_labels_that_nobody_could_have_known_would_be_seen(
     simulation: tuple[Dataset, np.ndarray], honest: list[Week]
 ) -> None:
     dataset, kinds = simulation
-    leaking = asked(
+    leaking = weekly(
         replace(dataset, known_at=dataset.event_time, info=msgspec.structs.replace(dataset.info, delay_ms=0)),
         kinds,
         weeks=3,

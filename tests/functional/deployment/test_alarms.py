@@ -103,18 +103,18 @@ def out_of_patience(_operation: str) -> None:
 
 
 def table_is_busy(scene: Scene) -> None:
-    scene.hours.cloud.trouble(out_of_patience)
+    scene.hours.cloud.inject_faults(out_of_patience)
     scene.pass_by(5, scene.payments())
 
 
 def function_raises(scene: Scene) -> None:
-    scene.hours.cloud.trouble(refuse("AccessDeniedException"))
+    scene.hours.cloud.inject_faults(refuse("AccessDeniedException"))
     scene.pass_by(3, scene.payments())
 
 
 def batches_are_given_up(scene: Scene) -> None:
     scene.hours.retries = 0
-    scene.hours.cloud.trouble(out_of_patience)
+    scene.hours.cloud.inject_faults(out_of_patience)
     scene.pass_by(2, scene.payments())
 
 
@@ -170,7 +170,7 @@ def decline_cap_reached(scene: Scene) -> None:
 
 
 def endpoint_fails(scene: Scene) -> None:
-    scene.hours.cloud.runtime.trouble = refuse("ModelError")
+    scene.hours.cloud.runtime.fault = refuse("ModelError")
     scene.pass_by(3, scene.payments())
 
 
@@ -180,12 +180,12 @@ def endpoint_is_slow(scene: Scene) -> None:
 
 
 def endpoint_is_gone(scene: Scene) -> None:
-    scene.hours.cloud.runtime.trouble = refuse("ValidationError")
+    scene.hours.cloud.runtime.fault = refuse("ValidationError")
     scene.pass_by(3, scene.payments(BUSY))
 
 
 def endpoint_is_gone_and_payments_are_few(scene: Scene) -> None:
-    scene.hours.cloud.runtime.trouble = refuse("ValidationError")
+    scene.hours.cloud.runtime.fault = refuse("ValidationError")
     scene.pass_by(60, lambda at: scene.producer.take(at % 2))
 
 

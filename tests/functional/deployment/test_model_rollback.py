@@ -58,9 +58,9 @@ class AlarmMonitor:
         return [name for name, alarm in self.alarms.items() if "Metrics" in alarm and self._above(alarm)]
 
     def _above(self, alarm: dict[str, Any]) -> bool:
-        *asked, result = alarm["Metrics"]
+        *queries, result = alarm["Metrics"]
         values: dict[str, Series] = {}
-        for one in asked:
+        for one in queries:
             metric = one["MetricStat"]["Metric"]
             where = frozenset((each["Name"], each["Value"]) for each in metric["Dimensions"])
             values[one["Id"]] = [self.counts[metric["MetricName"], where]]
@@ -159,7 +159,7 @@ def test_shares_above_the_limit_raise_the_alarm_and_those_below_do_not(
     monitor = AlarmMonitor(Deployment(environment="local"), release)
     where = frozenset({("environment", "local"), ("bundle", old.name)})
     typical = {f"band{index}": round(10_000 * share) for index, share in enumerate(release.bands.shares)}
-    for name, count in {"answered": 10_000, "above_decline": 900, **typical}.items():
+    for name, count in {"scored": 10_000, "above_decline": 900, **typical}.items():
         monitor.counts[name, where] = count
     assert monitor.risen() == []
     monitor.counts["above_decline", where] = 1_100
@@ -182,7 +182,7 @@ def test_a_healthy_model_with_another_scale_of_scores_is_not_rolled_back(
     for line in lines:
         monitor.take(line)
     where = frozenset({("environment", "local"), ("bundle", new.name)})
-    assert monitor.counts["answered", where] > 100
+    assert monitor.counts["scored", where] > 100
     assert monitor.risen() == []
 
 
@@ -227,4 +227,4 @@ def test_a_model_that_fails_its_own_test_vectors_never_answers_beside_the_old_on
         new = ModelServer(damaged, tmp_path / "new")
         with pytest.raises(ConfigError, match="did not start"):
             new.start()
-        assert serving.answers()
+        assert serving.is_ready()

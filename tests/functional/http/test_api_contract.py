@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from jsonschema import Draft202012Validator
 
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.project_schema import Schema
 from fraud_detection.serving.http.api_keys import Access, Key, digest
@@ -57,24 +57,24 @@ class Contract:
         taken = self.described["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         return bool(self.schema(taken).is_valid(body))
 
-    def ask(self, method: str, path: str, body: object = None, key: str = "", asked: str = "") -> int:
+    def request(self, method: str, path: str, body: object = None, key: str = "", request: str = "") -> int:
         """Return the status of the answer, which is one that the description knows."""
         authorization = f"Bearer {key}".encode() if key else b""
-        sent = Request(method, asked or path, json.dumps(body).encode(), authorization, b"1")
-        answer = self.loop.run_until_complete(self._answered(sent))
+        sent = Request(method, request or path, json.dumps(body).encode(), authorization, b"1")
+        response = self.loop.run_until_complete(self._take(sent))
         known = self.described["paths"][path][method.lower()]["responses"]
-        assert str(answer.status) in known, (answer.status, answer.body)
-        kinds = known[str(answer.status)]["content"]
-        kind = answer.kind.decode().partition(";")[0]
+        assert str(response.status) in known, (response.status, response.body)
+        kinds = known[str(response.status)]["content"]
+        kind = response.kind.decode().partition(";")[0]
         assert kind in kinds
         if "schema" in kinds[kind]:
-            self.schema(kinds[kind]["schema"]).validate(json.loads(answer.body))
-        return answer.status
+            self.schema(kinds[kind]["schema"]).validate(json.loads(response.body))
+        return response.status
 
-    async def _answered(self, request: Request) -> Answer:
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.api.take(request, answered.set_result)
-        return await answered
+    async def _take(self, request: Request) -> Response:
+        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.api.take(request, future.set_result)
+        return await future
 
 
 @contextmanager
@@ -120,10 +120,10 @@ def test_what_the_description_allows_is_accepted_and_all_else_refused(
 ) -> None:
     good = payment if path == "/v1/decisions" else LABEL
     body = changed(good, changes(list(good)), data)
-    valid, status = open_to_all.is_valid(path, body), open_to_all.ask("POST", path, body)
+    valid, status = open_to_all.is_valid(path, body), open_to_all.request("POST", path, body)
     # 409 is for ids that were used before, and for times that have not come yet.
     assert status in ({200, 409} if valid else {400, 409, 422}), (valid, body)
-    assert open_to_all.ask("POST", path, [body, body]) == 200
+    assert open_to_all.request("POST", path, [body, body]) == 200
 
 
 @given(body=VALUES | some.lists(VALUES, max_size=3))
@@ -131,17 +131,17 @@ def test_what_the_description_allows_is_accepted_and_all_else_refused(
 def test_a_body_of_any_other_kind_is_answered_as_described(
     open_to_all: Contract, path: str, body: object
 ) -> None:
-    valid, status = open_to_all.is_valid(path, body), open_to_all.ask("POST", path, body)
+    valid, status = open_to_all.is_valid(path, body), open_to_all.request("POST", path, body)
     assert status in ({200} if valid else {400, 422}), body
 
 
 def test_what_is_read_is_answered_as_described(open_to_all: Contract, payment: Json) -> None:
-    assert open_to_all.ask("POST", "/v1/decisions", payment) in {200, 409}
+    assert open_to_all.request("POST", "/v1/decisions", payment) in {200, 409}
     for one in ("/healthz", "/readyz", "/metrics"):
-        assert open_to_all.ask("GET", one) == 200
+        assert open_to_all.request("GET", one) == 200
     paths = {payment["transaction_id"]: 200, "nobody": 404, "%ff": 400}
     for one, status in paths.items():
-        assert open_to_all.ask("GET", "/v1/decisions/{id}", asked=f"/v1/decisions/{one}") == status
+        assert open_to_all.request("GET", "/v1/decisions/{id}", request=f"/v1/decisions/{one}") == status
 
 
 def test_keys_are_described_where_they_are_asked_for_and_nowhere_else(
@@ -153,10 +153,10 @@ def test_keys_are_described_where_they_are_asked_for_and_nowhere_else(
         assert {
             path for path, what in one.described["paths"].items() if "security" in json.dumps(what)
         } == secured
-        assert one.ask("POST", "/v1/decisions", payment) == 401
-        assert one.ask("GET", "/metrics", key=KEY) == 403
-        assert one.ask("POST", "/v1/labels", LABEL, KEY) == 403
-        found = [one.ask("POST", "/v1/decisions", payment, KEY) for _ in range(3)]
+        assert one.request("POST", "/v1/decisions", payment) == 401
+        assert one.request("GET", "/metrics", key=KEY) == 403
+        assert one.request("POST", "/v1/labels", LABEL, KEY) == 403
+        found = [one.request("POST", "/v1/decisions", payment, KEY) for _ in range(3)]
         assert found[0] == 200
         assert 429 in found
     assert "security" not in json.dumps(open_to_all.described)

@@ -23,14 +23,14 @@ import uvicorn
 from fraud_detection.adapters.http import connection as http_line
 from fraud_detection.adapters.http import connection_limit, tls_listener
 from fraud_detection.adapters.http import server as http_server
-from fraud_detection.adapters.http.answers import PROBLEM
 from fraud_detection.adapters.http.connection import HttpLine
 from fraud_detection.adapters.http.connection_limit import Bound, BoundedLine
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.adapters.http.request_reader import MAX_HEAD_BYTES, Room
+from fraud_detection.adapters.http.responses import PROBLEM
 from fraud_detection.adapters.http.server import listen, run_loop, serve_on
 from fraud_detection.core.parse.drift import MAX_FIELDS, SchemaDrift
-from tests.functional.http.test_connection import LAST, Echo, answers, connected, listening, post, read_all
+from tests.functional.http.test_connection import LAST, Echo, connected, listening, post, read_all, responses
 
 TIMEOUT_S = 10.0
 HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\n"
@@ -40,13 +40,13 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 class Large(Echo):
     """Answers every request with 10 kB."""
 
-    def take(self, request: Request, on_result: Callable[[Answer], None]) -> None:
+    def take(self, request: Request, on_result: Callable[[Response], None]) -> None:
         self.taken.append(request.path)
-        on_result(Answer(200, b" " * 10_000))
+        on_result(Response(200, b" " * 10_000))
 
 
 @contextmanager
-def answering(lines: Any) -> Iterator[int]:  # noqa: ANN401 - what uvicorn takes
+def listening_with(lines: Any) -> Iterator[int]:  # noqa: ANN401 - what uvicorn takes
     """Serve with a protocol of the caller's own, on a port."""
 
     async def nothing(_scope: object, _receive: object, _send: object) -> None:
@@ -94,7 +94,7 @@ def test_what_has_no_end_ends_the_connection_and_others_are_answered(attack: str
     with listening(Echo()) as (port, _), connected(port) as line, connected(port) as other:
         assert push(line, head, piece, 400) < 400
         other.sendall(post("/other") + LAST)
-        assert [status for status, _, _ in answers(read_all(other))] == [200, 200]
+        assert [status for status, _, _ in responses(read_all(other))] == [200, 200]
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -106,7 +106,7 @@ def test_a_head_that_is_too_large_is_refused_in_however_many_pieces_it_comes(tim
         for start in range(0, len(head), size):
             line.sendall(head[start : start + size])
             time.sleep(0.05)
-        ((status, headers, body),) = answers(read_all(line))
+        ((status, headers, body),) = responses(read_all(line))
     assert (status, headers["connection"], headers["content-type"]) == (431, "close", PROBLEM.decode())
     told = json.loads(body)
     assert (told["type"], told["title"], told["status"]) == (
@@ -121,7 +121,7 @@ def test_many_short_headers_are_too_much_though_they_have_few_bytes() -> None:
     assert len(head) < MAX_HEAD_BYTES / 4
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(head)
-        assert [status for status, _, _ in answers(read_all(line))] == [431]
+        assert [status for status, _, _ in responses(read_all(line))] == [431]
 
 
 class Sink(asyncio.Transport):
@@ -173,23 +173,23 @@ def test_what_two_servers_could_read_in_two_ways_is_refused_and_the_connection_e
     application = Echo()
     with listening(application) as (port, _), connected(port) as line:
         line.sendall(head + b"5\r\nhello\r\n0\r\n\r\n" + post("/smuggled"))
-        ((status, headers, _),) = answers(read_all(line))
+        ((status, headers, _),) = responses(read_all(line))
     assert (status, headers["connection"], application.taken) == (400, "close", [])
 
 
 def test_a_body_that_is_packed_is_refused_and_the_connection_goes_on() -> None:
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(post("/a", b"\x1f\x8b", "Content-Encoding: gzip") + LAST)
-        found = answers(read_all(line))
+        found = responses(read_all(line))
     assert [status for status, _, _ in found] == [415, 200]
 
 
 def test_who_reads_no_answers_is_asked_no_more_and_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_line, "WRITE_WITHIN_S", 0.5)
-    application, asked = Large(), b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
+    application, request = Large(), b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
     with listening(application) as (port, _), connected(port) as line:
         line.settimeout(TIMEOUT_S)
-        assert push(line, b"", asked, 20) < 20
+        assert push(line, b"", request, 20) < 20
     # Those that fit into the buffers of the system, and 64 kB.
     assert len(application.taken) < 2_000
 
@@ -201,7 +201,7 @@ def test_who_reads_slowly_has_every_answer_in_its_order() -> None:
         sender.start()
         time.sleep(0.3)
         assert len(application.taken) < 3_000
-        found = answers(read_all(line))
+        found = responses(read_all(line))
         sender.join()
     assert len(found) == len(application.taken) == 3_001
     assert application.taken[-1] == "/last"
@@ -211,12 +211,12 @@ def test_half_a_connection_that_asks_no_more_has_its_answers() -> None:
     with listening(Large()) as (port, _), connected(port) as line:
         line.sendall(post("/a") * 100)
         line.shutdown(SHUT_WR)
-        assert len(answers(read_all(line))) == 100
+        assert len(responses(read_all(line))) == 100
 
 
 def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
     room = Room(most=100_000)
-    with answering(partial(HttpLine, Echo(), room=room)) as port, ExitStack() as stack:
+    with listening_with(partial(HttpLine, Echo(), room=room)) as port, ExitStack() as stack:
         slow = [stack.enter_context(connected(port)) for _ in range(2)]
         for one in slow:
             one.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b"x" * 45_000)
@@ -225,10 +225,10 @@ def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
             time.sleep(0.01)
         with connected(port) as large, connected(port) as small:
             large.sendall(post("/large", b"x" * 50_000))
-            ((status, headers, _),) = answers(read_all(large))
+            ((status, headers, _),) = responses(read_all(large))
             assert (status, headers["retry-after"]) == (503, "1")
             small.sendall(post("/small", b"x" * 1_000) + LAST)
-            assert [status for status, _, _ in answers(read_all(small))] == [200, 200]
+            assert [status for status, _, _ in responses(read_all(small))] == [200, 200]
         stack.close()
         while room.used and time.monotonic() < patience:
             time.sleep(0.01)
@@ -238,7 +238,7 @@ def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
 def test_connections_that_ask_nothing_make_room_for_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_limit, "NEW_AFTER_S", 0.1)
     lines = partial(BoundedLine, Echo(), Bound(10))
-    with answering(lines) as port, ExitStack() as stack:
+    with listening_with(lines) as port, ExitStack() as stack:
         for number in range(10):
             silent = stack.enter_context(connected(port))
             silent.sendall(HEAD[:number])
@@ -246,7 +246,7 @@ def test_connections_that_ask_nothing_make_room_for_those_that_do(monkeypatch: p
         for _ in range(5):
             with connected(port) as line:
                 line.sendall(LAST)
-                assert [status for status, _, _ in answers(read_all(line))] == [200]
+                assert [status for status, _, _ in responses(read_all(line))] == [200]
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,7 @@ def serving(certificate: tuple[Path, Path], most: int) -> Iterator[int]:
         assert not thread.is_alive()
 
 
-def asked_over_tls(port: int, certificate: tuple[Path, Path]) -> list[int]:
+def statuses_over_tls(port: int, certificate: tuple[Path, Path]) -> list[int]:
     """Return the statuses of a large request and the last one on a connection of its own."""
     trusting = ssl.create_default_context(cafile=certificate[0])
     trusting.check_hostname = False
@@ -282,7 +282,7 @@ def asked_over_tls(port: int, certificate: tuple[Path, Path]) -> list[int]:
         trusting.wrap_socket(raw) as line,
     ):
         line.sendall(post("/a", b"x" * 300_000) + LAST)
-        return [status for status, _, _ in answers(read_all(line))]
+        return [status for status, _, _ in responses(read_all(line))]
 
 
 def test_handshakes_that_never_end_keep_nobody_out_and_are_hung_up_on(
@@ -294,7 +294,7 @@ def test_handshakes_that_never_end_keep_nobody_out_and_are_hung_up_on(
         for number, one in enumerate(silent):
             one.sendall(b"\x16\x03\x01"[: number % 4])
         for _ in range(5):
-            assert asked_over_tls(port, certificate) == [200, 200]
+            assert statuses_over_tls(port, certificate) == [200, 200]
         for one in silent:
             with suppress(ConnectionError):
                 assert one.recv(1) == b""
@@ -312,7 +312,7 @@ def test_an_unfinished_handshake_takes_a_slot_and_the_oldest_makes_room(
         for _ in range(many):
             silent.append(stack.enter_context(connected(port)))
             silent[-1].sendall(sent)
-        assert asked_over_tls(port, certificate) == [200, 200]
+        assert statuses_over_tls(port, certificate) == [200, 200]
         kept = [one for one in silent if not hung_up(one)]
         assert len(kept) <= most
         if not sent.startswith(b"GET"):
@@ -334,7 +334,7 @@ def test_a_connection_that_ends_is_freed_without_the_collector_of_cycles(
                 with closing(create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)) as line:
                     line.sendall(post("/a", b"x" * 20_000)[: 500 * number])
                 if over_tls:
-                    assert asked_over_tls(port, certificate) == [200, 200]
+                    assert statuses_over_tls(port, certificate) == [200, 200]
             patience = time.monotonic() + TIMEOUT_S
             while (left := lines_alive()) and time.monotonic() < patience:
                 time.sleep(0.05)

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from fraud_detection.adapters.http.connection import MAX_PIPELINED, HttpLine
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
 from tests.busy_clock import BusyClock
 
 TIMEOUT_S = 10.0
@@ -29,16 +29,16 @@ class Echo:
     def __init__(self) -> None:
         self.taken: list[str] = []
 
-    def take(self, request: Request, on_result: Callable[[Answer], None]) -> None:
+    def take(self, request: Request, on_result: Callable[[Response], None]) -> None:
         self.taken.append(request.path)
         told = {"path": request.path, "bytes": len(request.body), "by": request.authorization.decode()}
-        answer = Answer(200, json.dumps(told).encode())
+        response = Response(200, json.dumps(told).encode())
         if request.path == "/broken":
             raise ZeroDivisionError
         if request.path.startswith("/later"):
-            asyncio.get_running_loop().call_later(0.2, on_result, answer)
+            asyncio.get_running_loop().call_later(0.2, on_result, response)
         else:
-            on_result(answer)
+            on_result(response)
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def post(path: str, body: bytes = b"{}", *headers: str) -> bytes:
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-def answers(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
+def responses(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
     """Read answers one after another, strictly."""
     found, at = [], 0
     while at < len(data):
@@ -101,7 +101,7 @@ def answers(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
 def test_requests_sent_at_once_are_answered_in_their_order() -> None:
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(post("/later/1", b"abc") + post("/2") + post("/later/3") + post("/4") + LAST)
-        found = answers(read_all(line))
+        found = responses(read_all(line))
     assert [json.loads(body)["path"] for _, _, body in found] == ["/later/1", "/2", "/later/3", "/4", "/last"]
     assert json.loads(found[0][2])["bytes"] == 3
     assert found[-1][1]["connection"] == "close"
@@ -114,16 +114,16 @@ def test_a_request_may_come_a_byte_at_a_time() -> None:
         for byte in post("/slow", b"abcd", "Authorization: Bearer me"):
             line.sendall(bytes([byte]))
         line.sendall(LAST)
-        found = answers(read_all(line))
+        found = responses(read_all(line))
     assert json.loads(found[0][2]) == {"path": "/slow", "bytes": 4, "by": "Bearer me"}
 
 
 def test_a_body_in_chunks_is_one_body() -> None:
-    asked = b"POST /chunks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    asked += b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    request = b"POST /chunks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    request += b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(asked + LAST)
-        found = answers(read_all(line))
+        line.sendall(request + LAST)
+        found = responses(read_all(line))
     assert json.loads(found[0][2])["bytes"] == 5
 
 
@@ -131,7 +131,7 @@ def test_many_more_requests_than_may_wait_are_all_answered() -> None:
     many = 5 * MAX_PIPELINED
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(post("/later/0") + b"".join(post(f"/{n}") for n in range(many)) + LAST)
-        found = answers(read_all(line))
+        found = responses(read_all(line))
     assert [json.loads(body)["path"] for _, _, body in found[1:-1]] == [f"/{n}" for n in range(many)]
 
 
@@ -152,17 +152,17 @@ def test_what_is_no_request_is_refused_and_the_connection_ends(sent: bytes, stat
     echo = Echo()
     with listening(echo) as (port, _), connected(port) as line:
         line.sendall(sent)
-        assert answers(read_all(line))[0][0] == status
+        assert responses(read_all(line))[0][0] == status
         with connected(port) as other:
             other.sendall(LAST)
-            assert answers(read_all(other))[0][0] == 200
+            assert responses(read_all(other))[0][0] == 200
     assert echo.taken == ["/last"]
 
 
 def test_too_large_a_body_is_refused_and_the_next_request_is_answered() -> None:
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(post("/big", b"x" * ((1 << 20) + 1)) + post("/small", b"y" * (1 << 20)) + LAST)
-        found = answers(read_all(line))
+        found = responses(read_all(line))
     assert [status for status, _, _ in found] == [413, 200, 200]
     assert json.loads(found[1][2])["bytes"] == 1 << 20
 
@@ -189,13 +189,13 @@ def test_a_request_that_comes_too_slowly_is_not_waited_for() -> None:
 def test_an_error_of_the_server_is_no_silence() -> None:
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(post("/later/1") + post("/broken"))
-        found = answers(read_all(line))
+        found = responses(read_all(line))
         # What was asked before it is answered first, and then the connection ends.
         assert [status for status, _, _ in found] == [200, 500]
         assert found[1][1]["connection"] == "close"
         with connected(port) as other:
             other.sendall(LAST)
-            assert answers(read_all(other))[0][0] == 200
+            assert responses(read_all(other))[0][0] == 200
 
 
 def test_the_id_of_a_request_comes_back_if_it_is_harmless() -> None:
@@ -203,7 +203,7 @@ def test_the_id_of_a_request_comes_back_if_it_is_harmless() -> None:
         line.sendall(
             post("/1", b"", "X-Request-Id: abc-1") + post("/2", b"", "X-Request-Id: a\tb") + post("/3") + LAST
         )
-        found = answers(read_all(line))
+        found = responses(read_all(line))
     ids = [headers["x-request-id"] for _, headers, _ in found]
     assert ids[0] == "abc-1"
     assert len({*ids}) == 4
@@ -223,73 +223,73 @@ def test_a_client_that_expects_100_continue_gets_it() -> None:
         line.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
         assert line.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
         line.sendall(b"abc" + LAST)
-        assert json.loads(answers(read_all(line))[0][2])["bytes"] == 3
+        assert json.loads(responses(read_all(line))[0][2])["bytes"] == 3
 
 
 def test_100_continue_comes_behind_the_answers_to_earlier_requests() -> None:
-    asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    request = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/later/1") + post("/2") + asked)
+        line.sendall(post("/later/1") + post("/2") + request)
         told = b""
         while not told.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
             part = line.recv(1 << 16)
             assert part
             told += part
-        before = answers(told.removesuffix(b"HTTP/1.1 100 Continue\r\n\r\n"))
+        before = responses(told.removesuffix(b"HTTP/1.1 100 Continue\r\n\r\n"))
         assert [json.loads(body)["path"] for _, _, body in before] == ["/later/1", "/2"]
         line.sendall(b"abc" + LAST)
-        found = answers(read_all(line))
+        found = responses(read_all(line))
     assert [json.loads(body)["bytes"] for _, _, body in found] == [3, 0]
 
 
 def test_a_client_that_does_not_expect_100_continue_gets_none() -> None:
-    asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
+    request = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
     with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/later/1") + asked + LAST)
-        found = answers(read_all(line))
+        line.sendall(post("/later/1") + request + LAST)
+        found = responses(read_all(line))
     assert [json.loads(body)["path"] for _, _, body in found] == ["/later/1", "/x", "/last"]
 
 
 def test_no_100_continue_comes_behind_the_last_answer() -> None:
     last = b"GET /later/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    request = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(last + asked)
-        assert len(answers(read_all(line))) == 1
+        line.sendall(last + request)
+        assert len(responses(read_all(line))) == 1
 
 
 def test_a_request_of_http_1_0_needs_no_host_and_gets_no_header_that_it_cannot_read() -> None:
-    asked = b"POST /x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    request = b"POST /x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(asked)
+        line.sendall(request)
         line.settimeout(0.3)
         with pytest.raises(TimeoutError):
             line.recv(1 << 16)
         line.settimeout(TIMEOUT_S)
         line.sendall(b"abc")
-        assert answers(read_all(line))[0][0] == 200
+        assert responses(read_all(line))[0][0] == 200
 
 
 def test_what_follows_a_body_in_chunks_cannot_change_who_asks() -> None:
-    asked = b"POST /chunks HTTP/1.1\r\nHost: x\r\nAuthorization: me\r\nTransfer-Encoding: chunked\r\n\r\n"
-    asked += b"3\r\nabc\r\n0\r\nAuthorization: you\r\nHost: y\r\n\r\n"
+    request = b"POST /chunks HTTP/1.1\r\nHost: x\r\nAuthorization: me\r\nTransfer-Encoding: chunked\r\n\r\n"
+    request += b"3\r\nabc\r\n0\r\nAuthorization: you\r\nHost: y\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(asked + LAST)
-        found = answers(read_all(line))
+        line.sendall(request + LAST)
+        found = responses(read_all(line))
     assert json.loads(found[0][2]) == {"path": "/chunks", "bytes": 3, "by": "me"}
 
 
 def test_an_offer_of_another_protocol_is_passed_over() -> None:
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-        assert answers(read_all(line))[0][0] == 200
+        assert responses(read_all(line))[0][0] == 200
 
 
 def test_a_caller_that_has_said_all_is_answered() -> None:
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(post("/later/1"))
         line.shutdown(socket.SHUT_WR)
-        assert answers(read_all(line))[0][0] == 200
+        assert responses(read_all(line))[0][0] == 200
 
 
 def test_a_stop_answers_what_was_asked_and_ends_idle_lines() -> None:
@@ -300,12 +300,12 @@ def test_a_stop_answers_what_was_asked_and_ends_idle_lines() -> None:
         while server.server_state.total_requests < 1:
             pass
         server.should_exit = True
-        assert answers(read_all(busy))[0][1]["connection"] == "close"
+        assert responses(read_all(busy))[0][1]["connection"] == "close"
         assert read_all(idle) == b""
 
 
 def test_a_silent_line_is_closed() -> None:
     with listening(Echo(), idle_s=1) as (port, _), connected(port) as line:
         line.sendall(post("/1"))
-        assert answers(line.recv(1 << 16))[0][0] == 200
+        assert responses(line.recv(1 << 16))[0][0] == 200
         assert read_all(line) == b""

@@ -15,7 +15,7 @@ import pytest
 from fraud_detection.cli.main import main
 from tests.busy_clock import BusyClock
 from tests.conftest import SmallSimulation
-from tests.functional.http.test_connection import answers, read_all
+from tests.functional.http.test_connection import read_all, responses
 from tests.functional.http.test_service import TIMEOUT_S, Served, served
 
 MAX_OPEN = 5
@@ -37,12 +37,12 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
         lines = [stack.enter_context(closing(line_to(one))) for _ in range(MAX_OPEN - 1)]
         for line in lines:
             line.sendall(HEALTH)
-            assert answers(line.recv(1 << 16))[0][0] == 200
+            assert responses(line.recv(1 << 16))[0][0] == 200
         with BusyClock() as clock:
             silent = [stack.enter_context(closing(line_to(one))) for _ in range(100)]
             for line in silent:
                 # Nothing was asked on it.
-                ((status, headers, body),) = answers(read_all(line))
+                ((status, headers, body),) = responses(read_all(line))
                 line.close()  # who leaves makes room among those whose answer is waited for
                 assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "1")
                 assert "5 connections are open" in json.loads(body)["detail"]
@@ -53,14 +53,14 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
             assert other.getresponse().status == 503
         for line in lines:
             line.sendall(HEALTH)
-            assert answers(line.recv(1 << 16))[0][0] == 200
-        assert one.ask("GET", "/readyz")[0] == 200
+            assert responses(line.recv(1 << 16))[0][0] == 200
+        assert one.request("GET", "/readyz")[0] == 200
         lines[0].close()
         until = time.monotonic() + TIMEOUT_S
         while True:
             with closing(line_to(one)) as again:
                 again.sendall(HEALTH)
-                if answers(again.recv(1 << 16))[0][0] == 200:
+                if responses(again.recv(1 << 16))[0][0] == 200:
                     break
             assert time.monotonic() < until
         said = one.stop()

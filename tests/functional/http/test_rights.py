@@ -33,8 +33,8 @@ class Server:
         self.one, self.state, self.keys, self.events = one, state, keys, events
         self.known = json.loads(events[0])
 
-    def ask(self, name: str, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
-        return self.one.ask(method, path, body, Authorization=f"Bearer {self.keys[name]}")[:2]
+    def request(self, name: str, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
+        return self.one.request(method, path, body, Authorization=f"Bearer {self.keys[name]}")[:2]
 
     def label(self, **more: object) -> dict[str, object]:
         one = {"transaction_id": self.known["transaction_id"], "card_id": self.known["card_id"]}
@@ -61,7 +61,7 @@ def server(
     events = small_simulation.live(60, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     with served(small_simulation, folder / "state.db", f"--keys={file}", *more) as one:
         found = Server(one, folder / "state.db", keys, events)
-        assert found.ask("till", "POST", "/v1/decisions", events[0])[0] == 200
+        assert found.request("till", "POST", "/v1/decisions", events[0])[0] == 200
         yield found
 
 
@@ -79,11 +79,11 @@ def test_a_key_may_do_what_its_roles_name_and_nothing_else(server: Server, name:
         ("/v1/labels", payment): LABELS,
     }
     for (path, body), allowed in acts.items():
-        status, told = server.ask(name, "POST", path, b"[" + body + b"]" if many else body)
-        answers = told if isinstance(told, list) else [told]
+        status, told = server.request(name, "POST", path, b"[" + body + b"]" if many else body)
+        responses = told if isinstance(told, list) else [told]
         if name in allowed:
             assert status in {200, 422}
-            assert {one.get("record", one)["type"] for one in answers} <= {
+            assert {one.get("record", one)["type"] for one in responses} <= {
                 "decision",
                 "label",
                 "duplicate",
@@ -92,15 +92,15 @@ def test_a_key_may_do_what_its_roles_name_and_nothing_else(server: Server, name:
             continue
         # A list is answered one by one, unless the key may do nothing of the kind at all.
         assert status == (200 if many and path == "/v1/decisions" and name in DECIDES | LABELS else 403)
-        assert ["needs the role" in one["detail"] for one in answers] == [True]
+        assert ["needs the role" in one["detail"] for one in responses] == [True]
     if name not in LABELS:
-        status, told = server.ask(name, "POST", "/v1/decisions", unknown.encode())
+        status, told = server.request(name, "POST", "/v1/decisions", unknown.encode())
         assert (status, "needs the role" in told["detail"]) == (403, True)
     for path, needed in (
         (f"/v1/decisions/{server.known['transaction_id']}", "reader"),
         ("/metrics", "operator"),
     ):
-        assert server.ask(name, "GET", path)[0] == (200 if name == needed else 403)
+        assert server.request(name, "GET", path)[0] == (200 if name == needed else 403)
 
 
 def times(server: Server) -> dict[str, object]:
@@ -109,16 +109,18 @@ def times(server: Server) -> dict[str, object]:
 
 def test_mixed_lists_do_what_their_sender_may_and_leave_the_rest(server: Server) -> None:
     label = json.dumps(server.label(type="label", source="mixed")).encode()
-    status, told = server.ask("till", "POST", "/v1/decisions", b"[" + server.events[20] + b"," + label + b"]")
+    status, told = server.request(
+        "till", "POST", "/v1/decisions", b"[" + server.events[20] + b"," + label + b"]"
+    )
     assert (status, told[0]["type"], told[0]["caller"]) == (200, "decision", "till")
     assert "needs the role 'label'" in told[1]["detail"]
-    status, told = server.ask(
+    status, told = server.request(
         "analyst", "POST", "/v1/decisions", b"[" + server.events[21] + b"," + label + b"]"
     )
     assert "needs the role 'decide'" in told[0]["detail"]
     assert (status, told[1]["type"], told[1]["caller"]) == (200, "label", "analyst")
     one = json.loads(server.events[21])["transaction_id"]
-    assert server.ask("reader", "GET", f"/v1/decisions/{one}")[0] == 404
+    assert server.request("reader", "GET", f"/v1/decisions/{one}")[0] == 404
     # What was forbidden left no row.
     assert {caller for (caller,) in server.rows("SELECT caller FROM labels")} <= LABELS
     assert {caller for (caller,) in server.rows("SELECT caller FROM decisions")} <= DECIDES
@@ -127,24 +129,26 @@ def test_mixed_lists_do_what_their_sender_may_and_leave_the_rest(server: Server)
 def test_a_stub_under_anothers_id_does_not_read_the_decision(server: Server) -> None:
     stub = json.dumps(server.known | {"amount": 0.01}).encode()
     for body in (stub, b"[" + stub + b"]"):
-        told = server.ask("till", "POST", "/v1/decisions", body)[1]
-        answer = told[0] if isinstance(told, list) else told
-        answer = answer.get("record", answer)
-        assert answer["type"] == "conflict"
-        assert not {"action", "score", "reasons", "caller"} & set(answer)
+        told = server.request("till", "POST", "/v1/decisions", body)[1]
+        response = told[0] if isinstance(told, list) else told
+        response = response.get("record", response)
+        assert response["type"] == "conflict"
+        assert not {"action", "score", "reasons", "caller"} & set(response)
 
 
 def test_the_name_of_the_key_is_stored_with_what_it_sent_and_reported(
     server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = json.loads(server.events[30])
-    assert server.ask("both", "POST", "/v1/decisions", server.events[30])[1]["caller"] == "both"
+    assert server.request("both", "POST", "/v1/decisions", server.events[30])[1]["caller"] == "both"
     about = {"transaction_id": one["transaction_id"], "card_id": one["card_id"]}
     label = about | {"is_fraud": 1, "label_known_at": one["event_time"], "source": "bank"}
-    assert server.ask("analyst", "POST", "/v1/labels", json.dumps(label).encode())[1]["caller"] == "analyst"
-    again = server.ask("till", "POST", "/v1/decisions", server.events[30])[1]
+    assert (
+        server.request("analyst", "POST", "/v1/labels", json.dumps(label).encode())[1]["caller"] == "analyst"
+    )
+    again = server.request("till", "POST", "/v1/decisions", server.events[30])[1]
     assert (again["caller"], again["duplicate"]) == ("both", True)
-    assert server.ask("reader", "GET", f"/v1/decisions/{one['transaction_id']}")[1]["caller"] == "both"
+    assert server.request("reader", "GET", f"/v1/decisions/{one['transaction_id']}")[1]["caller"] == "both"
     arguments = ["explain", one["transaction_id"], f"--state={server.state}", "--plain"]
     bundle = next(part for part in server.one.process.args if str(part).startswith("--bundle="))  # type: ignore[union-attr]
     assert main([*arguments, str(bundle)]) == 0

@@ -66,7 +66,7 @@ class Served:
         until = time.monotonic() + self.patience_s
         while True:
             try:
-                if self.ask("GET", "/readyz")[0] == 200:
+                if self.request("GET", "/readyz")[0] == 200:
                     return
             except (OSError, HTTPException):
                 self._line.close()
@@ -74,15 +74,19 @@ class Served:
             assert time.monotonic() < until
             time.sleep(0.05)
 
-    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
         self._line.request(method, path, body or None, {k.replace("_", "-"): v for k, v in headers.items()})
-        answer = self._line.getresponse()
-        content = answer.read()
-        plain = content and "json" in (answer.getheader("content-type") or "")
-        return answer.status, json.loads(content) if plain else content.decode(), dict(answer.getheaders())
+        response = self._line.getresponse()
+        content = response.read()
+        plain = content and "json" in (response.getheader("content-type") or "")
+        return (
+            response.status,
+            json.loads(content) if plain else content.decode(),
+            dict(response.getheaders()),
+        )
 
     def decide(self, event: bytes) -> Reply:
-        return self.ask("POST", "/v1/decisions", event)
+        return self.request("POST", "/v1/decisions", event)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> str:
         if self.process.poll() is None:
@@ -136,10 +140,10 @@ def test_one_payment_after_the_other_is_decided_as_a_file_of_them_is(
         {k: v for k, v in json.loads(one).items() if k != "delivery"} for one in out.read_text().splitlines()
     ]
     with served(small_simulation, tmp_path / "state.db") as one:
-        answers = [one.decide(event) for event in events[:200]]
+        responses = [one.decide(event) for event in events[:200]]
         status, listed, _ = one.decide(b"[" + b",".join(events[200:]) + b"]")
-    assert {status for status, _, _ in answers} == {status} == {200}
-    assert [body for _, body, _ in answers] + listed == wanted
+    assert {status for status, _, _ in responses} == {status} == {200}
+    assert [body for _, body, _ in responses] + listed == wanted
 
 
 def test_the_same_payment_again_gets_the_same_answer_and_no_second_decision(
@@ -147,7 +151,7 @@ def test_the_same_payment_again_gets_the_same_answer_and_no_second_decision(
 ) -> None:
     first, again = server.decide(events[0])[1], server.decide(events[0])[1]
     assert again == first | {"duplicate": True}
-    looked_up = server.ask("GET", f"/v1/decisions/{first['transaction_id']}")
+    looked_up = server.request("GET", f"/v1/decisions/{first['transaction_id']}")
     assert looked_up[:2] == (200, first)
 
 
@@ -177,7 +181,7 @@ TAKEN = {"/v1/decisions": {"POST"}, "/v1/labels": {"POST"}, **{path: {"GET", "HE
 def test_head_is_answered_where_get_is_and_another_method_lists_what_is_allowed(
     server: Served, path: str
 ) -> None:
-    found = {method: server.ask(method, path) for method in METHODS}
+    found = {method: server.request(method, path) for method in METHODS}
     for method in set(METHODS) - TAKEN[path]:
         status, _, headers = found[method]
         assert (status, set(headers["allow"].split(", "))) == (405, TAKEN[path])
@@ -191,18 +195,18 @@ def test_head_is_answered_where_get_is_and_another_method_lists_what_is_allowed(
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_wrong_is_answered_with_the_reason_and_the_server_goes_on(server: Served, case: str) -> None:
     method, path, body, wanted, message = WRONG[case]
-    status, answer, headers = server.ask(method, path, body, X_Request_Id="mine-7")
+    status, response, headers = server.request(method, path, body, X_Request_Id="mine-7")
     assert status == wanted
-    assert message in json.dumps(answer)
+    assert message in json.dumps(response)
     assert headers["x-request-id"] == "mine-7"
-    assert server.ask("GET", "/healthz")[0] == 200
+    assert server.request("GET", "/healthz")[0] == 200
 
 
 def test_a_bad_payment_in_a_list_does_not_stop_the_others(server: Served, events: list[bytes]) -> None:
-    status, answers, _ = server.decide(b"[" + events[1] + b',{"amount":1},' + events[2] + b"]")
+    status, responses, _ = server.decide(b"[" + events[1] + b',{"amount":1},' + events[2] + b"]")
     assert status == 200
-    assert ["action" in one for one in answers] == [True, False, True]
-    assert answers[1]["path"].startswith("$.")
+    assert ["action" in one for one in responses] == [True, False, True]
+    assert responses[1]["path"].startswith("$.")
 
 
 @pytest.mark.parametrize("bad", [b"nothing", b'{"amount": NaN}', b'"\xe9"', b"[" * 5_000 + b"]" * 5_000])
@@ -210,9 +214,9 @@ def test_an_item_that_strict_json_forbids_does_not_stop_the_others(
     server: Served, events: list[bytes], bad: bytes
 ) -> None:
     odd = events[5][:-1] + rb', "name": "caf\ud83d"}'
-    status, answers, _ = server.decide(b"\xef\xbb\xbf[" + events[4] + b", " + bad + b", " + odd + b"]")
+    status, responses, _ = server.decide(b"\xef\xbb\xbf[" + events[4] + b", " + bad + b", " + odd + b"]")
     assert status == 200
-    assert ["action" in one for one in answers] == [True, False, True]
+    assert ["action" in one for one in responses] == [True, False, True]
     alone = b"\xef\xbb\xbf" + events[4]
     assert server.decide(alone)[1]["transaction_id"] == json.loads(events[4])["transaction_id"]
 
@@ -226,21 +230,21 @@ def test_a_label_that_is_no_object_does_not_stop_the_others_of_its_list(
         {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
     ).encode()
     odd = label[:-1] + b', "note": NaN}'
-    status, answers, _ = server.ask("POST", "/v1/labels", b"[7, nothing, " + odd + b", " + label + b"]")
+    status, responses, _ = server.request("POST", "/v1/labels", b"[7, nothing, " + odd + b", " + label + b"]")
     assert status == 200
-    assert [told["type"] for told in answers] == ["quarantined", "quarantined", "label", "duplicate"]
+    assert [told["type"] for told in responses] == ["quarantined", "quarantined", "label", "duplicate"]
 
 
 def test_a_label_is_learned_once(server: Served, events: list[bytes]) -> None:
     payment = json.loads(events[3])
     one = server.decide(events[3])[1]["transaction_id"]
     label = {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
-    first = server.ask("POST", "/v1/labels", json.dumps(label).encode())
+    first = server.request("POST", "/v1/labels", json.dumps(label).encode())
     assert first[:2] == (
         200,
         {"type": "label", "schema_version": 2, "transaction_id": one, "label": "fraud"},
     )
-    assert server.ask("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
+    assert server.request("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
         {"type": "duplicate", "schema_version": 2, "transaction_id": one, "duplicate": True}
     ]
 
@@ -251,24 +255,24 @@ def test_a_stream_beside_the_requests_meets_the_same_profiles(
     cards: dict[str, list[bytes]] = {}
     for event in events:
         cards.setdefault(json.loads(event)["card_id"], []).append(event)
-    *streamed, asked = max(cards.values(), key=len)
-    others = [event for event in events if json.loads(event)["card_id"] != json.loads(asked)["card_id"]]
+    *streamed, request = max(cards.values(), key=len)
+    others = [event for event in events if json.loads(event)["card_id"] != json.loads(request)["card_id"]]
     source = tmp_path / "stream.jsonl"
     source.write_bytes(b"\n".join([*others[:80], *streamed]) + b"\n")
     _, alone = open_service(small_simulation.bundle, tmp_path / "alone.db")
-    alone.take(Batch([*others[:80], *streamed, asked], None, 0), "test")
-    told = find_decision(alone.state_file, json.loads(asked)["transaction_id"])
+    alone.take(Batch([*others[:80], *streamed, request], None, 0), "test")
+    told = find_decision(alone.state_file, json.loads(request)["transaction_id"])
     assert told is not None
     alone.close()
     for start in range(2):
         with served(small_simulation, tmp_path / "state.db", f"--source={source}") as service:
             until = time.monotonic() + TIMEOUT_S
             last = json.loads(streamed[-1])["transaction_id"]
-            while service.ask("GET", f"/v1/decisions/{last}")[0] != 200:
+            while service.request("GET", f"/v1/decisions/{last}")[0] != 200:
                 assert time.monotonic() < until
-            answer = service.decide(asked)[1]
-            assert answer["score"] == told[0].score
-            assert answer.get("duplicate", False) == bool(start)
+            response = service.decide(request)[1]
+            assert response["score"] == told[0].score
+            assert response.get("duplicate", False) == bool(start)
             said = service.stop()
         # The second process reads on from the end, and decides nothing again.
         assert f"stopped: {0 if start else len(others[:80]) + len(streamed) + 1} payments" in said
@@ -289,7 +293,7 @@ def test_a_missing_source_is_reported_at_the_start(
 
 def test_metrics_count_what_was_asked(server: Served, events: list[bytes]) -> None:
     def counted() -> dict[str, float]:
-        text = server.ask("GET", "/metrics")[1]
+        text = server.request("GET", "/metrics")[1]
         rows = [row.rsplit(" ", 1) for row in text.splitlines() if row and not row.startswith("#")]
         return {name: float(value) for name, value in rows}
 
@@ -315,7 +319,7 @@ def test_metrics_count_what_was_asked(server: Served, events: list[bytes]) -> No
 def test_a_kill_loses_no_answer_that_was_given(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    state, answers = tmp_path / "state.db", dict[str, Any]()
+    state, responses = tmp_path / "state.db", dict[str, Any]()
     with served(small_simulation, state) as one:
 
         def send() -> None:
@@ -326,21 +330,21 @@ def test_a_kill_loses_no_answer_that_was_given(
                         body = json.loads(line.getresponse().read())
                     except (OSError, HTTPException):
                         return
-                    answers[body["transaction_id"]] = body
+                    responses[body["transaction_id"]] = body
 
         sender = threading.Thread(target=send)
         sender.start()
-        while len(answers) < 60:
+        while len(responses) < 60:
             time.sleep(0.001)
         one.stop(signal.SIGKILL)
         sender.join()
-    assert 60 <= len(answers) < len(events)
+    assert 60 <= len(responses) < len(events)
     with served(small_simulation, state) as one:
-        for transaction_id, answer in answers.items():
-            assert one.ask("GET", f"/v1/decisions/{transaction_id}")[:2] == (200, answer)
+        for transaction_id, response in responses.items():
+            assert one.request("GET", f"/v1/decisions/{transaction_id}")[:2] == (200, response)
         rest = [one.decide(event)[1] for event in events]
     repeated = {body["transaction_id"] for body in rest if body.get("duplicate")}
-    assert answers.keys() <= repeated
+    assert responses.keys() <= repeated
 
 
 def test_a_stop_answers_what_was_accepted_and_saves_the_profiles(
@@ -370,17 +374,19 @@ def test_keys_say_who_may_do_what_and_how_often(
     assert oct(keys.stat().st_mode)[-3:] == "600"
     with served(small_simulation, tmp_path / "state.db", f"--keys={keys}") as one:
         assert one.decide(events[0])[0] == 401
-        assert one.ask("POST", "/v1/decisions", events[0], Authorization="Bearer nobody")[0] == 401
-        asked = f"Bearer {till}"
-        statuses = [one.ask("POST", "/v1/decisions", event, Authorization=asked) for event in events[:6]]
+        assert one.request("POST", "/v1/decisions", events[0], Authorization="Bearer nobody")[0] == 401
+        request = f"Bearer {till}"
+        statuses = [
+            one.request("POST", "/v1/decisions", event, Authorization=request) for event in events[:6]
+        ]
         assert [status for status, _, _ in statuses][:2] == [200, 200]
-        status, answer, headers = next(each for each in statuses if each[0] != 200)
+        status, response, headers = next(each for each in statuses if each[0] != 200)
         assert status == 429
-        assert "till asks more than it may" in answer["detail"]
+        assert "till asks more than it may" in response["detail"]
         assert int(headers["retry-after"]) >= 1
-        assert one.ask("GET", "/v1/decisions/x", Authorization=asked)[0] == 403
-        assert one.ask("GET", "/metrics", Authorization=f"Bearer {office}")[0] == 200
-        assert one.ask("GET", "/healthz")[0] == 200
+        assert one.request("GET", "/v1/decisions/x", Authorization=request)[0] == 403
+        assert one.request("GET", "/metrics", Authorization=f"Bearer {office}")[0] == 200
+        assert one.request("GET", "/healthz")[0] == 200
 
 
 def test_a_public_address_needs_keys(
@@ -416,7 +422,7 @@ def test_the_file_of_keys_is_followed_while_it_serves(
 
     def status(one: Served, key: str) -> int:
         one._line.close()  # another connection, and so another worker
-        return one.ask("POST", "/v1/decisions", events[0], Authorization=f"Bearer {key}")[0]
+        return one.request("POST", "/v1/decisions", events[0], Authorization=f"Bearer {key}")[0]
 
     def until_refused(one: Served, key: str, wanted: int) -> None:
         patience = time.monotonic() + TIMEOUT_S
@@ -435,9 +441,9 @@ def test_the_file_of_keys_is_followed_while_it_serves(
         replace(keys, b"kept: [1")
         one.process.send_signal(signal.SIGHUP)
         patience = time.monotonic() + TIMEOUT_S
-        while one.ask("GET", "/readyz")[1].get("look_at") != ["keys"]:
+        while one.request("GET", "/readyz")[1].get("look_at") != ["keys"]:
             assert time.monotonic() < patience
-        assert one.ask("GET", "/readyz")[0] == 200
+        assert one.request("GET", "/readyz")[0] == 200
         assert {status(one, kept), status(one, new)} == {200}
         replace(keys, without_gone.encode())
         until_refused(one, new, 401)
@@ -465,24 +471,24 @@ def test_what_was_asked_stays_counted_over_a_change_of_the_keys(tmp_path: Path) 
     follower = KeysFollower(file, access, background)
     follower.look()
 
-    def asked() -> Caller:
+    def request() -> Caller:
         found = access.caller(f"Bearer {till}")
         assert found is not None
         return found
 
-    before = asked()
+    before = request()
     assert before.spend(5) == 0.0
     add_key(file, "office", ("read",), None)
     follower.look()
-    assert asked() is before
+    assert request() is before
     file.write_text(file.read_text().replace("[decide]", "[decide, read]"))
     follower.look()
-    assert asked().roles == {"decide", "read"}
-    assert asked().spend(5) > 0.5
+    assert request().roles == {"decide", "read"}
+    assert request().spend(5) > 0.5
     for broken in (lambda: file.write_text("till: 5"), lambda: file.write_text(""), file.unlink):
         broken()
         follower.look()
-        assert asked().roles == {"decide", "read"}
+        assert request().roles == {"decide", "read"}
         assert background.warnings
     add_key(file, "other", ("read",), None)
     follower.look()
@@ -503,11 +509,14 @@ def test_an_allowance_fills_up_again() -> None:
 
 
 def on_a_loop(
-    simulation: SmallSimulation, folder: Path, ask: Callable[[RequestBatcher], Any], most_waiting: int = 10
+    simulation: SmallSimulation,
+    folder: Path,
+    request: Callable[[RequestBatcher], Any],
+    most_waiting: int = 10,
 ) -> Any:  # noqa: ANN401 - whatever was asked
     _, embedded = open_service(simulation.bundle, folder / "state.db")
     try:
-        return asyncio.run(ask(RequestBatcher(embedded, most_waiting)))
+        return asyncio.run(request(RequestBatcher(embedded, most_waiting)))
     finally:
         embedded.close()
 
@@ -515,22 +524,22 @@ def on_a_loop(
 def test_a_full_queue_refuses_at_once_and_takes_nothing(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    async def ask(requests: RequestBatcher) -> None:
+    async def request(requests: RequestBatcher) -> None:
         first = requests.submit(events[:8])
         with pytest.raises(FullError, match="8 events wait already"):
             requests.submit(events[8:11])
         assert requests.waiting == 8
-        assert all(isinstance(answer, DecisionView) for answer in await first)
+        assert all(isinstance(response, DecisionView) for response in await first)
         assert (requests.waiting, requests.refused) == (0, 3)
         assert len(await requests.submit(events[8:11])) == 3
 
-    on_a_loop(small_simulation, tmp_path, ask)
+    on_a_loop(small_simulation, tmp_path, request)
 
 
 def test_a_repeated_request_is_answered_retry_later_when_the_record_cannot_be_read(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    async def ask(requests: RequestBatcher) -> None:
+    async def request(requests: RequestBatcher) -> None:
         await requests.submit(events[:1])
         requests._recent.clear()  # as after a restart
         state_file, rows = requests.service.state_file, requests.service.state_file.rows
@@ -549,7 +558,7 @@ def test_a_repeated_request_is_answered_retry_later_when_the_record_cannot_be_re
         assert isinstance(repeated, DecisionView)
         assert repeated.duplicate
 
-    on_a_loop(small_simulation, tmp_path, ask)
+    on_a_loop(small_simulation, tmp_path, request)
 
 
 def test_of_a_list_that_is_refused_nothing_is_decided_later(
@@ -557,7 +566,7 @@ def test_of_a_list_that_is_refused_nothing_is_decided_later(
 ) -> None:
     monkeypatch.setattr(batcher, "MAX_BATCH_SIZE", 3)
 
-    async def ask(requests: RequestBatcher) -> None:
+    async def request(requests: RequestBatcher) -> None:
         take, parts = requests.service.take, list[int]()
 
         def busy(batch: Batch, _: str) -> list[Outcome]:
@@ -575,14 +584,14 @@ def test_of_a_list_that_is_refused_nothing_is_decided_later(
         assert len(await requests.submit(events[:1])) == 1
         assert (requests.waiting, requests.service.tally.decided, len(done)) == (0, 1, 1)
 
-    on_a_loop(small_simulation, tmp_path, ask)
+    on_a_loop(small_simulation, tmp_path, request)
 
 
 def test_an_id_with_any_letters_is_found_by_its_path(server: Served, events: list[bytes]) -> None:
     one = "a b/ü?#%"
     payment = json.loads(events[0]) | {"transaction_id": one}
     assert server.decide(json.dumps(payment).encode())[0] == 200
-    status, found, _ = server.ask("GET", f"/v1/decisions/{quote(one, safe='')}")
+    status, found, _ = server.request("GET", f"/v1/decisions/{quote(one, safe='')}")
     assert (status, found["transaction_id"]) == (200, one)
 
 
@@ -596,18 +605,18 @@ def test_a_service_that_cannot_commit_says_so_at_once_and_is_well_again_by_itsel
             status, told, headers = server.decide(events[201])
             assert (status, headers["retry-after"]) == (503, "1")
             assert "state file" in told["detail"]
-            assert server.ask("GET", "/readyz")[0] == 503
+            assert server.request("GET", "/readyz")[0] == 503
             assert clock.seconds() < 3
         other.execute("ROLLBACK")
     status, told, _ = server.decide(events[201])
     assert (status, told["duplicate"]) == (200, True)
-    assert server.ask("GET", "/readyz")[0] == 200
+    assert server.request("GET", "/readyz")[0] == 200
 
 
 def test_requests_that_wait_together_are_decided_together(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    async def ask(requests: RequestBatcher) -> int:
+    async def request(requests: RequestBatcher) -> int:
         taken = []
         take = requests.service.take
 
@@ -619,20 +628,20 @@ def test_requests_that_wait_together_are_decided_together(
         await asyncio.gather(*[requests.submit([event]) for event in events[:9]])
         return taken[0]
 
-    assert on_a_loop(small_simulation, tmp_path, ask) == 9
+    assert on_a_loop(small_simulation, tmp_path, request) == 9
 
 
 def test_whoever_goes_away_does_not_stop_the_others(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    async def ask(requests: RequestBatcher) -> None:
+    async def request(requests: RequestBatcher) -> None:
         gone, stays = requests.submit(events[:1]), requests.submit(events[1:2])
         gone.cancel()
         (told,) = await stays
         assert isinstance(told, DecisionView)
         assert requests.find(json.loads(events[0])["transaction_id"]) is not None
 
-    on_a_loop(small_simulation, tmp_path, ask)
+    on_a_loop(small_simulation, tmp_path, request)
 
 
 def test_the_description_has_the_fields_of_the_project(small_simulation: SmallSimulation) -> None:
@@ -648,17 +657,17 @@ def test_the_description_has_the_fields_of_the_project(small_simulation: SmallSi
 
 
 def test_every_route_is_described(small_simulation: SmallSimulation, tmp_path: Path) -> None:
-    async def ask(requests: RequestBatcher) -> set[tuple[str, str]]:
+    async def request(requests: RequestBatcher) -> set[tuple[str, str]]:
         return set(Api(requests, Access(None), b"")._routes)
 
-    routes = on_a_loop(small_simulation, tmp_path, ask)
+    routes = on_a_loop(small_simulation, tmp_path, request)
     described = openapi(small_simulation.project, "1", with_keys=False)["paths"]
     for method, path in routes - {("GET", "/openapi.json")}:
         assert method.lower() in described[path]
 
 
 def test_a_served_description_is_the_computed_one(server: Served, small_simulation: SmallSimulation) -> None:
-    status, found, _ = server.ask("GET", "/openapi.json")
+    status, found, _ = server.request("GET", "/openapi.json")
     assert status == 200
     computed = msgspec.json.encode(openapi(small_simulation.project, "1", with_keys=False))
     assert found["paths"] == msgspec.json.decode(computed)["paths"]

@@ -74,7 +74,7 @@ def reached(follower: ReleaseFollower, number: int) -> bool:
     return follower.release.number == number
 
 
-def answered_by(registry: ReleaseRegistry, release: Release) -> bool:
+def serves_release(registry: ReleaseRegistry, release: Release) -> bool:
     services = registry.services()
     return bool(services) and all(service.release == release.number for service in services)
 
@@ -486,7 +486,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
         for step in steps:
             released = step()
             champions.append(released.champion)
-            wait_for(partial(answered_by, registry, released))
+            wait_for(partial(serves_release, registry, released))
             before = len(config_ids_seen)
             wait_for(lambda: len(config_ids_seen) > before + 20)  # noqa: B023 - asked at once
         stop.set()
@@ -498,7 +498,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
             if index == 0 or config_ids_seen[index - 1] != config_id
         ]
         assert changes == champions
-        assert served.ask("GET", "/readyz")[1]["release"] == 4
+        assert served.request("GET", "/readyz")[1]["release"] == 4
     finally:
         served.stop(signal.SIGTERM)
     assert [row[1] for row in config_ids(tmp_path / "state.db")] == config_ids_seen
@@ -513,7 +513,7 @@ def test_a_bad_rule_is_held_by_the_decline_cap_and_rolled_back_by_one_command(
     served = Served(small_simulation, tmp_path / "state.db", f"--registry={registry.path}")
 
     def counted(name: str) -> float:
-        lines = served.ask("GET", "/metrics")[1].splitlines()
+        lines = served.request("GET", "/metrics")[1].splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     def send(part: list[bytes]) -> list[str]:
@@ -526,7 +526,7 @@ def test_a_bad_rule_is_held_by_the_decline_cap_and_rolled_back_by_one_command(
         bad = lifecycle.publish(
             registry, lambda _: with_rules(small_simulation, EVERYTHING, decline_cap=DECLINE_CAP), ANN
         )
-        wait_for(lambda: answered_by(registry, bad))
+        wait_for(lambda: serves_release(registry, bad))
         during = send(events[200:400])
         assert before.count("approve") > 60
         assert during.count("approve") == 0

@@ -57,7 +57,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            assert ask(f"{address}/ping")[0] == 200
+            assert request(f"{address}/ping")[0] == 200
         except urllib.error.URLError:
             time.sleep(0.05)
         else:
@@ -65,13 +65,13 @@ def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not start")
 
 
-def ask(
+def request(
     address: str, body: bytes | None = None, kind: str = "application/json", accept: str = "*/*"
 ) -> tuple[int, bytes]:
     request = urllib.request.Request(address, body, {"Content-Type": kind, "Accept": accept})  # noqa: S310 - our own server
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own server
-            return answer.status, answer.read()
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - our own server
+            return response.status, response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
 
@@ -90,12 +90,12 @@ def named(bundle: Bundle, row: list[float | None]) -> dict[str, float | None]:
 
 
 def test_json_rows_get_the_scores_of_the_test_vectors(url: str, bundle: Bundle) -> None:
-    status, body = ask(f"{url}/invocations", json.dumps({"rows": rows_of(bundle)}).encode())
-    answer = json.loads(body)
-    assert (status, answer["bundle"]) == (200, bundle.name)
-    found = [one["probability"] for one in answer["predictions"]]
+    status, body = request(f"{url}/invocations", json.dumps({"rows": rows_of(bundle)}).encode())
+    response = json.loads(body)
+    assert (status, response["bundle"]) == (200, bundle.name)
+    found = [one["probability"] for one in response["predictions"]]
     assert found == pytest.approx(list(bundle.contents.vectors.expected), abs=1e-6)
-    assert [one["score"] for one in answer["predictions"]] == pytest.approx(
+    assert [one["score"] for one in response["predictions"]] == pytest.approx(
         list(bundle.contents.vectors.raw), abs=1e-5
     )
 
@@ -111,8 +111,8 @@ def test_columns_are_matched_by_name_in_every_format(url: str, bundle: Bundle) -
         "text/csv": "\n".join([",".join(order), *(",".join(row) for row in texts)]),
     }
     for kind, body in bodies.items():
-        status, answer = ask(f"{url}/invocations", body.encode(), kind, "application/jsonlines")
-        found = [json.loads(line)["probability"] for line in answer.splitlines()]
+        status, response = request(f"{url}/invocations", body.encode(), kind, "application/jsonlines")
+        found = [json.loads(line)["probability"] for line in response.splitlines()]
         assert status == 200
         assert found == pytest.approx(list(bundle.contents.vectors.expected), abs=1e-6), kind
 
@@ -121,8 +121,8 @@ def test_a_bad_row_gets_an_error_and_the_others_are_answered(url: str, bundle: B
     good = rows_of(bundle)[0]
     bad = [[1.0], "x", {**named(bundle, good), "amount": "much"}, {**named(bundle, good), "amount": True}]
     body = json.dumps({"rows": [good, *bad, named(bundle, good)]}).encode()
-    status, answer = ask(f"{url}/invocations", body)
-    predictions = json.loads(answer)["predictions"]
+    status, response = request(f"{url}/invocations", body)
+    predictions = json.loads(response)["predictions"]
     assert status == 200
     assert ["error" in one for one in predictions] == [False, True, True, True, True, False]
     assert predictions[0] == predictions[-1]
@@ -131,13 +131,13 @@ def test_a_bad_row_gets_an_error_and_the_others_are_answered(url: str, bundle: B
 
 def test_reasons_are_the_strongest_exact_contributions(url: str, bundle: Bundle) -> None:
     body = json.dumps({"rows": rows_of(bundle), "explain_at": 0.0}).encode()
-    predictions = json.loads(ask(f"{url}/invocations", body)[1])["predictions"]
+    predictions = json.loads(request(f"{url}/invocations", body)[1])["predictions"]
     contributions = XGBoostScorer(bundle.contents.model).contributions(bundle.contents.vectors.matrix())
     for one, row in zip(predictions, contributions, strict=True):
         expected = sorted((value for value in row.tolist() if value > 0), reverse=True)[:10]
         assert [value for _, value in one.get("reasons", [])] == pytest.approx(expected, abs=1e-5)
     quiet = json.loads(
-        ask(f"{url}/invocations", json.dumps({"rows": rows_of(bundle), "explain_at": 1.0}).encode())[1]
+        request(f"{url}/invocations", json.dumps({"rows": rows_of(bundle), "explain_at": 1.0}).encode())[1]
     )
     assert not any("reasons" in one for one in quiet["predictions"])
 
@@ -156,16 +156,16 @@ def test_reasons_are_the_strongest_exact_contributions(url: str, bundle: Bundle)
 def test_a_request_that_says_nothing_is_refused_in_words(
     url: str, body: bytes, kind: str, message: str
 ) -> None:
-    status, answer = ask(f"{url}/invocations", body, kind)
+    status, response = request(f"{url}/invocations", body, kind)
     assert status == 400
-    assert message in json.loads(answer)["detail"]
+    assert message in json.loads(response)["detail"]
 
 
 def test_what_is_too_large_or_elsewhere_is_refused(url: str) -> None:
-    assert ask(f"{url}/invocations", b" " * (6 << 20) + b" ")[0] == 413
-    assert ask(f"{url}/elsewhere")[0] == 404
-    assert ask(f"{url}/invocations", b"{}", accept="\xff")[0] == 400
-    assert json.loads(ask(f"{url}/execution-parameters")[1])["MaxPayloadInMB"] == 6
+    assert request(f"{url}/invocations", b" " * (6 << 20) + b" ")[0] == 413
+    assert request(f"{url}/elsewhere")[0] == 404
+    assert request(f"{url}/invocations", b"{}", accept="\xff")[0] == 400
+    assert json.loads(request(f"{url}/execution-parameters")[1])["MaxPayloadInMB"] == 6
 
 
 @pytest.mark.parametrize("path", ["/ping", "/execution-parameters", "/invocations", "/elsewhere"])
@@ -174,16 +174,16 @@ def test_every_error_is_a_problem_and_head_is_answered_where_get_is(url: str, pa
         found = {}
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
             line.request(method, path, b"{}" if method == "POST" else None)
-            answer = line.getresponse()
-            body = answer.read()
-            found[method] = answer.status
-            if answer.status == 405:
+            response = line.getresponse()
+            body = response.read()
+            found[method] = response.status
+            if response.status == 405:
                 assert {one for one, status in found.items() if status == 405}.isdisjoint(
-                    answer.headers["allow"].split(", ")
+                    response.headers["allow"].split(", ")
                 )
-            if answer.status >= 400 and method != "HEAD":
-                assert answer.headers["content-type"] == "application/problem+json"
-                assert json.loads(body)["status"] == answer.status
+            if response.status >= 400 and method != "HEAD":
+                assert response.headers["content-type"] == "application/problem+json"
+                assert json.loads(body)["status"] == response.status
             assert method != "HEAD" or not body
     assert found["HEAD"] == found["GET"]
     expected = {"/elsewhere": 404}.get(path, 405)
@@ -203,8 +203,8 @@ def runtime(url: str) -> Any:  # noqa: ANN401 - boto3 makes its clients
 def test_boto3_speaks_to_it_as_to_sagemaker(url: str, bundle: Bundle) -> None:
     client = runtime(url)
     body = json.dumps({"rows": rows_of(bundle)})
-    answer = client.invoke_endpoint(EndpointName="fraud", ContentType="application/json", Body=body)
-    assert len(json.loads(answer["Body"].read())["predictions"]) == len(rows_of(bundle))
+    response = client.invoke_endpoint(EndpointName="fraud", ContentType="application/json", Body=body)
+    assert len(json.loads(response["Body"].read())["predictions"]) == len(rows_of(bundle))
     with pytest.raises(ClientError):
         client.invoke_endpoint(EndpointName="fraud", ContentType="application/json", Body="{")
 

@@ -18,7 +18,7 @@ import pytest
 
 from fraud_detection.core.score.archive import read_bundle
 from tests.conftest import SmallSimulation
-from tests.functional.sagemaker.test_container import ask, free_port, job
+from tests.functional.sagemaker.test_container import free_port, job, request
 from tests.root import ROOT
 
 NOBODY = 65534
@@ -115,7 +115,7 @@ def test_serve_starts_with_the_lock_of_the_image_and_its_health_check_agrees(ser
     while not healthy(port):
         assert time.monotonic() < deadline, "the server did not start"
         time.sleep(0.1)
-    assert ask(f"http://127.0.0.1:{port}/execution-parameters")[0] == 200
+    assert request(f"http://127.0.0.1:{port}/execution-parameters")[0] == 200
     assert not healthy(free_port())
 
 
@@ -132,8 +132,8 @@ def test_the_server_gives_root_up_before_the_first_request(
             body,
             {"Accept": accept, "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own server
-            assert answer.status == 200
+        with urllib.request.urlopen(request) as response:  # noqa: S310 - our own server
+            assert response.status == 200
     status = Path(f"/proc/{pid}/status").read_text()
     kinds = dict(line.split(":", 1) for line in status.splitlines())
     assert set(kinds["Uid"].split()) == {str(NOBODY)}

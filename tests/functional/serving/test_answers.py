@@ -137,7 +137,7 @@ def test_a_canary_answers_for_its_share_of_the_cards_and_each_card_stays(
     other = changed(small_simulation, policy=PolicySettings(name="other"), rules=(EVERYTHING,))
     canary = load_engine(small_simulation.bundle, other)
     service = opened(small_simulation, tmp_path / "state.db", small_simulation.project)
-    service.answer_by(champion, canary, 0.25)
+    service.decide_with(champion, canary, 0.25)
     serve(service, events)
     service.close()
     by_card: dict[str, set[str]] = {}

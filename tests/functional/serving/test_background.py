@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fraud_detection.adapters.files import event_sources
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.adapters.sqlite.checkpointer import CHECKPOINTER
 from fraud_detection.cli.main import main
 from fraud_detection.core.score.archive import read_bundle
@@ -49,7 +49,7 @@ def ready(one: Served, workers: int) -> bool:
     """Tell whether each of the workers says ready; a connection is of one of them, so several are made."""
     for _ in range(1 if workers == 1 else 12):
         one._line.close()
-        if one.ask("GET", "/readyz")[1]["status"] != "ready":
+        if one.request("GET", "/readyz")[1]["status"] != "ready":
             return False
     return True
 
@@ -65,7 +65,7 @@ def test_a_bad_line_in_the_release_log_is_reported_with_its_number_and_the_log_i
         with log.open("ab") as file:
             file.write(BAD)
         until(lambda: not ready(one, workers))
-        status, told, _ = one.ask("GET", "/readyz")
+        status, told, _ = one.request("GET", "/readyz")
         # The line is read by all servers that share the folder: none of them may leave the balancer for it.
         assert (status, told["status"], told["release"]) == (200, "degraded", 1)
         assert f"{log}: line 2 is no release" in told["background"][RELEASES]
@@ -109,20 +109,20 @@ def test_a_server_is_ready_while_what_is_down_changes_no_decision(
     KeysFollower(tmp_path / "keys.yaml", access, background)
     api = Api(requests, access, b"")
 
-    def asked() -> tuple[int, str]:
-        found: list[Answer] = []
+    def readiness() -> tuple[int, str]:
+        found: list[Response] = []
         api.take(Request("GET", "/readyz", b"", b"", b""), found.append)
         return found[0].status, json.loads(found[0].body)["status"]
 
-    assert asked() == (200, "ready")
+    assert readiness() == (200, "ready")
     for name, status in PARTS.items():
         background.part(name).failed(OSError("any"))
-        assert asked() == (status, "degraded" if status == 200 else "background work failed"), name
+        assert readiness() == (status, "degraded" if status == 200 else "background work failed"), name
         background.part(name).recovered()
-        assert asked() == (200, "ready")
+        assert readiness() == (200, "ready")
     background.part(RELEASES).failed(OSError("any"))
     background.part("link-1").failed(OSError("any"))
-    assert asked()[0] == 503
+    assert readiness()[0] == 503
     requests.close()
     follower.close()
 

@@ -46,17 +46,17 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
     service.close()
     state = tmp_path / "state.db"
 
-    def answers() -> Iterator[dict[str, Any]]:
+    def responses() -> Iterator[dict[str, Any]]:
         for event in events:
-            status, answer, _ = server.decide(event)
+            status, response, _ = server.decide(event)
             assert status == 200
-            yield answer
+            yield response
 
     server = Broken(small_simulation, state)
     try:
         server.wait()
-        found = {one["transaction_id"]: one for one in answers()}
-        assert "fraud_internal_errors_total 1" in server.ask("GET", "/metrics")[1]
+        found = {one["transaction_id"]: one for one in responses()}
+        assert "fraud_internal_errors_total 1" in server.request("GET", "/metrics")[1]
     finally:
         server.stop(signal.SIGKILL)
     assert (found[FAILING]["action"], found[FAILING]["score"]) == ("review", None)
@@ -66,7 +66,7 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
     server = Broken(small_simulation, state)
     try:
         server.wait()
-        again = list(answers())
+        again = list(responses())
         assert all(one["duplicate"] for one in again)
         assert [one["code"] for one in again[MANY // 2]["reasons"]] == ERROR
         later = json.loads(events[-1]) | {"transaction_id": "later"}

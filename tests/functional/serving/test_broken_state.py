@@ -31,9 +31,9 @@ from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from tests.busy_clock import BusyClock
 from tests.conftest import SmallSimulation
-from tests.functional.http.test_connection import answers
+from tests.functional.http.test_connection import responses
 from tests.functional.http.test_service import TIMEOUT_S, Served, served
-from tests.functional.workers.test_workers import TWO, WORKERS, askers, children, until
+from tests.functional.workers.test_workers import TWO, WORKERS, children, http_clients, until
 from tests.states import made, open_service, opened, short_history
 
 CALLERS = 8
@@ -75,19 +75,19 @@ def ended(one: Served) -> int:
     return one.process.wait(TIMEOUT_S)
 
 
-def ask_at_once(one: Served, events: list[bytes]) -> Iterator[tuple[int, dict[str, str], bytes]]:
+def request_at_once(one: Served, events: list[bytes]) -> Iterator[tuple[int, dict[str, str], bytes]]:
     """Yield the answers to payments that are all on their way before the first is answered."""
     with ExitStack() as stack:
         address = ("127.0.0.1", one.port)
         lines = [stack.enter_context(closing(socket.create_connection(address, TIMEOUT_S))) for _ in events]
         for line in lines:
             line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert answers(line.recv(1 << 16))[0][0] == 200
+            assert responses(line.recv(1 << 16))[0][0] == 200
         for line, event in zip(lines, events, strict=True):
             head = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(event)
             line.sendall(head + event)
         for line in lines:
-            yield answers(line.recv(1 << 16))[0]
+            yield responses(line.recv(1 << 16))[0]
 
 
 def test_a_damaged_file_fails_every_waiting_request_and_ends_the_process(
@@ -98,7 +98,7 @@ def test_a_damaged_file_fails_every_waiting_request_and_ends_the_process(
     kept = profiles(state)
     with served(small_simulation, state) as one:
         with BusyClock() as clock:
-            for status, headers, body in ask_at_once(one, events[:CALLERS]):
+            for status, headers, body in request_at_once(one, events[:CALLERS]):
                 assert (status, headers["retry-after"]) == (503, "1")
                 assert "met an error and ends" in json.loads(body)["detail"]
             assert clock.seconds() < 3
@@ -168,7 +168,7 @@ def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
     lasts_s: float,
 ) -> None:
     with served(small_simulation, tmp_path / "state.db", *more) as one:
-        answered = [one.decide(event)[1] for event in events[:20]]
+        decided = [one.decide(event)[1] for event in events[:20]]
         serving = children(one.process.pid)
         limit_files(one.process.pid, 1)
         for event in events[20:40]:
@@ -179,15 +179,15 @@ def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
         time.sleep(lasts_s)
         assert (one.process.poll(), children(one.process.pid)) == (None, serving)
         assert not ready(one)
-        # Each connection may lead to another worker; who decided it can tell, whoever is asked.
-        with askers(one.port, 8) as asked:
-            path = f"/v1/decisions/{answered[0]['transaction_id']}"
-            assert [asker.ask("GET", path)[0] for asker in asked] == [200] * 8
+        # Each connection may lead to another worker; who decided it can tell, whoever is clients.
+        with http_clients(one.port, 8) as clients:
+            path = f"/v1/decisions/{decided[0]['transaction_id']}"
+            assert [client.request("GET", path)[0] for client in clients] == [200] * 8
         limit_files(one.process.pid, resource.RLIM_INFINITY)
         # A balancer that looks at this sends nothing meanwhile.
         until(lambda: ready(one))
         assert [one.decide(event)[1] for event in events[:20]] == [
-            body | {"duplicate": True} for body in answered
+            body | {"duplicate": True} for body in decided
         ]
         assert {one.decide(event)[0] for event in events[20:60]} == {200}
         said = one.stop()
@@ -201,7 +201,7 @@ def ready(one: Served) -> bool:
     """Tell whether all say ready; a connection is of one worker, so several are made."""
     for _ in range(12):
         one._line.close()
-        if one.ask("GET", "/readyz")[0] != 200:
+        if one.request("GET", "/readyz")[0] != 200:
             return False
     return True
 
@@ -242,7 +242,7 @@ def test_a_disk_that_becomes_read_only_loses_no_answer(
     # What the system had not written yet is gone then, as with a loss of power.
     arguments = ("--synchronous=full", *more)
     with served(small_simulation, state, *arguments) as one:
-        answered = [one.decide(event)[1] for event in events[:20]]
+        decided = [one.decide(event)[1] for event in events[:20]]
         make_read_only(failing_disk)
         assert {one.decide(event)[0] for event in events[20:40]} == {503}
         until(lambda: not ready(one))
@@ -252,7 +252,7 @@ def test_a_disk_that_becomes_read_only_loses_no_answer(
     assert mounted(failing_disk.with_name("image"), failing_disk)
     with served(small_simulation, state, *arguments) as again:
         assert [again.decide(event)[1] for event in events[:20]] == [
-            body | {"duplicate": True} for body in answered
+            body | {"duplicate": True} for body in decided
         ]
         again.stop()
 
@@ -317,7 +317,7 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
     with served(small_simulation, state, TWO) as one:
         before = set(children(one.process.pid))
         with BusyClock() as clock:
-            status, told, _ = one.ask("POST", "/v1/labels", json.dumps(label).encode())
+            status, told, _ = one.request("POST", "/v1/labels", json.dumps(label).encode())
             assert (status, clock.seconds() < 3) == (503, True)
         assert "met an error and ends" in told["detail"] or "does not answer" in told["detail"]
         until(lambda: len(set(children(one.process.pid)) - before) == 1)
@@ -339,7 +339,7 @@ def test_a_program_error_fails_every_request_and_nothing_of_the_batch_is_saved(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    async def ask() -> None:
+    async def request() -> None:
         await requests.submit(events[:3])
         embedded.take = broken  # type: ignore[method-assign, assignment]
         waiting = [requests.submit([event]) for event in events[3:300]]
@@ -349,7 +349,7 @@ def test_a_program_error_fails_every_request_and_nothing_of_the_batch_is_saved(
         with pytest.raises(RetryError, match="met an error and ends"):
             requests.submit(events[:1])
 
-    asyncio.run(ask())
+    asyncio.run(request())
     with pytest.raises(BrokenError, match="ended by an error"):
         requests.close()
     (record,) = [one for one in caplog.records if one.levelname == "CRITICAL"]

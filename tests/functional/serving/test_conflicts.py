@@ -15,7 +15,7 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.files.tables import open_table
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.cli.main import main
 from fraud_detection.core.events import Conflict
 from fraud_detection.core.features.replay import HistoricalPayment
@@ -51,19 +51,19 @@ def raw(event: dict[str, Any]) -> bytes:
 def responses_to(simulation: SmallSimulation, folder: Path, *bodies: bytes) -> tuple[list[Any], str]:
     """Return status and body of each request to one process, and its metrics."""
 
-    async def ask() -> tuple[list[Any], str]:
+    async def request() -> tuple[list[Any], str]:
         requests = RequestBatcher(open_service(simulation.bundle, folder / "state.db")[1])
         api, found = Api(requests, Access(None), b""), list[Any]()
         for body in bodies:
-            answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            api.take(Request("POST", "/v1/decisions", body, b"", b""), answered.set_result)
-            answer = await answered
-            found.append((answer.status, json.loads(answer.body)))
+            future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+            api.take(Request("POST", "/v1/decisions", body, b"", b""), future.set_result)
+            response = await future
+            found.append((response.status, json.loads(response.body)))
         text = exposition(requests, {})
         requests.close()
         return found, text
 
-    return asyncio.run(ask())
+    return asyncio.run(request())
 
 
 def quarantined(state: Path) -> list[tuple[str, str, bytes]]:
@@ -76,8 +76,8 @@ def test_over_http_the_same_is_answered_again_and_other_content_is_refused(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     listed = b"[" + b",".join(raw(one) for one in (SMALL, LARGE, SMALL | {"transaction_id": "A2"})) + b"]"
-    answers, metrics = responses_to(small_simulation, tmp_path, raw(SMALL), raw(COPY), raw(LARGE), listed)
-    (_, first), (status, again), refused, (_, (in_list, other, fresh)) = answers
+    responses, metrics = responses_to(small_simulation, tmp_path, raw(SMALL), raw(COPY), raw(LARGE), listed)
+    (_, first), (status, again), refused, (_, (in_list, other, fresh)) = responses
     assert (status, again) == (200, first | {"duplicate": True})
     body = {"type": "conflict", "schema_version": 2, "transaction_id": "A1", "reason": DIFFERENT}
     body["path"] = "$.transaction_id"

@@ -82,8 +82,8 @@ class Services:
         with served(
             self.simulation, self.folder / f"http{len(more)}.db", f"--config={self.config}", *more
         ) as one:
-            alone = [self._asked(one, event) for event in self.events[: MANY // 2]]
-            listed = self._asked(one, b"[" + b",".join(self.events[MANY // 2 :]) + b"]")
+            alone = [self._sent(one, event) for event in self.events[: MANY // 2]]
+            listed = self._sent(one, b"[" + b",".join(self.events[MANY // 2 :]) + b"]")
             first = json.loads(alone[0])["transaction_id"]
             one._line.request("GET", f"/v1/decisions/{first}")
             assert one._line.getresponse().read() == alone[0]
@@ -118,11 +118,11 @@ class Services:
         return out.read_bytes().splitlines()
 
     @staticmethod
-    def _asked(one: Served, body: bytes) -> bytes:
+    def _sent(one: Served, body: bytes) -> bytes:
         one._line.request("POST", "/v1/decisions", body)
-        answer = one._line.getresponse()
-        assert answer.status == 200
-        return answer.read()
+        response = one._line.getresponse()
+        assert response.status == 200
+        return response.read()
 
 
 def test_the_same_payment_has_the_same_record_at_every_way_of_serving(

@@ -57,7 +57,7 @@ def test_scores_of_a_file_are_the_same_with_and_without_payments_dated_far_ahead
     with_far_ahead: tuple[list[bytes], list[bytes]],
     tmp_path: Path,
 ) -> None:
-    answers = []
+    responses = []
     for number, events in enumerate(with_far_ahead):
         source, out = tmp_path / f"{number}.jsonl", tmp_path / f"{number}.out.jsonl"
         source.write_bytes(b"\n".join(events) + b"\n")
@@ -66,8 +66,8 @@ def test_scores_of_a_file_are_the_same_with_and_without_payments_dated_far_ahead
         told = [json.loads(line) for line in out.read_bytes().splitlines()]
         # Rows behind a payment that was put in have another number, and nothing else.
         names = ("transaction_id", "event_time", "action", "score", "reasons")
-        answers.append([[one.get(name) for name in names] for one in told if "action" in one])
-    assert answers[0] == answers[1]
+        responses.append([[one.get(name) for name in names] for one in told if "action" in one])
+    assert responses[0] == responses[1]
 
 
 def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_ahead(

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch, Pipe
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.cli.main import main
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.core.project_schema import IdSource
@@ -48,23 +48,23 @@ def config(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathF
     return path
 
 
-def ask(
-    simulation: SmallSimulation, config: Path, state: Path, *asks: tuple[str, bytes, bytes | None]
+def request(
+    simulation: SmallSimulation, config: Path, state: Path, *posts: tuple[str, bytes, bytes | None]
 ) -> list[Any]:
     """Return status and body of each request: its path, its body and its Idempotency-Key."""
 
-    async def asked() -> list[Any]:
+    async def statuses() -> list[Any]:
         requests = RequestBatcher(open_service(simulation.bundle, state, project=open_project(config))[1])
         api, found = Api(requests, Access(None), b""), list[Any]()
-        for path, body, key in asks:
-            answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            api.take(Request("POST", path, body, b"", b"", key), answered.set_result)
-            answer = await answered
-            found.append((answer.status, json.loads(answer.body)))
+        for path, body, key in posts:
+            future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+            api.take(Request("POST", path, body, b"", b"", key), future.set_result)
+            response = await future
+            found.append((response.status, json.loads(response.body)))
         requests.close()
         return found
 
-    return asyncio.run(asked())
+    return asyncio.run(statuses())
 
 
 DECIDE = "/v1/decisions"
@@ -76,7 +76,7 @@ def test_over_http_each_request_is_its_own_unless_its_key_says_otherwise(
     listed = b"[" + b",".join([EVENT] * 3) + b"]"
     plain = [(DECIDE, EVENT, None)] * 3
     keyed = [(DECIDE, EVENT, b"k1"), (DECIDE, EVENT, b"k1"), (DECIDE, OTHER, b"k1"), (DECIDE, listed, b"k1")]
-    found = ask(small_simulation, config, tmp_path / "s.db", *plain, *keyed, (DECIDE, listed, None))
+    found = request(small_simulation, config, tmp_path / "s.db", *plain, *keyed, (DECIDE, listed, None))
     ids = [body["transaction_id"] for status, body in found[:3] if status == 200]
     assert len(set(ids)) == 3
     (_, first), (_, again), (status, conflict) = found[3:6]
@@ -92,21 +92,23 @@ def test_a_key_is_known_after_a_restart_and_belongs_to_its_caller(
     small_simulation: SmallSimulation, config: Path, tmp_path: Path
 ) -> None:
     listed = b"[" + EVENT + b"," + EVENT + b"]"
-    first = ask(small_simulation, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
-    again = ask(small_simulation, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
+    first = request(small_simulation, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
+    again = request(small_simulation, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
     assert again == [one | {"duplicate": True} for one in first]
-    refused = ask(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, b"two words"))
+    refused = request(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, b"two words"))
     assert refused[0][0] == 400
-    assert ask(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, b""))[0][0] == 400
+    assert request(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, b""))[0][0] == 400
 
 
 def test_a_label_names_a_payment_by_the_id_that_its_answer_gave(
     small_simulation: SmallSimulation, config: Path, tmp_path: Path
 ) -> None:
-    (_, decided), *_ = ask(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, None))
+    (_, decided), *_ = request(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, None))
     one = decided["transaction_id"]
     label = {"transaction_id": one, "is_fraud": 1, "label_known_at": "2026-03-09T10:00:00Z"}
-    told = ask(small_simulation, config, tmp_path / "s.db", ("/v1/labels", json.dumps(label).encode(), None))
+    told = request(
+        small_simulation, config, tmp_path / "s.db", ("/v1/labels", json.dumps(label).encode(), None)
+    )
     assert told[0][1] | {"type": "label", "transaction_id": one, "label": "fraud"} == told[0][1]
     service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     assert [past.ids[0] for past in service.state_file.since(0) if past.event is None] == ["c1"]
@@ -117,7 +119,7 @@ def test_explain_finds_a_payment_by_the_id_that_was_logged_and_by_no_digest_of_i
 ) -> None:
     state, out, source = made(tmp_path / "s.db"), tmp_path / "out.jsonl", tmp_path / "payments.jsonl"
     listed = b"[" + EVENT + b"," + EVENT + b"]"
-    found = ask(
+    found = request(
         small_simulation, config, state, (DECIDE, EVENT, None), (DECIDE, EVENT, b"k"), (DECIDE, listed, b"l")
     )
     told = [one["transaction_id"] for one in (found[0][1], found[1][1], *found[2][1])]

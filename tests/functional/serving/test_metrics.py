@@ -31,7 +31,7 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
 
 
 def scraped(one: Served) -> dict[str, Family]:
-    status, text, headers = one.ask("GET", "/metrics")
+    status, text, headers = one.request("GET", "/metrics")
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4")
     return families(text)
 
@@ -71,8 +71,8 @@ def test_metrics_of_workers_add_up_to_what_was_asked_and_show_the_replication_la
         # A worker that can put nothing down takes in nothing of what the other decides.
         slow = children(one.process.pid)[0]
         limit_files(slow, 1)
-        answers = [one.decide(event)[0] for event in events[200:]]
-        assert 200 in answers
+        responses = [one.decide(event)[0] for event in events[200:]]
+        assert 200 in responses
         until(lambda: 1 < max(scraped(one)[LAG].samples.values()) < 60)
         limit_files(slow, resource.RLIM_INFINITY)
         until(lambda: scraped(one)[LAG].total(LAG) == 0)

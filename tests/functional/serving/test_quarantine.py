@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.cli.main import main
 from fraud_detection.core.events import Conflict, Quarantined
 from fraud_detection.core.parse.drift import SchemaDrift
@@ -67,22 +67,22 @@ def now_ms() -> int:
 
 
 def statuses_of(
-    simulation: SmallSimulation, state: Path, asks: Sequence[tuple[bytes, bytes | None]]
+    simulation: SmallSimulation, state: Path, posts: Sequence[tuple[bytes, bytes | None]]
 ) -> list[int]:
     """Ask one process, each body with its key; return the statuses, and check that each arrival counts."""
 
-    async def ask() -> list[int]:
+    async def statuses() -> list[int]:
         requests = RequestBatcher(open_service(simulation.bundle, state)[1])
         api, found = Api(requests, Access(None), b""), []
-        for body, key in asks:
-            answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            api.take(Request("POST", "/v1/decisions", body, b"", b"", key), answered.set_result)
-            found.append((await answered).status)
+        for body, key in posts:
+            future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+            api.take(Request("POST", "/v1/decisions", body, b"", b"", key), future.set_result)
+            found.append((await future).status)
         assert f"fraud_quarantined_total {found.count(422)}" in exposition(requests, {}).splitlines()
         requests.close()
         return found
 
-    return asyncio.run(ask())
+    return asyncio.run(statuses())
 
 
 def test_the_same_key_is_one_event_and_requests_without_a_key_are_counted(

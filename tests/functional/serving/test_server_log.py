@@ -78,7 +78,7 @@ def test_start_end_each_release_and_each_change_of_the_keys_are_lines(
         lifecycle.roll_back(registry, ANN)
         until(lambda: taken(one) == {3.0})
         replace(keys, b"kept: [1")
-        until(lambda: one.ask("GET", "/readyz")[1].get("look_at") == ["keys"])
+        until(lambda: one.request("GET", "/readyz")[1].get("look_at") == ["keys"])
         lines = parsed(one.stop(signal.SIGTERM))
     releases = [("release_taken", 1), ("started", None), ("release_taken", 2), ("release_taken", 3)]
     for worker in range(workers):

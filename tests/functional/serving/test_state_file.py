@@ -320,10 +320,10 @@ def test_a_file_that_is_removed_while_serving_is_noticed_and_nothing_is_answered
     with served(small_simulation, state) as one:
         assert one.decide(events[0])[0] == 200
         state.rename(away)
-        until(lambda: one.ask("GET", "/readyz")[0] == 503)
+        until(lambda: one.request("GET", "/readyz")[0] == 503)
         assert one.decide(events[1])[0] == 503
         away.rename(state)
-        until(lambda: one.ask("GET", "/readyz")[0] == 200)
+        until(lambda: one.request("GET", "/readyz")[0] == 200)
         assert one.decide(events[1])[0] == 200
         state.unlink()
         # Two milliseconds later, long before the look of the background.
@@ -331,7 +331,7 @@ def test_a_file_that_is_removed_while_serving_is_noticed_and_nothing_is_answered
         status, body, _ = one.decide(events[2])
         assert status == 503
         assert "was removed or moved away while it was in use" in body["detail"]
-        assert one.ask("GET", "/readyz")[0] == 503
+        assert one.request("GET", "/readyz")[0] == 503
         assert one.decide(events[3])[0] == 503
         said = one.stop()
     assert one.process.returncode != 0
@@ -475,7 +475,7 @@ def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_nex
         assert one.decide(events[0])[0] == 200
         os.truncate(state, 8192)
         try:
-            until(lambda: one.ask("GET", "/readyz")[0] == 503)
+            until(lambda: one.request("GET", "/readyz")[0] == 503)
         except OSError:
             assert one.process.wait(TIMEOUT_S) == -signal.SIGBUS
         said = one.stop()
@@ -584,12 +584,12 @@ def test_a_disk_that_is_full_is_waited_for_and_nothing_is_answered_meanwhile(
     with served(small_simulation, state) as one:
         assert one.decide(events[0])[0] == 200
         fill(small_disk / "filler")
-        answers = [one.decide(event)[0] for event in events[1:300]]
-        told = answers.index(503)
-        assert set(answers[told:]) == {503}
-        assert one.ask("GET", "/readyz")[0] == 503
+        responses = [one.decide(event)[0] for event in events[1:300]]
+        told = responses.index(503)
+        assert set(responses[told:]) == {503}
+        assert one.request("GET", "/readyz")[0] == 503
         (small_disk / "filler").unlink()
-        until(lambda: one.ask("GET", "/readyz")[0] == 200)
+        until(lambda: one.request("GET", "/readyz")[0] == 200)
         assert [one.decide(event)[0] for event in events[:300]] == [200] * 300
         one.stop()
     with closing(StateReader(state)) as record:

@@ -154,11 +154,11 @@ class Cloud:
     def messages(self) -> list[dict[str, Any]]:
         found = []
         while (
-            answer := self.client("sqs")
+            response := self.client("sqs")
             .receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
             .get("Messages")
         ):
-            for one in answer:
+            for one in response:
                 found.append(json.loads(one["Body"]))
                 self.client("sqs").delete_message(QueueUrl=self.queue, ReceiptHandle=one["ReceiptHandle"])
         return found
@@ -293,11 +293,11 @@ def test_a_function_sees_its_own_variables_and_no_way_to_the_real_aws(
     a.client("lambda").update_function_configuration(FunctionName=a.name, Handler="tiny.environment")
     deployed = LambdaApi(a.client("lambda")).function(a.name)
     runtime = LocalFunction(deployed, TOOLS, a.folder / "again").runtime(a.services.environment(), print)
-    answer = runtime.invoke(b"{}")
+    response = runtime.invoke(b"{}")
     runtime.close()
-    seen = json.loads(answer.payload)
-    assert answer.error_type is None
-    assert seen["id"] == answer.request_id
+    seen = json.loads(response.payload)
+    assert response.error_type is None
+    assert seen["id"] == response.request_id
     assert seen["endpoint"] == f"http://127.0.0.1:{a.services.port}"
     assert seen["variables"]["NOTES"] == str(a.notes)
     assert seen["variables"]["AWS_LAMBDA_FUNCTION_NAME"] == a.name
@@ -309,9 +309,9 @@ def test_a_function_that_cannot_be_loaded_says_why(cloud: Callable[..., Cloud]) 
     a.client("lambda").update_function_configuration(FunctionName=a.name, Handler="absent.handler")
     deployed = LambdaApi(a.client("lambda")).function(a.name)
     runtime = LocalFunction(deployed, TOOLS, a.folder / "again").runtime({}, a.lines.append)
-    answer = runtime.invoke(b"{}")
-    assert answer.error_type == "Runtime.ImportModuleError"
-    assert "absent" in answer.error_message
+    response = runtime.invoke(b"{}")
+    assert response.error_type == "Runtime.ImportModuleError"
+    assert "absent" in response.error_message
     assert runtime.pid == 0
 
 

@@ -26,10 +26,10 @@ from tests.functional.http.test_service import Served, served
 from tests.functional.workers.test_workers import (
     TWO,
     WORKERS,
-    Asker,
+    HttpClient,
     alive,
-    askers,
     children,
+    http_clients,
     kept,
     total,
     until,
@@ -67,20 +67,20 @@ def test_the_second_card_is_refused_whoever_is_asked_and_the_first_decision_stan
     server: Served, cards: list[str]
 ) -> None:
     before = total(server, "fraud_conflicts_total")
-    with askers(server.port, 6) as asked:
+    with http_clients(server.port, 6) as clients:
         for first in range(WORKERS):
             one, then = f"both-{first}", cards[1 - first]
-            decided = asked[0].decide(payment(one, cards[first]))
+            decided = clients[0].decide(payment(one, cards[first]))
             assert decided[0] == 200
-            for asker in asked:
-                refused = asker.decide(payment(one, then))
+            for client in clients:
+                refused = client.decide(payment(one, then))
                 assert (refused[0], refused[1]["record"]["reason"]) == (409, DIFFERENT)
-            again = asked[1].decide(payment(one, cards[first]))[1]
+            again = clients[1].decide(payment(one, cards[first]))[1]
             assert again == decided[1] | {"duplicate": True}
-            assert asked[2].ask("GET", f"/v1/decisions/{one}")[1] == decided[1]
+            assert clients[2].request("GET", f"/v1/decisions/{one}")[1] == decided[1]
             # Whatever card a label tells, it goes to the worker that has decided: there it comes again.
-            assert asked[3].ask("POST", "/v1/labels", label(one, then))[0] == 200
-            assert asked[4].ask("POST", "/v1/labels", label(one, cards[first]))[1]["duplicate"] is True
+            assert clients[3].request("POST", "/v1/labels", label(one, then))[0] == 200
+            assert clients[4].request("POST", "/v1/labels", label(one, cards[first]))[1]["duplicate"] is True
     assert total(server, "fraud_conflicts_total") == before + WORKERS * 6
 
 
@@ -90,8 +90,8 @@ def test_in_a_list_the_first_one_is_decided_and_labels_find_it(server: Served, c
         told = json.loads(label(one, other)) | {"type": "label"}
         events = [payment(one, mine), payment(one, other), json.dumps(told).encode(), payment(one, mine)]
         events += [payment(f"{one}-next", other), payment(f"{one}-next", mine)]
-        answers = server.decide(b"[" + b",".join(events) + b"]")[1]
-        assert [answer["type"] for answer in answers] == [
+        responses = server.decide(b"[" + b",".join(events) + b"]")[1]
+        assert [response["type"] for response in responses] == [
             "decision",
             "conflict",
             "label",
@@ -99,14 +99,14 @@ def test_in_a_list_the_first_one_is_decided_and_labels_find_it(server: Served, c
             "decision",
             "conflict",
         ]
-        assert answers[3] == answers[0] | {"duplicate": True}
-        assert server.ask("POST", "/v1/labels", label(one, mine))[1]["duplicate"] is True
+        assert responses[3] == responses[0] | {"duplicate": True}
+        assert server.request("POST", "/v1/labels", label(one, mine))[1]["duplicate"] is True
 
 
 def test_a_key_that_comes_again_with_another_card_is_a_conflict(server: Served, cards: list[str]) -> None:
     nameless = [payment("", card, transaction_id=None) for card in cards]
     first, second = (
-        server.ask("POST", "/v1/decisions", event, Idempotency_Key="one-key") for event in nameless
+        server.request("POST", "/v1/decisions", event, Idempotency_Key="one-key") for event in nameless
     )
     assert (first[0], second[0]) == (200, 409)
     assert second[1]["record"]["transaction_id"] == first[1]["transaction_id"]
@@ -144,14 +144,14 @@ def race(one: Served, cards: list[str]) -> dict[tuple[str, int], int]:
     """Let all workers be asked for the same ids at the same time; return who had which answer."""
     statuses, router = dict[tuple[str, int], int](), threading.Barrier(WORKERS)
 
-    def ask(worker: int) -> None:
-        asker = Asker(one.port)
+    def request(worker: int) -> None:
+        client = HttpClient(one.port)
         for number in range(RACES):
             router.wait()
-            statuses[f"race-{number}", worker] = asker.decide(payment(f"race-{number}", cards[worker]))[0]
-        asker.close()
+            statuses[f"race-{number}", worker] = client.decide(payment(f"race-{number}", cards[worker]))[0]
+        client.close()
 
-    racers = [threading.Thread(target=ask, args=(worker,)) for worker in range(WORKERS)]
+    racers = [threading.Thread(target=request, args=(worker,)) for worker in range(WORKERS)]
     for racer in racers:
         racer.start()
     for racer in racers:

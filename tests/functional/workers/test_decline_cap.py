@@ -30,7 +30,7 @@ from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_decline_cap import MAX_DECLINES, PAYMENTS, project_of, stream_of
 from tests.functional.http.test_service import Served, served
-from tests.functional.workers.test_workers import askers, children, until
+from tests.functional.workers.test_workers import children, http_clients, until
 from tests.states import opened
 
 WORKERS = 3
@@ -138,9 +138,9 @@ def test_real_workers_decline_together_what_one_may_and_a_killed_one_forgets_not
     declined = 0
     with served(small_simulation, tmp_path / "state.db", "--workers=2", f"--config={project}") as one:
         for first in (0, 150):
-            with askers(one.port, 6) as asked:
+            with http_clients(one.port, 6) as clients:
                 for index, event in enumerate(events[first : first + 150]):
-                    status, body, _ = asked[index % 6].decide(event)
+                    status, body, _ = clients[index % 6].decide(event)
                     assert status == 200
                     declined += body["action"] == "decline"
             killed = children(one.process.pid)[first > 0]
@@ -155,7 +155,7 @@ def _well_without(killed: int, one: Served) -> bool:
     if killed in running or len(running) < 2:
         return False
     try:
-        with askers(one.port, 6) as asked:
-            return all(asker.ask("GET", "/readyz")[0] == 200 for asker in asked)
+        with http_clients(one.port, 6) as clients:
+            return all(client.request("GET", "/readyz")[0] == 200 for client in clients)
     except (OSError, HTTPException):
         return False

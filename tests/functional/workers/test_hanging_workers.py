@@ -26,7 +26,7 @@ from tests.functional.http.test_service import Served, served
 from tests.functional.workers.test_workers import (
     TWO,
     WORKERS,
-    Asker,
+    HttpClient,
     alive,
     bearer,
     children,
@@ -46,17 +46,17 @@ def number_of(pid: int) -> int:
 
 
 @contextmanager
-def askers_by_worker(one: Served, **headers: str) -> Iterator[list[Asker]]:
+def clients_by_worker(one: Served, **headers: str) -> Iterator[list[HttpClient]]:
     """Open a line to each worker; the metrics tell whom a new one has reached."""
-    found: dict[int, Asker] = {}
+    found: dict[int, HttpClient] = {}
     with ExitStack() as stack:
         while len(found) < WORKERS:
-            asker = stack.enter_context(closing(Asker(one.port)))
+            client = stack.enter_context(closing(HttpClient(one.port)))
             before = _not_found(one, **headers)
-            assert asker.ask("GET", "/no-such-path")[0] == 404
+            assert client.request("GET", "/no-such-path")[0] == 404
             after = _not_found(one, **headers)
             (reached,) = [worker for worker in range(WORKERS) if after[worker] > before[worker]]
-            found.setdefault(reached, asker)
+            found.setdefault(reached, client)
         yield [found[worker] for worker in range(WORKERS)]
 
 
@@ -74,43 +74,43 @@ def test_a_worker_that_hangs_is_logged_ended_and_restarted(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)
-    with served(small_simulation, tmp_path / "state.db", TWO) as one, askers_by_worker(one) as asked:
+    with served(small_simulation, tmp_path / "state.db", TWO) as one, clients_by_worker(one) as clients:
         victim = children(one.process.pid)[0]
         hangs = number_of(victim)
         theirs = [event for event in events if ownership.route(event).owner == hangs]
         own = [event for event in events if ownership.route(event).owner != hangs]
-        answers = [asked[1 - hangs].decide(event) for event in theirs[:20]]
-        assert {status for status, _, _ in answers} == {200}
+        responses = [clients[1 - hangs].decide(event) for event in theirs[:20]]
+        assert {status for status, _, _ in responses} == {200}
         ended: list[float] = []
 
         def wait_in_vain() -> None:
             with pytest.raises((OSError, HTTPException)):
-                asked[hangs].decide(own[0])
+                clients[hangs].decide(own[0])
             ended.append(time.monotonic())
 
         stopped_at = time.monotonic()
         os.kill(victim, signal.SIGSTOP)
         waiting = threading.Thread(target=wait_in_vain)
         waiting.start()
-        while (told := asked[1 - hangs].ask("GET", "/readyz"))[0] == 200:
+        while (told := clients[1 - hangs].request("GET", "/readyz"))[0] == 200:
             assert time.monotonic() - stopped_at < SILENT_AFTER_S + SLACK_S
             time.sleep(0.05)
         # It is said while the process still hangs, and nobody else waits for it.
         assert alive(victim)
         assert told[:2] == (503, {"status": "not ready", "workers_away": [hangs]})
         with BusyClock() as clock:
-            status, body, headers = asked[1 - hangs].decide(theirs[20])
+            status, body, headers = clients[1 - hangs].decide(theirs[20])
             assert (status, headers["retry-after"]) == (503, "1")
             assert f"worker {hangs} does not answer" in body["detail"]
-            assert asked[1 - hangs].decide(own[1])[0] == 200
+            assert clients[1 - hangs].decide(own[1])[0] == 200
             assert clock.seconds() < 1
         until(lambda: not alive(victim))
         waiting.join()
         assert ended[0] - stopped_at < HANGS_AFTER_S + SLACK_S
-        until(lambda: asked[1 - hangs].ask("GET", "/readyz")[0] == 200)
-        again = [asked[1 - hangs].decide(event)[:2] for event in theirs[:20]]
-        assert again == [(200, body | {"duplicate": True}) for _, body, _ in answers]
-        assert asked[1 - hangs].decide(theirs[20])[0] == 200
+        until(lambda: clients[1 - hangs].request("GET", "/readyz")[0] == 200)
+        again = [clients[1 - hangs].decide(event)[:2] for event in theirs[:20]]
+        assert again == [(200, body | {"duplicate": True}) for _, body, _ in responses]
+        assert clients[1 - hangs].decide(theirs[20])[0] == 200
         said = one.stop()
     assert one.process.returncode == 0
     assert f"worker {hangs} has not been heard for 5 s: it is ended" in said
@@ -120,7 +120,7 @@ class Keyed(NamedTuple):
     """Workers, and the headers of a caller with a rate and of one who may look."""
 
     one: Served
-    asked_by: dict[str, str]
+    headers: dict[str, str]
     free: dict[str, str]
 
 
@@ -128,10 +128,10 @@ class Keyed(NamedTuple):
 def keyed(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     folder = tmp_path_factory.mktemp("keyed")
     keys = folder / "keys.yaml"
-    asked_by = bearer(add_key(keys, "till", ("decide",), RATE))
+    headers = bearer(add_key(keys, "till", ("decide",), RATE))
     free = bearer(add_key(keys, "office", ("operate",), None))
     with served(small_simulation, folder / "state.db", TWO, f"--keys={keys}") as one:
-        yield Keyed(one, asked_by, free)
+        yield Keyed(one, headers, free)
         one.stop()
     assert one.process.returncode == 0
 
@@ -142,7 +142,7 @@ def test_a_pause_of_the_process_that_starts_workers_costs_none_of_them_its_life(
     workers = children(keyed.one.process.pid)
     keyed.one.process.send_signal(signal.SIGSTOP)
     time.sleep(HANGS_AFTER_S + 1)
-    assert keyed.one.ask("POST", "/v1/decisions", events[0], **keyed.asked_by)[0] == 200
+    assert keyed.one.request("POST", "/v1/decisions", events[0], **keyed.headers)[0] == 200
     keyed.one.process.send_signal(signal.SIGCONT)
     time.sleep(1)
     assert children(keyed.one.process.pid) == workers
@@ -151,26 +151,26 @@ def test_a_pause_of_the_process_that_starts_workers_costs_none_of_them_its_life(
 def test_a_rate_whose_keeper_is_away_is_counted_by_shares(
     small_simulation: SmallSimulation, events: list[bytes], keyed: Keyed
 ) -> None:
-    one, asked_by, free = keyed.one, keyed.asked_by, keyed.free
+    one, headers, free = keyed.one, keyed.headers, keyed.free
     ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)
     home = ownership.of_id("till")
     own = [event for event in events if ownership.route(event).owner != home]
     (keeper,) = [pid for pid in children(one.process.pid) if number_of(pid) == home]
-    with askers_by_worker(one, **free) as asked:
-        other = asked[1 - home]
+    with clients_by_worker(one, **free) as clients:
+        other = clients[1 - home]
         os.kill(keeper, signal.SIGSTOP)
-        until(lambda: other.ask("GET", "/readyz")[0] == 503)
+        until(lambda: other.request("GET", "/readyz")[0] == 503)
         start = time.monotonic()
-        found = [other.ask("POST", "/v1/decisions", event, **asked_by) for event in own[:60]]
+        found = [other.request("POST", "/v1/decisions", event, **headers) for event in own[:60]]
         share = RATE / WORKERS * (1 + time.monotonic() - start)
-        assert other.ask("GET", "/readyz")[1] == {"status": "not ready", "workers_away": [home]}
+        assert other.request("GET", "/readyz")[1] == {"status": "not ready", "workers_away": [home]}
         statuses = [status for status, _, _ in found]
         assert set(statuses) == {200, 429}
         assert RATE / WORKERS <= statuses.count(200) <= share + 1
-        until(lambda: other.ask("GET", "/readyz")[0] == 200)
+        until(lambda: other.request("GET", "/readyz")[0] == 200)
         # The whole rate holds again, and what was counted meanwhile is told.
         one._line.close()
         assert total(one, "fraud_rate_shared_events_total", **free) == 60
         time.sleep(1)
-        again = [other.ask("POST", "/v1/decisions", event, **asked_by)[0] for event in own[60 : 60 + 30]]
+        again = [other.request("POST", "/v1/decisions", event, **headers)[0] for event in own[60 : 60 + 30]]
         assert again == [200] * 30

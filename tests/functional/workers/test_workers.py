@@ -35,34 +35,34 @@ TWO = f"--workers={WORKERS}"
 RATES = {"till": 10.0, "office": None}
 
 
-class Asker:
+class HttpClient:
     """A connection of its own, which the system gives to some worker."""
 
     def __init__(self, port: int) -> None:
         self._line = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
 
-    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
         self._line.request(method, path, body or None, headers)
         # A last answer takes the socket with it: it is closed here, whatever becomes of the rest of it.
-        with self._line.getresponse() as answer:
-            return answer.status, json.loads(answer.read()), dict(answer.getheaders())
+        with self._line.getresponse() as response:
+            return response.status, json.loads(response.read()), dict(response.getheaders())
 
     def decide(self, event: bytes) -> Reply:
-        return self.ask("POST", "/v1/decisions", event)
+        return self.request("POST", "/v1/decisions", event)
 
     def close(self) -> None:
         self._line.close()
 
 
 @contextmanager
-def askers(port: int, count: int = 12) -> Iterator[list[Asker]]:
+def http_clients(port: int, count: int = 12) -> Iterator[list[HttpClient]]:
     """Open so many lines that all workers are among those asked, but for one chance in thousands."""
     with ExitStack() as stack:
-        yield [stack.enter_context(closing(Asker(port))) for _ in range(count)]
+        yield [stack.enter_context(closing(HttpClient(port))) for _ in range(count)]
 
 
 def metrics(one: Served, **headers: str) -> dict[str, float]:
-    text = one.ask("GET", "/metrics", b"", **headers)[1]
+    text = one.request("GET", "/metrics", b"", **headers)[1]
     rows = [row.rsplit(" ", 1) for row in text.splitlines() if row and not row.startswith("#")]
     return {name: float(value) for name, value in rows}
 
@@ -133,16 +133,18 @@ def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
     server: Served, events: list[bytes]
 ) -> None:
     before = total(server, "fraud_decisions_total")
-    with askers(server.port) as asked:
-        first = [asked[index % len(asked)].decide(event) for index, event in enumerate(events[:120])]
+    with http_clients(server.port) as clients:
+        first = [clients[index % len(clients)].decide(event) for index, event in enumerate(events[:120])]
         assert {status for status, _, _ in first} == {200}
         assert not any("duplicate" in body for _, body, _ in first)
         for shift in (1, 2, 5):
             for index, event in enumerate(events[:120]):
-                again = asked[(index + shift) % len(asked)].decide(event)
+                again = clients[(index + shift) % len(clients)].decide(event)
                 assert again[:2] == (200, first[index][1] | {"duplicate": True})
         for index, (_, body, _) in enumerate(first):
-            found = asked[(index + 3) % len(asked)].ask("GET", f"/v1/decisions/{body['transaction_id']}")
+            found = clients[(index + 3) % len(clients)].request(
+                "GET", f"/v1/decisions/{body['transaction_id']}"
+            )
             assert found[:2] == (200, body)
         assert total(server, "fraud_decisions_total") == before + 120
         counted = metrics(server)
@@ -157,9 +159,9 @@ def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
         assert min(decided) > 0
         assert counted['fraud_worker_up{worker="0"}'] == counted['fraud_worker_up{worker="1"}'] == 1
         assert total(server, "fraud_forwarded_events_total") > 0
-        for one in asked:
-            assert one.ask("GET", "/readyz")[0] == 200
-            assert one.ask("GET", "/v1/decisions/nobody")[0] == 404
+        for one in clients:
+            assert one.request("GET", "/readyz")[0] == 200
+            assert one.request("GET", "/v1/decisions/nobody")[0] == 404
 
 
 def test_the_process_that_starts_workers_loads_no_model(server: Served) -> None:
@@ -171,11 +173,11 @@ def test_the_process_that_starts_workers_loads_no_model(server: Served) -> None:
 
 def test_a_list_is_answered_in_its_order_whoever_owns_its_events(server: Served, events: list[bytes]) -> None:
     bad = b'{"amount":1}'
-    status, answers, _ = server.decide(b"[" + b",".join([*events[120:160], bad, *events[160:200]]) + b"]")
+    status, responses, _ = server.decide(b"[" + b",".join([*events[120:160], bad, *events[160:200]]) + b"]")
     assert status == 200
     wanted = [json.loads(event)["transaction_id"] for event in events[120:200]]
-    assert [one["transaction_id"] for one in answers if "action" in one] == wanted
-    assert answers[40]["path"].startswith("$.")
+    assert [one["transaction_id"] for one in responses if "action" in one] == wanted
+    assert responses[40]["path"].startswith("$.")
 
 
 def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_asked(
@@ -183,11 +185,11 @@ def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_ask
 ) -> None:
     bad = [b'{"card_id":"c1"}', b"no JSON at all", b'{"type":"label"}']
     before = total(server, "fraud_quarantined_total")
-    with askers(server.port) as lines:
-        for asker in lines:
+    with http_clients(server.port) as lines:
+        for client in lines:
             for event in bad:
-                assert asker.decide(event)[0] == 422
-                assert asker.ask("POST", "/v1/decisions", event, **{"Idempotency-Key": "k1"})[0] == 422
+                assert client.decide(event)[0] == 422
+                assert client.request("POST", "/v1/decisions", event, **{"Idempotency-Key": "k1"})[0] == 422
     assert total(server, "fraud_quarantined_total") - before == 2 * len(lines) * len(bad)
     found: list[tuple[bytes, int]] = []
     for worker in range(WORKERS):
@@ -198,24 +200,24 @@ def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_ask
 
 
 def test_a_label_reaches_the_worker_that_decided_its_payment(server: Served, events: list[bytes]) -> None:
-    with askers(server.port, 6) as asked:
+    with http_clients(server.port, 6) as clients:
         for index, event in enumerate(events[200:224]):
             payment = json.loads(event)
             one = payment["transaction_id"]
             label = {"transaction_id": one, "is_fraud": index % 2, "label_known_at": payment["event_time"]}
             early = json.dumps([label]).encode()
-            status, answers, _ = asked[index % 6].ask("POST", "/v1/labels", early)
+            status, responses, _ = clients[index % 6].request("POST", "/v1/labels", early)
             # Nobody knows the payment yet: the label is not dropped in silence.
             assert status == 200
-            assert f"no worker knows payment '{one}'" in answers[0]["detail"]
-            assert "`card_id`" in answers[0]["detail"]
-            assert asked[0].ask("POST", "/v1/labels", early[1:-1])[0] == 404
-            assert asked[(index + 1) % 6].decide(event)[0] == 200
-            told = asked[(index + 2) % 6].ask("POST", "/v1/labels", early[1:-1])
+            assert f"no worker knows payment '{one}'" in responses[0]["detail"]
+            assert "`card_id`" in responses[0]["detail"]
+            assert clients[0].request("POST", "/v1/labels", early[1:-1])[0] == 404
+            assert clients[(index + 1) % 6].decide(event)[0] == 200
+            told = clients[(index + 2) % 6].request("POST", "/v1/labels", early[1:-1])
             assert (told[0], told[1]["type"], told[1]["transaction_id"]) == (200, "label", one)
             assert told[1]["label"] == ("fraud" if index % 2 else "legitimate")
             again = json.dumps(label | {"card_id": payment["card_id"]}).encode()
-            repeated = asked[(index + 3) % 6].ask("POST", "/v1/labels", again)[1]
+            repeated = clients[(index + 3) % 6].request("POST", "/v1/labels", again)[1]
             assert (repeated["type"], repeated["transaction_id"]) == ("duplicate", one)
 
 
@@ -230,10 +232,10 @@ def test_a_label_with_its_card_may_come_before_its_payment(server: Served, event
             "label_known_at": payment["event_time"],
             "card_id": card,
         }
-        told = server.ask("POST", "/v1/labels", json.dumps(label).encode())
+        told = server.request("POST", "/v1/labels", json.dumps(label).encode())
         assert (told[0], told[1]["transaction_id"], told[1]["label"]) == (200, one, "fraud")
         assert server.decide(event)[0] == 200
-        assert server.ask("POST", "/v1/labels", json.dumps(label).encode())[1]["duplicate"] is True
+        assert server.request("POST", "/v1/labels", json.dumps(label).encode())[1]["duplicate"] is True
     assert total(server, "fraud_labels_total") == before + 6
 
 
@@ -245,9 +247,9 @@ def test_a_payment_and_its_label_may_come_in_one_list(server: Served, events: li
         "is_fraud": 1,
         "label_known_at": payment["event_time"],
     }
-    answers = server.decide(b"[" + events[230] + b"," + json.dumps(label).encode() + b"]")[1]
+    responses = server.decide(b"[" + events[230] + b"," + json.dumps(label).encode() + b"]")[1]
     wanted = {"type": "label", "transaction_id": payment["transaction_id"], "label": "fraud"}
-    assert answers[1] == wanted | {"schema_version": 2}
+    assert responses[1] == wanted | {"schema_version": 2}
 
 
 def alone(simulation: SmallSimulation, events: Sequence[bytes], state: Path) -> list[bytes]:
@@ -266,13 +268,13 @@ def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    with served(small_simulation, state, TWO) as one, askers(one.port, 6) as asked:
+    with served(small_simulation, state, TWO) as one, http_clients(one.port, 6) as clients:
         for index, event in enumerate(events[:200]):
-            assert asked[index % 6].decide(event)[0] == 200
+            assert clients[index % 6].decide(event)[0] == 200
         # After a pause everybody knows everything.
         for index, event in enumerate(events[200:220]):
             until_followed(one, 200 + index)
-            assert asked[index % 6].decide(event)[0] == 200
+            assert clients[index % 6].decide(event)[0] == 200
         one.stop()
     wanted = alone(small_simulation, events[:220], tmp_path / "alone.db")
     found = kept(state)
@@ -297,12 +299,12 @@ class Load(threading.Thread):
     def __init__(self, port: int, events: Sequence[bytes], *, gives_up: bool = False) -> None:
         super().__init__()
         self.port, self.events, self.gives_up = port, events, gives_up
-        self.answers: dict[str, dict[str, Any]] = {}
+        self.responses: dict[str, dict[str, Any]] = {}
         self.statuses: list[int] = []
         self.stopped = False
 
     def run(self) -> None:
-        line = Asker(self.port)
+        line = HttpClient(self.port)
         for event in self.events:
             while not self.stopped:
                 try:
@@ -315,14 +317,14 @@ class Load(threading.Thread):
                     continue
                 self.statuses.append(status)
                 if status == 200:
-                    self.answers[body["transaction_id"]] = body
+                    self.responses[body["transaction_id"]] = body
                     break
                 time.sleep(0.02)
         line.close()
 
 
-def bare(answer: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in answer.items() if key != "duplicate"}
+def bare(response: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in response.items() if key != "duplicate"}
 
 
 def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
@@ -337,10 +339,10 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
     parts = [Load(one.port, events[index:600:4]) for index in range(4)]
     for part in parts:
         part.start()
-    until(lambda: sum(len(part.answers) for part in parts) > 100)
+    until(lambda: sum(len(part.responses) for part in parts) > 100)
     victim = children(one.process.pid)[0]
     os.kill(victim, signal.SIGKILL)
-    until(lambda: sum(len(part.answers) for part in parts) > 400)
+    until(lambda: sum(len(part.responses) for part in parts) > 400)
     workers = children(one.process.pid)
     assert victim not in workers
     folders = {folder_of(pid) for pid in workers}
@@ -351,15 +353,15 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
         part.join()
     until(lambda: not any(alive(pid) for pid in workers))
     assert not any(folder.exists() for folder in folders)
-    answers = {name: bare(answer) for part in parts for name, answer in part.answers.items()}
+    responses = {name: bare(response) for part in parts for name, response in part.responses.items()}
     with served(small_simulation, state, TWO) as again:
-        for name, answer in answers.items():
-            assert again.ask("GET", f"/v1/decisions/{name}")[:2] == (200, answer)
+        for name, response in responses.items():
+            assert again.request("GET", f"/v1/decisions/{name}")[:2] == (200, response)
         for event in events[600:]:
             assert again.decide(event)[0] == 200
         again.stop()
     found = kept(state)
-    assert answers.keys() <= found.keys()
+    assert responses.keys() <= found.keys()
     engine = load_engine(small_simulation.bundle)
     ownership = Ownership(engine.project.schema, WORKERS)
     assert all(ownership.route(event).owner == worker for worker, event, _ in found.values())
@@ -385,16 +387,16 @@ def test_a_stop_answers_what_was_accepted_and_leaves_nothing_behind(
     parts = [Load(one.port, events[index::4], gives_up=True) for index in range(4)]
     for part in parts:
         part.start()
-    until(lambda: sum(len(part.answers) for part in parts) > 60)
+    until(lambda: sum(len(part.responses) for part in parts) > 60)
     said = one.stop(signal.SIGTERM)
     for part in parts:
         part.join()
     assert one.process.returncode == 0
     assert not any(alive(pid) for pid in workers)
     assert {status for part in parts for status in part.statuses} == {200}
-    answers = {name for part in parts for name in part.answers}
-    assert 60 < len(answers) < len(events)
-    assert answers == kept(tmp_path / "state.db").keys()
+    responses = {name for part in parts for name in part.responses}
+    assert 60 < len(responses) < len(events)
+    assert responses == kept(tmp_path / "state.db").keys()
     assert said.count("payments were decided") == WORKERS
 
 
@@ -424,23 +426,25 @@ def test_a_full_worker_refuses_at_once_and_what_was_accepted_is_decided(
     rate_limited: RateLimitedServer, events: list[bytes]
 ) -> None:
     one, office = rate_limited.one, rate_limited.office
-    status, answer, headers = one.ask("POST", "/v1/decisions", b"[" + b",".join(events[:60]) + b"]", **office)
+    status, response, headers = one.request(
+        "POST", "/v1/decisions", b"[" + b",".join(events[:60]) + b"]", **office
+    )
     assert status == 503
-    assert "events wait already" in answer["detail"]
+    assert "events wait already" in response["detail"]
     assert headers["retry-after"] == "1"
-    with askers(one.port, 6) as asked:
+    with http_clients(one.port, 6) as clients:
         found = [
-            asked[index % 6].ask("POST", "/v1/decisions", event, **office)[0]
+            clients[index % 6].request("POST", "/v1/decisions", event, **office)[0]
             for index, event in enumerate(events[:60])
         ]
     assert found == [200] * 60
 
 
 def test_a_rate_holds_for_all_workers_together(rate_limited: RateLimitedServer, events: list[bytes]) -> None:
-    with askers(rate_limited.one.port) as asked:
+    with http_clients(rate_limited.one.port) as clients:
         start = time.monotonic()
         statuses = [
-            asked[index % 12].ask("POST", "/v1/decisions", event, **rate_limited.till)[0]
+            clients[index % 12].request("POST", "/v1/decisions", event, **rate_limited.till)[0]
             for index, event in enumerate(events[60:120])
         ]
         allowed = 10 + 10 * (time.monotonic() - start)

@@ -41,7 +41,7 @@ def row_of(kind: str, body: Any, columns: list[str]) -> Named:  # noqa: ANN401 -
             return list(zip(columns, row, strict=True))
 
 
-ANSWERS: dict[str, Callable[[float], Any]] = {
+RESPONSES: dict[str, Callable[[float], Any]] = {
     "fastapi": lambda score: {"score": score},
     "mlflow": lambda score: {"predictions": [score]},
     "mlflow-tensors": lambda score: {"predictions": [score]},
@@ -68,14 +68,14 @@ def test_a_request_holds_every_value_under_its_column_and_nothing_for_a_missing_
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_the_score_is_read_where_the_comparison_server_writes_it(kind: Kind) -> None:
-    assert kind.score(json.dumps(ANSWERS[kind.name](0.8914)).encode()) == 0.8914
+    assert kind.score(json.dumps(RESPONSES[kind.name](0.8914)).encode()) == 0.8914
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-@pytest.mark.parametrize("answer", [b"", b"{}", b"[]", b'{"error": "no"}', b"[[0.1, 0.9]]", b"[0.1, 0.9]"])
-def test_an_answer_without_exactly_one_score_is_no_answer(kind: Kind, answer: bytes) -> None:
+@pytest.mark.parametrize("response", [b"", b"{}", b"[]", b'{"error": "no"}', b"[[0.1, 0.9]]", b"[0.1, 0.9]"])
+def test_an_answer_without_exactly_one_score_is_no_answer(kind: Kind, response: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
-        kind.score(answer)
+        kind.score(response)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

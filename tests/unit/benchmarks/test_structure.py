@@ -33,7 +33,7 @@ FILES = {
     "docs/adr/0001.md": "",
     "docs/picture.svg": "",
     "src/fraud_detection/__init__.py": '"""Nothing."""',
-    "src/fraud_detection/errors.py": "class Trouble(Exception): ...",
+    "src/fraud_detection/errors.py": "class AppError(Exception): ...",
     "src/fraud_detection/cli.py": """
         import sys
         from fraud_detection.serving.http import answer
@@ -44,17 +44,17 @@ FILES = {
         """,
     "src/fraud_detection/core/__init__.py": "",
     "src/fraud_detection/core/events.py": """
-        from fraud_detection.errors import Trouble
+        from fraud_detection.errors import AppError
         def read():
             from fraud_detection.core.parse import times
             try:
                 times.now()
-            except Trouble:
+            except AppError:
                 pass
             for _ in range(9):
                 try:
                     times.now()
-                except Trouble:
+                except AppError:
                     continue
         """,
     "src/fraud_detection/core/parse/__init__.py": "",

@@ -10,11 +10,11 @@ from benchmarks.load_generator.load import Latencies, Load
 from benchmarks.load_generator.sweep import SweepSettings, find_saturation, is_held
 
 
-def load(rate: float, p99_ms: float, *, answered: float = 1.0, wrong: int = 0, lag_ms: float = 0.0) -> Load:
+def load(rate: float, p99_ms: float, *, completed: float = 1.0, wrong: int = 0, lag_ms: float = 0.0) -> Load:
     times = Latencies(100, p99_ms / 2, p99_ms, p99_ms, p99_ms, p99_ms)
     late = Latencies(100, lag_ms, lag_ms, lag_ms, lag_ms, lag_ms)
     statuses = {"200": 100 - wrong, "503": wrong}
-    return Load(rate, answered * rate, times, statuses, 0, 0, late, 0, 100, 0.1)
+    return Load(rate, completed * rate, times, statuses, 0, 0, late, 0, 100, 0.1)
 
 
 @given(capacity=st.floats(120, 9_000))
@@ -29,15 +29,15 @@ def test_the_saturation_rate_is_just_below_what_the_server_can_do(capacity: floa
 
 
 def test_one_bad_moment_is_no_saturation() -> None:
-    asked: list[float] = []
+    rates: list[float] = []
 
     def run(rate: float) -> Load:
-        asked.append(rate)
-        return load(rate, 500.0 if len(asked) == 2 or rate > 900 else 5.0)
+        rates.append(rate)
+        return load(rate, 500.0 if len(rates) == 2 or rate > 900 else 5.0)
 
     found = find_saturation(run, SweepSettings(start=100, highest=1_600, factor=2.0, halvings=0))
     assert found.saturation_per_s == 800
-    assert asked.count(200) == 2
+    assert rates.count(200) == 2
 
 
 def test_a_server_that_holds_no_rate_has_a_saturation_rate_of_zero() -> None:
@@ -50,7 +50,7 @@ def test_a_server_that_holds_no_rate_has_a_saturation_rate_of_zero() -> None:
         (load(100, 5.0), True),
         (load(100, 51.0), False),
         (load(100, 5.0, wrong=1), False),
-        (load(100, 5.0, answered=0.98), False),
+        (load(100, 5.0, completed=0.98), False),
     ],
 )
 def test_a_rate_is_held_in_time_whole_and_without_errors(one: Load, held: bool) -> None:  # noqa: FBT001

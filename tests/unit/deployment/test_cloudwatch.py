@@ -107,11 +107,11 @@ def test_periods_are_windows_that_end_now() -> None:
     metrics = Metrics()
     for minute in range(12):
         metrics.put(minute, "Space", "count", [1.0, float(minute)], Place="here")
-    asked = {"Namespace": "Space", "MetricName": "count", "Dimensions": [{"Name": "Place", "Value": "here"}]}
-    assert metrics.series(asked, "Sum", 5, 11, 3) == [1, 20, 45]
-    assert metrics.series(asked, "Maximum", 5, 12, 2) == [6, 11]
-    assert metrics.series(asked, "SampleCount", 1, 13, 2) == [2, None]
-    assert metrics.series(asked | {"Dimensions": []}, "Average", 1, 12, 1) == [None]
+    metric = {"Namespace": "Space", "MetricName": "count", "Dimensions": [{"Name": "Place", "Value": "here"}]}
+    assert metrics.series(metric, "Sum", 5, 11, 3) == [1, 20, 45]
+    assert metrics.series(metric, "Maximum", 5, 12, 2) == [6, 11]
+    assert metrics.series(metric, "SampleCount", 1, 13, 2) == [2, None]
+    assert metrics.series(metric | {"Dimensions": []}, "Average", 1, 12, 1) == [None]
 
 
 def test_an_alarm_stands_by_its_own_words() -> None:

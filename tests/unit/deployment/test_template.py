@@ -139,9 +139,9 @@ def test_reserved_concurrency_is_of_the_function_alone(release: Release) -> None
     made = {
         kept: build(Deployment(function=Function(reserved_concurrency=kept)), release) for kept in (None, 8)
     }
-    asked = {kept: one["Resources"]["Processor"]["Properties"] for kept, one in made.items()}
-    assert asked[8] == asked[None] | {"ReservedConcurrentExecutions": 8}
-    assert "ReservedConcurrentExecutions" not in asked[None]
+    by_concurrency = {kept: one["Resources"]["Processor"]["Properties"] for kept, one in made.items()}
+    assert by_concurrency[8] == by_concurrency[None] | {"ReservedConcurrentExecutions": 8}
+    assert "ReservedConcurrentExecutions" not in by_concurrency[None]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -206,8 +206,8 @@ def test_a_new_model_goes_out_by_a_canary_that_alarms_take_back(
     assert set(rollback_alarms) <= set(alarms)
     # Those of decisions look at what the new bundle answered, not at the mixture with the old one.
     for name in ("DeclineShare", "ScoreDrift"):
-        for asked in alarms[name]["Properties"]["Metrics"][:-1]:
-            dimensions = asked["MetricStat"]["Metric"]["Dimensions"]
+        for by_concurrency in alarms[name]["Properties"]["Metrics"][:-1]:
+            dimensions = by_concurrency["MetricStat"]["Metric"]["Dimensions"]
             assert {"Name": "bundle", "Value": release.bundle} in dimensions
 
 

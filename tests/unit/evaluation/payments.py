@@ -81,9 +81,9 @@ def traffic(paid: list[Paid], as_of: int = AS_OF, *, weighted: bool = False) -> 
     )
 
 
-def answers(name: str, actions: list[int], capacity: float | None = None) -> ArmDecisions:
+def decisions(name: str, actions: list[int], capacity: float | None = None) -> ArmDecisions:
     """Return one side's answers; what is not approved has a reason."""
     builder = ArmDecisionsBuilder()
     for action in actions:
         builder.add(action, 0.1 + 0.4 * action, (CODES[action],) if action else ())
-    return builder.answers(name, {"burst": "a burst of payments"}, capacity)
+    return builder.decisions(name, {"burst": "a burst of payments"}, capacity)

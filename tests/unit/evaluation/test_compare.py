@@ -14,7 +14,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Costs
 from fraud_detection.evaluation.compare import compare
 from fraud_detection.evaluation.comparison import Comparison, Estimate, SegmentMetrics
-from tests.unit.evaluation.payments import AS_OF, DAY, START, Paid, answers, payments, traffic
+from tests.unit.evaluation.payments import AS_OF, DAY, START, Paid, decisions, payments, traffic
 
 few = settings(deadline=None, max_examples=settings().max_examples * 15 // 100)
 """An example is dozens of payments, evaluated for two arms with intervals: 15, and 75 in `make test-long`."""
@@ -30,8 +30,8 @@ COSTS = Costs(
 
 
 def outcomes(paid: list[Paid], *, weighted: bool = False, capacity: float | None = None) -> Comparison:
-    first = answers("baseline", [one.first for one in paid], capacity)
-    second = answers("change", [one.second for one in paid], capacity)
+    first = decisions("baseline", [one.first for one in paid], capacity)
+    second = decisions("change", [one.second for one in paid], capacity)
     return compare(traffic(paid, weighted=weighted), first, second, COSTS)
 
 
@@ -253,7 +253,7 @@ def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(p
 
 def test_a_reason_that_means_something_else_in_each_arm_is_reported_in_the_words_of_both() -> None:
     paid = [Paid(0, 5000, "a", 1, 1, 1)]
-    first, second = (answers(name, [1]) for name in ("baseline", "change"))
+    first, second = (decisions(name, [1]) for name in ("baseline", "change"))
     other = dataclasses.replace(second, messages={"burst": "six in a minute"})
     unsaid = dataclasses.replace(second, messages={})
     told = [compare(traffic(paid), first, one, COSTS).reasons[0].message for one in (second, other, unsaid)]
@@ -358,13 +358,13 @@ def test_a_label_or_a_payment_from_after_the_as_of_time_is_refused(what: str) ->
 def test_a_side_that_did_not_answer_every_payment_is_refused() -> None:
     paid = [Paid(0, 100, "a", 1, 1, 1)]
     with pytest.raises(ConfigError, match="0 decisions for 1 payments"):
-        compare(traffic(paid), answers("a", [1]), answers("b", []), COSTS)
+        compare(traffic(paid), decisions("a", [1]), decisions("b", []), COSTS)
 
 
 def test_without_a_mature_week_answers_are_counted_and_nothing_is_evaluated() -> None:
     paid = [Paid(0, 100, "a", 1, 1, 2)]
     young = traffic(paid, as_of=START + DAY)
-    found = compare(young, answers("a", [1]), answers("b", [2]), COSTS)
+    found = compare(young, decisions("a", [1]), decisions("b", [2]), COSTS)
     assert found.total is None
     assert (found.traffic.changed, found.segments["channel"], found.examples.newly_caught) == (1, (), ())
     assert len(found.examples.largest) == 1

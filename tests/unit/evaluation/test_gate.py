@@ -8,7 +8,7 @@ from fraud_detection.core.project_schema import Costs, Gate
 from fraud_detection.evaluation.compare import compare
 from fraud_detection.evaluation.comparison import Comparison
 from fraud_detection.evaluation.gate import Check, GateInputs, evaluate_gate
-from tests.unit.evaluation.payments import DAY, Paid, answers, traffic
+from tests.unit.evaluation.payments import DAY, Paid, decisions, traffic
 
 
 def inputs(
@@ -29,8 +29,8 @@ def inputs(
 
 
 def compared(paid: list[Paid], *, weighted: bool = False, capacity: float | None = None) -> Comparison:
-    first = answers("champion", [one.first for one in paid], capacity)
-    second = answers("shadow", [one.second for one in paid], capacity)
+    first = decisions("champion", [one.first for one in paid], capacity)
+    second = decisions("shadow", [one.second for one in paid], capacity)
     return compare(traffic(paid, weighted=weighted), first, second, Costs())
 
 

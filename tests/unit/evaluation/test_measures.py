@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from fraud_detection.evaluation.measures import (
     DAY_MS,
     Ranking,
-    answers,
+    accuracy_measures,
     brier,
     calibration_bins,
     card_precision,
@@ -130,4 +130,8 @@ def test_a_calibrated_score_has_less_error_than_one_twice_as_high() -> None:
 
 def test_answering_legitimate_always_is_accurate_and_useless() -> None:
     fraud = np.array([1] + [0] * 99)
-    assert answers(np.zeros(100, bool), fraud) == {"accuracy": 0.99, "precision": 0.0, "recall": 0.0}
+    assert accuracy_measures(np.zeros(100, bool), fraud) == {
+        "accuracy": 0.99,
+        "precision": 0.0,
+        "recall": 0.0,
+    }

@@ -15,7 +15,7 @@ from fraud_detection.core.project_schema import Costs
 from fraud_detection.core.score.bundle import Cutoffs
 from fraud_detection.evaluation.cutoffs import choose
 from fraud_detection.evaluation.intervals import share_interval
-from fraud_detection.evaluation.measures import Ranking, answers, brier
+from fraud_detection.evaluation.measures import Ranking, accuracy_measures, brier
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.training.calibrate import fit_calibration
 from fraud_detection.training.evaluate import EVER, Scored, evaluate_slice
@@ -55,7 +55,7 @@ def seen(seed: int) -> tuple[Scored, Scored]:
 def true_measures() -> dict[str, float]:
     """Return what the figures are of a sample so large that chance is nothing, with everything seen."""
     fraud, score, _ = simulation(seed=77, payments=2_000_000)
-    return {**answers(score >= NEW.review_at, fraud), "fraud_share": float(fraud.mean())}
+    return {**accuracy_measures(score >= NEW.review_at, fraud), "fraud_share": float(fraud.mean())}
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(120, marks=pytest.mark.long)])
@@ -101,7 +101,9 @@ def test_a_payment_that_weighs_five_counts_as_five_of_its_kind(rows: list[tuple[
     assert one.recall_at(0.2) == pytest.approx(whole.recall_at(0.2))
     assert brier(score, fraud, weight) == pytest.approx(brier(score[again], fraud[again]))
     flagged = score >= 0.25
-    assert answers(flagged, fraud, weight) == pytest.approx(answers(flagged[again], fraud[again]))
+    assert accuracy_measures(flagged, fraud, weight) == pytest.approx(
+        accuracy_measures(flagged[again], fraud[again])
+    )
 
 
 def repeated(dataset: Dataset, weight: np.ndarray) -> Dataset:

@@ -23,8 +23,8 @@ SERVERLESS = aws_fakes.MAX_SERVERLESS_BYTES
 
 def puts(count: int, size: int, key: str = "k") -> Callable[[], object]:
     items = [{"k": {"S": f"{key}{index}"}, "c": {"B": b"x" * size}} for index in range(count)]
-    asked = {"table": [{"PutRequest": {"Item": item}} for item in items]}
-    return lambda: FakeDynamo().batch_write_item(RequestItems=asked)
+    request = {"table": [{"PutRequest": {"Item": item}} for item in items]}
+    return lambda: FakeDynamo().batch_write_item(RequestItems=request)
 
 
 def gets(count: int) -> Callable[[], object]:
@@ -36,12 +36,12 @@ def statements(count: int, size: int = 1) -> Callable[[], object]:
     def call() -> object:
         text = "INSERT INTO \"table\" VALUE {'k': ?, 'c': ?}"
         values = ({"S": str(index)} for index in range(count))
-        asked = [{"Statement": text, "Parameters": [one, {"B": b"x" * size}]} for one in values]
-        answer = FakeDynamo().batch_execute_statement(Statements=asked)
-        for one in answer["Responses"]:
+        request = [{"Statement": text, "Parameters": [one, {"B": b"x" * size}]} for one in values]
+        response = FakeDynamo().batch_execute_statement(Statements=request)
+        for one in response["Responses"]:
             if "Error" in one:
                 raise ClientError(one, "BatchExecuteStatement")
-        return answer
+        return response
 
     return call
 
@@ -72,8 +72,8 @@ def read(most: int) -> Callable[[], object]:
     return call
 
 
-def asked(size: int, answer: int = 1, most: int = aws_fakes.MAX_BODY_BYTES) -> Callable[[], object]:
-    endpoint = FakeRuntime(lambda _: b"x" * answer, most)
+def request(size: int, response: int = 1, most: int = aws_fakes.MAX_BODY_BYTES) -> Callable[[], object]:
+    endpoint = FakeRuntime(lambda _: b"x" * response, most)
     return lambda: endpoint.invoke_endpoint(EndpointName="e", Body=b"x" * size)
 
 
@@ -106,11 +106,11 @@ def told(size: int = 0, metrics: int = 1, values: int = 1) -> Callable[[], objec
         (records(10, (1 << 20) - 1), records(11, (1 << 20) - 1)),
         (records(1, 1, "k" * 256), records(1, 1, "k" * 257)),
         (read(10_000), read(10_001)),
-        (asked(6 << 20), asked((6 << 20) + 1)),
-        (asked(1, 6 << 20), asked(1, (6 << 20) + 1)),
+        (request(6 << 20), request((6 << 20) + 1)),
+        (request(1, 6 << 20), request(1, (6 << 20) + 1)),
         (
-            asked(4_000_000, 1, aws_fakes.MAX_SERVERLESS_BYTES),
-            asked(4_000_001, 1, aws_fakes.MAX_SERVERLESS_BYTES),
+            request(4_000_000, 1, aws_fakes.MAX_SERVERLESS_BYTES),
+            request(4_000_001, 1, aws_fakes.MAX_SERVERLESS_BYTES),
         ),
         (kept(1_024), kept(1_025)),
         (told(256 << 10), told((256 << 10) + 1)),
@@ -129,8 +129,8 @@ def test_more_than_one_answer_holds_is_left_for_the_next() -> None:
     item = {"k": {"S": "k"}, "c": {"B": b"x" * LARGE}}
     dynamo.tables["table"] = {str(index): item for index in range(100)}
     keys = [{"k": {"S": str(index)}} for index in range(100)]
-    answer = dynamo.batch_get_item(RequestItems={"table": {"Keys": keys}})
-    got, left = answer["Responses"]["table"], answer["UnprocessedKeys"]["table"]["Keys"]
+    response = dynamo.batch_get_item(RequestItems={"table": {"Keys": keys}})
+    got, left = response["Responses"]["table"], response["UnprocessedKeys"]["table"]["Keys"]
     assert sum(map(item_bytes, got)) <= 16 << 20 < sum(map(item_bytes, got)) + item_bytes(item)
     assert len(got) + len(left) == 100
 
@@ -140,13 +140,13 @@ def test_a_read_of_a_stream_holds_ten_mebibytes() -> None:
     for _ in range(3):
         stream.put_records(Records=[{"PartitionKey": "k", "Data": b"x" * 900_000}] * 5)
     (shard,) = stream.list_shards(StreamARN=stream.arn)["Shards"]
-    asked = {"StreamARN": stream.arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
-    iterator = stream.get_shard_iterator(**asked)["ShardIterator"]
+    request = {"StreamARN": stream.arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+    iterator = stream.get_shard_iterator(**request)["ShardIterator"]
     found: list[int] = []
     while sum(found) < 15:
-        answer = stream.get_records(ShardIterator=iterator, Limit=10_000)
-        iterator = answer["NextShardIterator"]
-        found.append(len(answer["Records"]))
+        response = stream.get_records(ShardIterator=iterator, Limit=10_000)
+        iterator = response["NextShardIterator"]
+        found.append(len(response["Records"]))
     assert found == [11, 4]
 
 

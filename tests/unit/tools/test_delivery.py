@@ -26,7 +26,7 @@ def settings_with(*, bisect: bool, retries: int) -> MappingSettings:
 class Walk:
     """Delivers a batch to a function that says how many of some records succeed, and notes all of it."""
 
-    def __init__(self, count: int, settings: MappingSettings, answer: Callable[[range], int]) -> None:
+    def __init__(self, count: int, settings: MappingSettings, handle: Callable[[range], int]) -> None:
         self.invoked: list[range] = []
         self.done: list[int] = []
         self.given_up: list[int] = []
@@ -37,7 +37,7 @@ class Walk:
                 "delivered is what follows the checkpoint, and nothing else"
             )
             self.invoked.append(records)
-            step = delivery.answered(answer(records))
+            step = delivery.delivered(handle(records))
             self.done += range(piece.start, step.checkpoint)
             if step.given_up is not None:
                 self.given_up += range(step.given_up.start, step.given_up.stop)
@@ -50,10 +50,10 @@ class Walk:
 bounded = st.builds(
     lambda bisect, retries: settings_with(bisect=bisect, retries=retries), st.booleans(), st.integers(0, 5)
 )
-answers = st.randoms(use_true_random=False)
+chances = st.randoms(use_true_random=False)
 
 
-@given(st.integers(0, 60), bounded, answers)
+@given(st.integers(0, 60), bounded, chances)
 def test_whatever_fails_every_record_is_done_or_given_up_and_none_is_both(
     count: int, settings: MappingSettings, chance: Random
 ) -> None:
@@ -65,7 +65,7 @@ def test_whatever_fails_every_record_is_done_or_given_up_and_none_is_both(
     assert sorted(walk.done + walk.given_up) == list(range(count))
 
 
-@given(st.integers(1, 60), bounded, answers)
+@given(st.integers(1, 60), bounded, chances)
 def test_the_order_is_kept_and_nothing_done_is_delivered_again(
     count: int, settings: MappingSettings, chance: Random
 ) -> None:
@@ -122,18 +122,18 @@ def test_without_a_bound_a_batch_is_tried_until_it_succeeds(
 ) -> None:
     left = [failures]
 
-    def answer(records: range) -> int:
+    def handle(records: range) -> int:
         left[0] -= 1
         return 0 if left[0] >= 0 else len(records)
 
-    walk = Walk(count, settings_with(bisect=bisect, retries=-1), answer)
+    walk = Walk(count, settings_with(bisect=bisect, retries=-1), handle)
     assert walk.done == list(range(count))
     assert len(walk.invoked) >= failures + 1
 
 
 def test_only_what_is_tried_again_as_it_was_waits() -> None:
     delivery = Delivery(2, settings_with(bisect=True, retries=1))
-    assert [delivery.answered(0).again for _ in range(3)] == [False, True, False]
+    assert [delivery.delivered(0).again for _ in range(3)] == [False, True, False]
     assert delivery.next is not None
     assert (delivery.next.start, delivery.next.retries) == (1, 0)
 
@@ -157,7 +157,7 @@ def test_records_that_became_too_old_leave_the_rest_as_it_is(count: int, data: s
 NUMBERS = ["100", "200", "300"]
 
 
-def answered(content: object) -> Invocation:
+def delivered(content: object) -> Invocation:
     return Invocation("1", json.dumps(content).encode())
 
 
@@ -167,14 +167,14 @@ def failures(*numbers: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("content", [None, {}, failures(), {"batchItemFailures": None}, {"more": 1}])
 def test_nothing_reported_is_success(content: object) -> None:
-    assert records_done(answered(content), NUMBERS, REPORTING) == 3
+    assert records_done(delivered(content), NUMBERS, REPORTING) == 3
 
 
 @pytest.mark.parametrize(
     ("reported", "done"), [(["300"], 2), (["300", "200"], 1), (["100"], 0), (["200"] * 2, 1)]
 )
 def test_the_lowest_reported_number_is_where_it_starts_again(reported: list[str], done: int) -> None:
-    assert records_done(answered(failures(*reported)), NUMBERS, REPORTING) == done
+    assert records_done(delivered(failures(*reported)), NUMBERS, REPORTING) == done
 
 
 @pytest.mark.parametrize(
@@ -192,11 +192,11 @@ def test_the_lowest_reported_number_is_where_it_starts_again(reported: list[str]
     ],
 )
 def test_a_report_that_cannot_be_understood_is_the_failure_of_all(content: object) -> None:
-    assert records_done(answered(content), NUMBERS, REPORTING) == 0
+    assert records_done(delivered(content), NUMBERS, REPORTING) == 0
 
 
 def test_a_report_counts_only_where_the_mapping_asks_for_it() -> None:
-    assert records_done(answered(failures("100")), NUMBERS, BASE) == 3
+    assert records_done(delivered(failures("100")), NUMBERS, BASE) == 3
 
 
 @pytest.mark.parametrize("settings", [BASE, REPORTING])

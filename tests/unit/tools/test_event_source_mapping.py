@@ -43,22 +43,22 @@ def failing_at(event: Event, index: int) -> bytes:
 class Function:
     """Answers by a function of the event; an answer that is no bytes is an error of that name."""
 
-    def __init__(self, answer: Callable[[Event], bytes | str]) -> None:
+    def __init__(self, handle: Callable[[Event], bytes | str]) -> None:
         self.events: list[Event] = []
         self.sizes: list[int] = []
         self.closed = False
-        self._answer, self._busy = answer, threading.Lock()
+        self._handle, self._busy = handle, threading.Lock()
 
     def invoke(self, event: bytes, timeout_s: float | None = None) -> Invocation:
         assert timeout_s is None
         assert self._busy.acquire(blocking=False), "one invocation of a shard at a time"
         self.sizes.append(len(event))
         self.events.append(json.loads(event))
-        answer = self._answer(self.events[-1])
+        handle = self._handle(self.events[-1])
         self._busy.release()
-        if isinstance(answer, bytes):
-            return Invocation(str(len(self.events)), answer)
-        return Invocation.failed(str(len(self.events)), answer, "failed")
+        if isinstance(handle, bytes):
+            return Invocation(str(len(self.events)), handle)
+        return Invocation.failed(str(len(self.events)), handle, "failed")
 
     def close(self) -> None:
         self.closed = True
@@ -69,7 +69,7 @@ class MappingHarness:
 
     def __init__(
         self,
-        answer: Callable[[Event], bytes | str] = lambda _: GOOD,
+        handle: Callable[[Event], bytes | str] = lambda _: GOOD,
         shards: int = 1,
         **settings: Any,  # noqa: ANN401
     ) -> None:
@@ -77,7 +77,7 @@ class MappingHarness:
         self.functions: dict[str, Function] = {}
         self.failures: list[dict[str, Any]] = []
         self.on_failure: Callable[[bytes], object] = lambda message: self.failures.append(json.loads(message))
-        self._answer = answer
+        self._handle = handle
         start = settings.pop("starting_position", "TRIM_HORIZON")
         self.settings = MappingSettings(
             self.kinesis.arn, "arn:f", start, **{"report_batch_item_failures": True, **settings}
@@ -92,7 +92,7 @@ class MappingHarness:
         self, checkpoints: dict[str, str] | None = None, intervals: PollIntervals = FAST
     ) -> EventSourceMapping:
         def function(shard: str) -> Function:
-            self.functions[shard] = Function(self._answer)
+            self.functions[shard] = Function(self._handle)
             return self.functions[shard]
 
         return EventSourceMapping(
@@ -175,7 +175,7 @@ def test_whatever_fails_every_record_is_processed_or_reported_and_each_key_stays
 ) -> None:
     chance, done = Random(seed), defaultdict[str, list[int]](list)
 
-    def answer(event: Event) -> bytes | str:
+    def handle(event: Event) -> bytes | str:
         dice, records = chance.random(), event["Records"]
         index = chance.randrange(len(records)) if dice < 0.4 else len(records)
         if dice < 0.15:
@@ -188,18 +188,18 @@ def test_whatever_fails_every_record_is_processed_or_reported_and_each_key_stays
     calls = Random(seed + 100)
     kinds = chain(["throttled"], iter(lambda: calls.choice(["throttled", "expired", "well", "well"]), ""))
 
-    def trouble(operation: str) -> None:
+    def fault(operation: str) -> None:
         kind = next(kinds)
         if kind == "throttled":
             raise refusal("ProvisionedThroughputExceededException", operation)
         if kind == "expired":
             harness.kinesis.expire_iterators()
 
-    harness = MappingHarness(answer, 3, bisect_on_error=bisect, maximum_retry_attempts=2, batch_size=20)
+    harness = MappingHarness(handle, 3, bisect_on_error=bisect, maximum_retry_attempts=2, batch_size=20)
     for n in range(400):
         harness.put(n, key=f"card-{n % 20}")
     with harness.mapping() as mapping:
-        harness.kinesis.before = trouble
+        harness.kinesis.before = fault
         assert mapping.drained(TIMEOUT_S)
     given_up = {
         json.loads(record["Data"])["n"]
@@ -251,11 +251,11 @@ def test_a_window_gathers_what_comes_within_it() -> None:
 def test_a_full_batch_does_not_wait_for_its_window() -> None:
     came = threading.Event()
 
-    def answer(_: Event) -> bytes:
+    def handle(_: Event) -> bytes:
         came.set()
         return GOOD
 
-    harness = MappingHarness(answer, window_s=300, batch_size=2)
+    harness = MappingHarness(handle, window_s=300, batch_size=2)
     harness.put(1, 2)
     with harness.mapping():
         assert came.wait(TIMEOUT_S)
@@ -298,12 +298,12 @@ def test_without_a_bound_a_shard_waits_for_its_batch_and_the_others_do_not() -> 
 def test_a_stopped_mapping_goes_on_behind_its_checkpoints() -> None:
     stop = threading.Event()
 
-    def answer(event: Event) -> bytes:
+    def handle(event: Event) -> bytes:
         if values(event)[-1] >= 50:
             stop.set()
         return GOOD
 
-    harness = MappingHarness(answer, batch_size=10)
+    harness = MappingHarness(handle, batch_size=10)
     harness.put(*range(100))
     with harness.mapping() as mapping:
         assert stop.wait(TIMEOUT_S)
@@ -317,13 +317,13 @@ def test_a_stopped_mapping_goes_on_behind_its_checkpoints() -> None:
 def test_a_mapping_stopped_within_a_batch_goes_on_behind_the_part_that_is_done() -> None:
     stuck = threading.Event()
 
-    def answer(event: Event) -> bytes | str:
+    def handle(event: Event) -> bytes | str:
         if len(event["Records"]) == 10:
             return failing_at(event, 3)
         stuck.set()
         return "ValueError"
 
-    harness = MappingHarness(answer, batch_size=10)
+    harness = MappingHarness(handle, batch_size=10)
     harness.put(*range(10))
     with harness.mapping() as mapping:
         assert stuck.wait(TIMEOUT_S)
@@ -366,11 +366,11 @@ def test_latest_delivers_what_comes_after_the_first_read() -> None:
 def test_a_closed_shard_is_read_to_its_end_before_those_it_was_split_into() -> None:
     seen: list[int] = []
 
-    def answer(event: Event) -> bytes:
+    def handle(event: Event) -> bytes:
         seen.extend(values(event))
         return GOOD
 
-    harness = MappingHarness(answer, batch_size=7, starting_position="LATEST")
+    harness = MappingHarness(handle, batch_size=7, starting_position="LATEST")
     with harness.mapping() as mapping:
         assert mapping.drained(TIMEOUT_S)
         for n in range(30):
@@ -387,13 +387,13 @@ def test_a_shard_that_was_split_before_is_read_to_its_end_first_too() -> None:
     begun: list[int] = []
     started = threading.Event()
 
-    def answer(event: Event) -> bytes:
+    def handle(event: Event) -> bytes:
         assert started.wait(TIMEOUT_S)
         seen.extend(values(event))
         begun.append(len(harness.functions))
         return GOOD
 
-    harness = MappingHarness(answer, batch_size=2)
+    harness = MappingHarness(handle, batch_size=2)
     harness.put(*range(30))
     harness.kinesis.split("shardId-000000000000")
     harness.put(*range(30, 60))

@@ -10,7 +10,7 @@ import pytest
 from fraud_detection.core.errors import ConfigError
 from tools.local_aws.mapping_settings import MappingSettings
 
-ANSWER: dict[str, Any] = {
+RESPONSE: dict[str, Any] = {
     "UUID": "1",
     "EventSourceArn": "arn:aws:kinesis:eu-central-1:000000000000:stream/payments",
     "FunctionArn": "arn:aws:lambda:eu-central-1:000000000000:function:decide",
@@ -20,7 +20,7 @@ ANSWER: dict[str, Any] = {
 
 
 def test_what_is_not_said_has_the_defaults_of_aws() -> None:
-    settings = MappingSettings.of(ANSWER)
+    settings = MappingSettings.of(RESPONSE)
     assert (settings.batch_size, settings.window_s, settings.maximum_retry_attempts) == (100, 0, -1)
     assert (settings.bisect_on_error, settings.report_batch_item_failures) == (False, False)
     assert (settings.maximum_record_age_s, settings.on_failure) == (-1, None)
@@ -29,7 +29,7 @@ def test_what_is_not_said_has_the_defaults_of_aws() -> None:
 def test_every_setting_is_read() -> None:
     settings = MappingSettings.of(
         {
-            **ANSWER,
+            **RESPONSE,
             "BatchSize": 500,
             "MaximumBatchingWindowInSeconds": 2,
             "ParallelizationFactor": 1,
@@ -43,8 +43,8 @@ def test_every_setting_is_read() -> None:
         }
     )
     assert settings == MappingSettings(
-        ANSWER["EventSourceArn"],
-        ANSWER["FunctionArn"],
+        RESPONSE["EventSourceArn"],
+        RESPONSE["FunctionArn"],
         "AT_TIMESTAMP",
         batch_size=500,
         window_s=2,
@@ -72,4 +72,4 @@ def test_every_setting_is_read() -> None:
 )
 def test_what_cannot_be_kept_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        MappingSettings.of({**ANSWER, **wrong})
+        MappingSettings.of({**RESPONSE, **wrong})

@@ -37,9 +37,9 @@ def test_cutoffs_calibration_and_figures_know_no_correction_that_comes_when_the_
     late, early = (
         corrected(dataset, dataset.info.boundaries.test_from + wait) for wait in (1, -dataset.info.delay_ms)
     )
-    asked = project()
+    requested = project()
     made = [
-        make_bundle(asked, slices, learn(slices, asked.model))
+        make_bundle(requested, slices, learn(slices, requested.model))
         for slices in (Slices.of(one) for one in (dataset, late, early))
     ]
     assert made[0].files() == made[1].files()

@@ -102,7 +102,7 @@ def test_proposals_stay_in_range_and_move_to_what_was_good() -> None:
         assert all(parameter.low <= values[parameter.name] <= parameter.high for parameter in SEARCH_SPACE)
         assert isinstance(values["max_depth"], int)
         depths.append(values["max_depth"])
-        tuner.answer(-abs(values["max_depth"] - 6.0) - abs(values["subsample"] - 0.9))
+        tuner.report(-abs(values["max_depth"] - 6.0) - abs(values["subsample"] - 0.9))
     early, late = depths[:10], depths[-15:]
     assert np.mean(np.abs(np.array(late) - 6)) < np.mean(np.abs(np.array(early) - 6))
 

@@ -80,7 +80,7 @@ class Stack:
         """Return the template that was given last; empty where there is no stack."""
         if not self.status():
             return {}
-        body = self._ask("get_template", TemplateStage="Original")["TemplateBody"]
+        body = self._call("get_template", TemplateStage="Original")["TemplateBody"]
         return dict(msgspec.json.decode(body) if isinstance(body, str) else body)
 
     def change(
@@ -98,7 +98,7 @@ class Stack:
         if status.endswith(WORKING):
             raise RetryError(f"stack {self.name} is at work ({status}); wait until it is done")
         self._drop(change_set)
-        self._ask(
+        self._call(
             "create_change_set",
             ChangeSetName=change_set,
             ChangeSetType="UPDATE" if status else "CREATE",
@@ -111,7 +111,7 @@ class Stack:
             self._drop(change_set)
             return False
         before = self.seen()
-        self._ask("execute_change_set", ChangeSetName=change_set)
+        self._call("execute_change_set", ChangeSetName=change_set)
         self._wait_for_start(before)
         return True
 
@@ -143,17 +143,17 @@ class Stack:
 
     def delete(self) -> None:
         """Start to remove the stack."""
-        self._ask("delete_stack")
+        self._call("delete_stack")
 
     def protect(self, *, protected: bool) -> None:
         """Let AWS refuse to remove the stack, or not."""
-        self._ask("update_termination_protection", EnableTerminationProtection=protected)
+        self._call("update_termination_protection", EnableTerminationProtection=protected)
 
     def _ready(self, change_set: str) -> bool:
         deadline = time.monotonic() + CHANGE_SET_S
         while time.monotonic() < deadline:
-            answer = self._ask("describe_change_set", ChangeSetName=change_set)
-            status, reason = answer["Status"], answer.get("StatusReason", "")
+            response = self._call("describe_change_set", ChangeSetName=change_set)
+            status, reason = response["Status"], response.get("StatusReason", "")
             if status == "CREATE_COMPLETE":
                 return True
             if status == "FAILED" and any(phrase in reason for phrase in NOTHING):
@@ -175,20 +175,20 @@ class Stack:
     def _news(self, since: set[str]) -> Iterator[Event]:
         """Return the events that were not told yet, the oldest first."""
         fresh: list[dict[str, Any]] = []
-        asked: dict[str, str] = {}
+        request: dict[str, str] = {}
         while True:
             try:
-                answer = self._client.describe_stack_events(StackName=self.name, **asked)
+                response = self._client.describe_stack_events(StackName=self.name, **request)
             except ClientError as error:
                 if "does not exist" in str(error):
                     break
                 raise _refused(self.name, error) from None
-            page = [one for one in answer["StackEvents"] if one["EventId"] not in since]
+            page = [one for one in response["StackEvents"] if one["EventId"] not in since]
             fresh += page
             # The newest come first: a page without news ends the search.
-            if not page or not answer.get("NextToken"):
+            if not page or not response.get("NextToken"):
                 break
-            asked = {"NextToken": answer["NextToken"]}
+            request = {"NextToken": response["NextToken"]}
         since |= {one["EventId"] for one in fresh}
         for one in reversed(fresh):
             yield Event(
@@ -199,12 +199,12 @@ class Stack:
                 one.get("ResourceStatusReason", "") or "",
             )
 
-    def _ask(self, operation: str, **arguments: object) -> dict[str, Any]:
+    def _call(self, operation: str, **arguments: object) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = getattr(self._client, operation)(StackName=self.name, **arguments)
+            response: dict[str, Any] = getattr(self._client, operation)(StackName=self.name, **arguments)
         except (ClientError, BotoCoreError) as error:
             raise _refused(self.name, error) from None
-        return answer
+        return response
 
 
 def _rollback(rollback_alarms: Sequence[str]) -> dict[str, Any]:

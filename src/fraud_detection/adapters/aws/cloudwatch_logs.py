@@ -45,14 +45,14 @@ class LogTail:
         more: dict[str, Any] = {"startTime": since_ms}
         while True:
             try:
-                answer = self._client.filter_log_events(logGroupName=self._group, limit=MAX_EVENTS, **more)
+                response = self._client.filter_log_events(logGroupName=self._group, limit=MAX_EVENTS, **more)
             except (ClientError, BotoCoreError) as error:
                 raise _refused(self._group, error) from None
-            page = answer["events"]
+            page = response["events"]
             found += page
             last = int(page[-1]["timestamp"]) if page else since_ms
-            if answer.get("nextToken"):
-                more = {"startTime": since_ms, "nextToken": answer["nextToken"]}
+            if response.get("nextToken"):
+                more = {"startTime": since_ms, "nextToken": response["nextToken"]}
             elif len(page) >= MAX_EVENTS and last > more["startTime"]:
                 # A full page without a token: what follows is asked for by its time.
                 more = {"startTime": last}

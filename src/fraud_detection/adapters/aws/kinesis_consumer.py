@@ -53,11 +53,11 @@ class Reading(msgspec.Struct, frozen=True):
 
 def list_shards(client: Any, stream_arn: str) -> list[Shard]:  # noqa: ANN401 - botocore's client has no type
     """Return every shard of a stream that may still hold records."""
-    answer = _call(stream_arn, client.list_shards, StreamARN=stream_arn)
-    shards = list(answer["Shards"])
-    while answer.get("NextToken"):
-        answer = _call(stream_arn, client.list_shards, NextToken=answer["NextToken"])
-        shards += answer["Shards"]
+    response = _call(stream_arn, client.list_shards, StreamARN=stream_arn)
+    shards = list(response["Shards"])
+    while response.get("NextToken"):
+        response = _call(stream_arn, client.list_shards, NextToken=response["NextToken"])
+        shards += response["Shards"]
     names = ("ParentShardId", "AdjacentParentShardId")
     return [Shard(one["ShardId"], tuple(one[name] for name in names if one.get(name))) for one in shards]
 
@@ -84,7 +84,7 @@ class ShardReader:
 
     def read(self, limit: int = MAX_RECORDS) -> Reading:
         """Return the next records, which may be none; raise RetryError when that fails."""
-        answer = self._answer(min(limit, MAX_RECORDS))
+        response = self._get_records(min(limit, MAX_RECORDS))
         records = [
             StreamRecord(
                 one["SequenceNumber"],
@@ -92,18 +92,18 @@ class ShardReader:
                 one["Data"],
                 one["ApproximateArrivalTimestamp"].timestamp(),
             )
-            for one in answer["Records"]
+            for one in response["Records"]
         ]
         if records:
             self.after = records[-1].number
-        self._iterator = answer.get("NextShardIterator")
-        return Reading(records, answer.get("MillisBehindLatest", 0), closed=self._iterator is None)
+        self._iterator = response.get("NextShardIterator")
+        return Reading(records, response.get("MillisBehindLatest", 0), closed=self._iterator is None)
 
     def resume(self, iterator: str) -> None:
         """Go on at an iterator that somebody else has asked for."""
         self._iterator = iterator
 
-    def _answer(self, limit: int) -> dict[str, Any]:
+    def _get_records(self, limit: int) -> dict[str, Any]:
         if self._iterator is not None:
             try:
                 return self._get(self._iterator, limit)
@@ -117,11 +117,11 @@ class ShardReader:
 
     def _new_iterator(self) -> str:
         where = {"StreamARN": self._stream_arn, "ShardId": self._shard, **self._position()}
-        answer = _call(self._name, self._client.get_shard_iterator, **where)
+        response = _call(self._name, self._client.get_shard_iterator, **where)
         if self._start == "LATEST":
             # Should it expire before anything was read: what came meanwhile must not be passed over.
             self._start, self._start_s = "AT_TIMESTAMP", time.time()
-        return str(answer["ShardIterator"])
+        return str(response["ShardIterator"])
 
     def _position(self) -> dict[str, object]:
         if self.after is not None:
@@ -143,14 +143,14 @@ def read_range(
     where = {"StreamARN": stream_arn, "ShardId": shard, "ShardIteratorType": "AT_SEQUENCE_NUMBER"}
     reader = ShardReader(client, stream_arn, shard)
     try:
-        answer = _call(
+        response = _call(
             f"{stream_arn}, {shard}", client.get_shard_iterator, StartingSequenceNumber=first, **where
         )
     except ConfigError:
         # A number that has left the stream is refused; what came later may still be there.
         pass
     else:
-        reader.resume(str(answer["ShardIterator"]))
+        reader.resume(str(response["ShardIterator"]))
     found: list[StreamRecord] = []
     while not found or int(found[-1].number) < int(last):
         reading = reader.read()

@@ -160,7 +160,7 @@ class KinesisProducer:
     def _refused(self, call: Sequence[Waiting]) -> list[Waiting]:
         records = [record.entry() for record in call]
         try:
-            answer = self._client.put_records(StreamName=self._stream, Records=records)
+            response = self._client.put_records(StreamName=self._stream, Records=records)
         except ClientError as error:
             if error.response["Error"]["Code"] in BUSY:
                 return list(call)
@@ -172,7 +172,7 @@ class KinesisProducer:
             return list(call)
         return [
             record
-            for record, each in zip(call, answer["Records"], strict=True)
+            for record, each in zip(call, response["Records"], strict=True)
             if each.get("ErrorCode") is not None
         ]
 

@@ -32,9 +32,9 @@ class LambdaApi:
 
     def function(self, name: str) -> DeployedFunction:
         """Return a function; raise ConfigError when it is not there, or its package was changed."""
-        answer = self._ask("get_function", FunctionName=name)
-        configuration = answer["Configuration"]
-        package = _fetch(name, answer["Code"]["Location"])
+        response = self._call("get_function", FunctionName=name)
+        configuration = response["Configuration"]
+        package = _fetch(name, response["Code"]["Location"])
         found = base64.b64encode(hashlib.sha256(package).digest()).decode()
         if found != configuration["CodeSha256"]:
             raise ConfigError(
@@ -44,19 +44,21 @@ class LambdaApi:
 
     def mappings(self, name: str) -> list[dict[str, Any]]:
         """Return the event source mappings of a function, disabled ones too."""
-        answer = self._ask("list_event_source_mappings", FunctionName=name)
-        found: list[dict[str, Any]] = list(answer["EventSourceMappings"])
-        while answer.get("NextMarker"):
-            answer = self._ask("list_event_source_mappings", FunctionName=name, Marker=answer["NextMarker"])
-            found += answer["EventSourceMappings"]
+        response = self._call("list_event_source_mappings", FunctionName=name)
+        found: list[dict[str, Any]] = list(response["EventSourceMappings"])
+        while response.get("NextMarker"):
+            response = self._call(
+                "list_event_source_mappings", FunctionName=name, Marker=response["NextMarker"]
+            )
+            found += response["EventSourceMappings"]
         return found
 
-    def _ask(self, call: str, **arguments: str) -> dict[str, Any]:
+    def _call(self, call: str, **arguments: str) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = getattr(self._client, call)(**arguments)
+            response: dict[str, Any] = getattr(self._client, call)(**arguments)
         except (ClientError, BotoCoreError) as error:
             raise ConfigError(f"function {arguments['FunctionName']}: {error}") from None
-        return answer
+        return response
 
 
 def _fetch(name: str, location: str) -> bytes:
@@ -65,8 +67,8 @@ def _fetch(name: str, location: str) -> bytes:
         raise ConfigError(f"function {name}: its package lies at {location}, which is not fetched")
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(location, timeout=FETCH_S) as answer:
-            content: bytes = answer.read()
+        with direct.open(location, timeout=FETCH_S) as response:
+            content: bytes = response.read()
     except (URLError, OSError) as error:
         raise ConfigError(f"function {name}: its package cannot be fetched: {error}") from None
     return content

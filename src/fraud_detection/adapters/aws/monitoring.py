@@ -22,19 +22,19 @@ class StackMonitor:
 
     def alarms(self, prefix: str) -> dict[str, str]:
         """Return the state of every alarm whose name begins so: OK, ALARM or INSUFFICIENT_DATA."""
-        found = _ask(lambda: self._clients("cloudwatch").describe_alarms(AlarmNamePrefix=prefix))
+        found = _call(lambda: self._clients("cloudwatch").describe_alarms(AlarmNamePrefix=prefix))
         return {one["AlarmName"]: one["StateValue"] for one in found.get("MetricAlarms", [])}
 
     def waiting(self, queue_url: str) -> int:
         """Return how many messages wait in a queue."""
         name = "ApproximateNumberOfMessages"
-        asked = {"QueueUrl": queue_url, "AttributeNames": [name]}
-        found = _ask(lambda: self._clients("sqs").get_queue_attributes(**asked))
+        request = {"QueueUrl": queue_url, "AttributeNames": [name]}
+        found = _call(lambda: self._clients("sqs").get_queue_attributes(**request))
         return int(found["Attributes"][name])
 
     def endpoint(self, name: str) -> str:
         """Return the state of an endpoint, with what goes on while a new model goes out."""
-        found = _ask(lambda: self._clients("sagemaker").describe_endpoint(EndpointName=name))
+        found = _call(lambda: self._clients("sagemaker").describe_endpoint(EndpointName=name))
         pending = found.get("PendingDeploymentSummary")
         going_out = f", {pending['EndpointConfigName']} is going out" if pending else ""
         return f"{found['EndpointStatus']} ({found['EndpointConfigName']}{going_out})"
@@ -42,7 +42,7 @@ class StackMonitor:
     def oldest_ms(self, function: str) -> float | None:
         """Return the age of the oldest record that waited in the last minutes; None where nobody counted."""
         now = dt.datetime.now(dt.UTC)
-        asked = {
+        request = {
             "Namespace": "AWS/Lambda",
             "MetricName": "IteratorAge",
             "Dimensions": [{"Name": "FunctionName", "Value": function}],
@@ -51,11 +51,11 @@ class StackMonitor:
             "Period": 60,
             "Statistics": ["Maximum"],
         }
-        found = _ask(lambda: self._clients("cloudwatch").get_metric_statistics(**asked))["Datapoints"]
+        found = _call(lambda: self._clients("cloudwatch").get_metric_statistics(**request))["Datapoints"]
         return max((float(one["Maximum"]) for one in found), default=None)
 
 
-def _ask(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _call(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return call()
     except (ClientError, BotoCoreError) as error:

@@ -31,10 +31,10 @@ MISTAKES = frozenset(
 """Answers that no waiting changes, such as that a table is not there."""
 
 
-def attempt(call: Callable[..., dict[str, Any]], **asked: object) -> dict[str, Any] | None:
+def attempt(call: Callable[..., dict[str, Any]], **request: object) -> dict[str, Any] | None:
     """Return the answer, None where the service is busy or away for now; the caller counts its attempts."""
     try:
-        return call(**asked)
+        return call(**request)
     except ClientError as error:
         check_mistake(error)
     except BotoCoreError:

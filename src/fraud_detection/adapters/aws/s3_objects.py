@@ -26,40 +26,40 @@ class Objects:
 
     def put(self, key: str, content: bytes) -> None:
         """Put an object, in the place of one of this key."""
-        self._ask("put_object", Key=key, Body=content)
+        self._call("put_object", Key=key, Body=content)
 
     def get(self, key: str) -> bytes:
         """Return an object's content."""
-        return bytes(self._ask("get_object", Key=key)["Body"].read())
+        return bytes(self._call("get_object", Key=key)["Body"].read())
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Return the keys that begin so, in order."""
-        asked: dict[str, str] = {"Prefix": prefix}
+        request: dict[str, str] = {"Prefix": prefix}
         while True:
-            answer = self._ask("list_objects_v2", **asked)
-            yield from (one["Key"] for one in answer.get("Contents", []))
-            if not answer.get("IsTruncated"):
+            response = self._call("list_objects_v2", **request)
+            yield from (one["Key"] for one in response.get("Contents", []))
+            if not response.get("IsTruncated"):
                 return
-            asked |= {"ContinuationToken": answer["NextContinuationToken"]}
+            request |= {"ContinuationToken": response["NextContinuationToken"]}
 
     def empty(self) -> int:
         """Remove every version of every object; return how many there were."""
         removed = 0
         while versions := self._some_versions():
-            answer = self._ask("delete_objects", Delete={"Objects": versions, "Quiet": True})
-            if answer.get("Errors"):
-                raise ConfigError(f"bucket {self._bucket}: not removed: {answer['Errors'][0]}")
+            response = self._call("delete_objects", Delete={"Objects": versions, "Quiet": True})
+            if response.get("Errors"):
+                raise ConfigError(f"bucket {self._bucket}: not removed: {response['Errors'][0]}")
             removed += len(versions)
         return removed
 
     def _some_versions(self) -> list[dict[str, str]]:
-        answer = self._ask("list_object_versions", MaxKeys=1000)
-        found = [*answer.get("Versions", []), *answer.get("DeleteMarkers", [])]
+        response = self._call("list_object_versions", MaxKeys=1000)
+        found = [*response.get("Versions", []), *response.get("DeleteMarkers", [])]
         return [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
 
-    def _ask(self, operation: str, **arguments: object) -> dict[str, Any]:
+    def _call(self, operation: str, **arguments: object) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self._bucket, **arguments)
+            response: dict[str, Any] = getattr(self._client, operation)(Bucket=self._bucket, **arguments)
         except (ClientError, BotoCoreError) as error:
             raise ConfigError(f"bucket {self._bucket}: AWS refuses: {error}") from None
-        return answer
+        return response

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fraud_detection.core.errors import RejectError, RetryError
-from fraud_detection.core.score.protocol import JSON, Answered, read_answer, write_request
+from fraud_detection.core.score.protocol import JSON, ScoreResponse, read_response, write_request
 
 MAX_REQUEST_BYTES = 4_000_000
 """What an endpoint without instances takes; one on instances takes 6 MiB."""
@@ -23,7 +23,7 @@ TRANSIENT = {"ThrottlingException", "ServiceUnavailable", "ServiceUnavailableExc
 """What may be answered differently in a moment; a model error is one while an instance is replaced."""
 
 
-NOTHING = Answered("", "", [])
+NOTHING = ScoreResponse("", "", [])
 
 
 class RuntimeClient(Protocol):
@@ -55,7 +55,7 @@ class SageMakerScorer:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Take boto3's client and what the endpoint's model must have been trained on."""
-        self.answered, self.last_error = NOTHING, ""
+        self.response, self.last_error = NOTHING, ""
         self.seconds = 0.0
         self._client, self._endpoint = client, endpoint
         self._names, self._fingerprint = tuple(names), fingerprint
@@ -66,22 +66,22 @@ class SageMakerScorer:
 
     def forget(self) -> None:
         """Begin a batch: nothing was asked for it yet, and nothing need be, if no payment of it is new."""
-        self.answered, self.last_error, self.seconds = NOTHING, "", 0.0
+        self.response, self.last_error, self.seconds = NOTHING, "", 0.0
 
     def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:
         """Return one probability a row; raise RetryError when the endpoint did not answer in time.
 
         A row that the model refused is NaN, which no policy takes for an approval.
         """
-        self.answered, self.last_error, began = NOTHING, "", self._clock()
+        self.response, self.last_error, began = NOTHING, "", self._clock()
         try:
-            self.answered = self._ask(rows, self._explain_at, explained)
+            self.response = self._request_scores(rows, self._explain_at, explained)
         except RetryError as error:
             self.last_error = str(error)
             raise
         finally:
             self.seconds = self._clock() - began
-        predictions = self.answered.predictions
+        predictions = self.response.predictions
         self._reasons = {
             id(row): one.reasons
             for index, (row, one) in enumerate(zip(rows, predictions, strict=True))
@@ -96,8 +96,8 @@ class SageMakerScorer:
         """
         absent = [row for row in rows if id(row) not in self._reasons]
         if absent:
-            asked = self._ask(absent, 0.0, ()).predictions
-            self._reasons |= {id(row): one.reasons for row, one in zip(absent, asked, strict=True)}
+            predictions = self._request_scores(absent, 0.0, ()).predictions
+            self._reasons |= {id(row): one.reasons for row, one in zip(absent, predictions, strict=True)}
         return [self._by_feature(self._reasons[id(row)]) for row in rows]
 
     def _by_feature(self, reasons: list[tuple[str, float]]) -> list[float]:
@@ -107,25 +107,25 @@ class SageMakerScorer:
                 row[self._index_of[name]] = value
         return row
 
-    def _ask(
+    def _request_scores(
         self, rows: Sequence[Sequence[float]], explain_at: float, explained: Collection[int]
-    ) -> Answered:
+    ) -> ScoreResponse:
         bodies = self._requests(rows, explain_at, explained)
         deadline, pause = self._clock() + self._budget_s, INITIAL_BACKOFF_S
         while True:
             try:
-                answer = self._joined([self._invoke(body) for body in bodies])
+                response = self._joined([self._invoke(body) for body in bodies])
             except RetryError:
                 if self._clock() + pause >= deadline:
                     raise
                 self._pause(pause)
                 pause *= 2
                 continue
-            if len(answer.predictions) != len(rows):
+            if len(response.predictions) != len(rows):
                 raise RetryError(
-                    f"endpoint {self._endpoint}: {len(answer.predictions)} answers for {len(rows)} rows"
+                    f"endpoint {self._endpoint}: {len(response.predictions)} answers for {len(rows)} rows"
                 )
-            return answer
+            return response
 
     def _requests(
         self, rows: Sequence[Sequence[float]], explain_at: float, explained: Collection[int]
@@ -142,26 +142,26 @@ class SageMakerScorer:
             *self._requests(rows[half:], explain_at, rest),
         ]
 
-    def _joined(self, answers: list[Answered]) -> Answered:
+    def _joined(self, responses: list[ScoreResponse]) -> ScoreResponse:
         """Return the answers to the parts of a batch as one; raise RetryError where bundles differ."""
-        if len(answers) == 1:
-            return answers[0]
-        if len({one.bundle for one in answers}) > 1:
+        if len(responses) == 1:
+            return responses[0]
+        if len({one.bundle for one in responses}) > 1:
             raise RetryError(f"endpoint {self._endpoint}: two bundles answered parts of one batch")
-        return Answered(
-            answers[0].bundle,
-            answers[0].fingerprint,
-            [prediction for one in answers for prediction in one.predictions],
-            [sum(counts) for counts in zip(*(one.bands for one in answers), strict=True)],
-            sum(one.above_decline for one in answers),
+        return ScoreResponse(
+            responses[0].bundle,
+            responses[0].fingerprint,
+            [prediction for one in responses for prediction in one.predictions],
+            [sum(counts) for counts in zip(*(one.bands for one in responses), strict=True)],
+            sum(one.above_decline for one in responses),
         )
 
-    def _invoke(self, body: bytes) -> Answered:
+    def _invoke(self, body: bytes) -> ScoreResponse:
         try:
-            answer = self._client.invoke_endpoint(
+            response = self._client.invoke_endpoint(
                 EndpointName=self._endpoint, ContentType=JSON, Accept=JSON, Body=body
             )
-            return read_answer(answer["Body"].read())
+            return read_response(response["Body"].read())
         except ClientError as error:
             code = error.response["Error"]["Code"]
             kind = "busy or away" if code in TRANSIENT else "refuses the request"

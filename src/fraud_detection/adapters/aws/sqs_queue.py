@@ -44,9 +44,9 @@ class SqsQueue:
 
     def _receive(self, patience_s: int) -> dict[str, Any] | None:
         # One at a time, hidden from others while it is being done.
-        asked = {"MaxNumberOfMessages": 1, "WaitTimeSeconds": patience_s, "VisibilityTimeout": HIDDEN_S}
+        request = {"MaxNumberOfMessages": 1, "WaitTimeSeconds": patience_s, "VisibilityTimeout": HIDDEN_S}
         try:
-            messages = self._client.receive_message(QueueUrl=self.url, **asked).get("Messages", [])
+            messages = self._client.receive_message(QueueUrl=self.url, **request).get("Messages", [])
         except (ClientError, BotoCoreError) as error:
             raise RetryError(f"queue {self.url}: {error}") from None
         return dict(messages[0]) if messages else None

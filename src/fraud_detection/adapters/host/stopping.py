@@ -14,11 +14,11 @@ class Stop:
 
     def __init__(self) -> None:
         """Go on until asked."""
-        self.asked = False
+        self.requested = False
 
     def __call__(self, *_: object) -> None:
         """Ask to end after the batch in hand."""
-        self.asked = True
+        self.requested = True
 
 
 @contextmanager

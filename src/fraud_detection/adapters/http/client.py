@@ -19,8 +19,8 @@ def post_json(url: str, body: bytes, key: str = "") -> bytes:
         headers["authorization"] = f"Bearer {key}"
     request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - checked above
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
-            content: bytes = answer.read()
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - checked above
+            content: bytes = response.read()
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")[:500]
         raise ConfigError(f"{url}: answered {error.code}: {said}") from None

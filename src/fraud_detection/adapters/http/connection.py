@@ -21,9 +21,9 @@ from typing import Any, cast
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from fraud_detection.adapters.http.answers import encoded, problem
-from fraud_detection.adapters.http.messages import Answer, Application, Request
+from fraud_detection.adapters.http.messages import Application, Request, Response
 from fraud_detection.adapters.http.request_reader import RequestReader, Room, Turn
+from fraud_detection.adapters.http.responses import encoded, problem
 
 LOG = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
         self._pumping = True
         while not self._blocked:
             if self._held:
-                self._ask(self._held.popleft())
+                self._dispatch(self._held.popleft())
             elif self._rest and not self._ending:
                 end = self._rest_at + (SLICE if self._reading_head else BODY_SLICE)
                 piece, self._rest_at = self._rest[self._rest_at : end], end
@@ -150,12 +150,12 @@ class HttpLine(RequestReader, asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Answer what has been asked, to somebody who asks no more."""
-        self._end_after_answers()
+        self._end_after_responses()
         return bool(self._turns)
 
     def shutdown(self) -> None:
         """End as soon as everything that was read is answered."""
-        self._end_after_answers()
+        self._end_after_responses()
 
     def pause_writing(self) -> None:
         """Take no more of somebody who does not read the answers, and hang up if that lasts."""
@@ -178,10 +178,10 @@ class HttpLine(RequestReader, asyncio.Protocol):
 
     # --- answers ----------------------------------------------------------------
 
-    def _answered(self, turn: Turn, answer: Answer) -> None:
-        turn.answer = answer
+    def _on_response(self, turn: Turn, response: Response) -> None:
+        turn.response = response
         self._in_hand -= turn.size
-        while self._turns and (told := self._turns[0].answer) is not None:
+        while self._turns and (told := self._turns[0].response) is not None:
             first = self._turns.popleft()
             self._release(first.size)
             self._write(first, told)
@@ -207,11 +207,11 @@ class HttpLine(RequestReader, asyncio.Protocol):
             self._waits = False
             self._transport.write(GO_ON)
 
-    def _write(self, turn: Turn, answer: Answer) -> None:
+    def _write(self, turn: Turn, response: Response) -> None:
         self._server.total_requests += 1
         headers, request = self._server.default_headers, turn.request
         bare = request.method == "HEAD"
-        self._transport.write(encoded(answer, headers, request.id, last=turn.last, bare=bare))
+        self._transport.write(encoded(response, headers, request.id, last=turn.last, bare=bare))
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer somebody who cannot be understood, and hear no more of it."""
@@ -222,7 +222,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
         self._ending = True
         later = ((b"retry-after", b"1"),) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
         self._rest = b""
-        self._answered(turn, problem(status, message, later))
+        self._on_response(turn, problem(status, message, later))
 
     def _came(self, turn: Turn) -> None:
         """Let a request be answered, or wait until it may be."""
@@ -231,24 +231,24 @@ class HttpLine(RequestReader, asyncio.Protocol):
         if blocked:
             self._held.append(turn)
         else:
-            self._ask(turn)
+            self._dispatch(turn)
 
-    def _ask(self, turn: Turn) -> None:
+    def _dispatch(self, turn: Turn) -> None:
         self._in_hand += turn.size
         if turn.refused is not None:
-            self._answered(turn, turn.refused)
+            self._on_response(turn, turn.refused)
             return
         try:
-            self._application.take(turn.request, lambda answer: self._answered(turn, answer))
+            self._application.take(turn.request, lambda response: self._on_response(turn, response))
         except Exception:
             LOG.exception(
                 "a request met an error of ours; its connection ends", extra={"event": "request_failed"}
             )
             turn.last = self._ending = True
             message = "this request met an error of the server; what it asked may have been done"
-            self._answered(turn, problem(HTTPStatus.INTERNAL_SERVER_ERROR, message))
+            self._on_response(turn, problem(HTTPStatus.INTERNAL_SERVER_ERROR, message))
 
-    def _end_after_answers(self) -> None:
+    def _end_after_responses(self) -> None:
         self._ending = True
         if self._turns:
             self._turns[-1].last = True

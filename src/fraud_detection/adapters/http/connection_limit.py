@@ -12,10 +12,10 @@ from typing import Any, cast
 
 from uvicorn.server import ServerState
 
-from fraud_detection.adapters.http.answers import problem
 from fraud_detection.adapters.http.connection import HttpLine
 from fraud_detection.adapters.http.messages import Application
 from fraud_detection.adapters.http.request_reader import Room
+from fraud_detection.adapters.http.responses import problem
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Bound:
         """Take the number; the answer says it."""
         message = f"{most:,} connections are open, as many as may be here; ask again in a moment"
         refused = problem(503, message)
-        self.answer = (
+        self.response = (
             b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: %b\r\nretry-after: 1\r\n"
             b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
             % (refused.kind, len(refused.body), refused.body)
@@ -96,7 +96,7 @@ class _Leaving(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, bound: Bound) -> None:
         self._bound = bound
-        transport.write(bound.answer)
+        transport.write(bound.response)
         if len(bound.leaving) >= MAX_CLOSING or not transport.can_write_eof():
             transport.close()
             return

@@ -30,7 +30,7 @@ class Request:
         self.authorization, self.id, self.key = authorization, request_id, key
 
 
-class Answer:
+class Response:
     """An answer: status, body, its type, and headers of its own."""
 
     __slots__ = ("body", "headers", "kind", "status")
@@ -45,5 +45,5 @@ class Answer:
 class Application(Protocol):
     """What answers: each request gets one answer, at once or later, by a call of `on_result` in the loop."""
 
-    def take(self, request: Request, on_result: Callable[[Answer], None]) -> None:
+    def take(self, request: Request, on_result: Callable[[Response], None]) -> None:
         """Answer a request."""

@@ -15,8 +15,8 @@ from http import HTTPStatus
 
 import httptools
 
-from fraud_detection.adapters.http.answers import problem
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
+from fraud_detection.adapters.http.responses import problem
 
 LOG = logging.getLogger(__name__)
 
@@ -79,12 +79,12 @@ class _Enough(Exception):  # noqa: N818 - nothing is wrong: the rest of a piece 
 class Turn:
     """A request that waits for its answer; `last` ends the connection."""
 
-    __slots__ = ("answer", "last", "refused", "request", "size")
+    __slots__ = ("last", "refused", "request", "response", "size")
 
-    def __init__(self, request: Request, *, last: bool, refused: Answer | None = None) -> None:
+    def __init__(self, request: Request, *, last: bool, refused: Response | None = None) -> None:
         """Take the request; `refused` is the answer to one that nobody else has to see."""
         self.request, self.last, self.size, self.refused = request, last, len(request.body), refused
-        self.answer: Answer | None = None
+        self.response: Response | None = None
 
 
 class RequestReader:
@@ -114,7 +114,7 @@ class RequestReader:
         """Answer somebody who cannot be understood, and hear no more of it."""
 
     @abstractmethod
-    def _end_after_answers(self) -> None:
+    def _end_after_responses(self) -> None:
         """Take no more."""
 
     @abstractmethod
@@ -135,12 +135,12 @@ class RequestReader:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # The request is answered as what it is; what another protocol would send next is not understood.
-            self._end_after_answers()
+            self._end_after_responses()
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, _Enough):
                 message = "a request could not be read by an error of ours; its connection ends"
                 LOG.exception(message, extra={"event": "request_failed"})
-                self._end_after_answers()
+                self._end_after_responses()
         except httptools.HttpParserError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")
         # A head, trailers and sizes of chunks that never end; whole ones are counted by `on_header`.

@@ -24,10 +24,10 @@ from fraud_detection.core.errors import RetryError
 
 LOG = logging.getLogger(__name__)
 
-DecisionStrategy = Callable[[int, str, Any], Awaitable[Any]]
+RequestHandler = Callable[[int, str, Any], Awaitable[Any]]
 """Handles a request of another worker: its number, the method, and the body.  RetryError refuses."""
 
-ANSWER, REFUSAL, GREETING, PING = "", "!", "hello", "ping"
+REPLY, REFUSAL, GREETING, PING = "", "!", "hello", "ping"
 PINGED = -1
 """The number of every ping: nobody waits for the reply; that one arrives is enough."""
 RETRY_DELAY_S = 0.05
@@ -86,7 +86,7 @@ class RpcClient(asyncio.Protocol):
                 self._look(loop.time())
             await asyncio.sleep(RETRY_DELAY_S)
 
-    def ask(self, what: str, body: object) -> asyncio.Future[Any]:
+    def call(self, what: str, body: object) -> asyncio.Future[Any]:
         """Send a request; its future raises RetryError on refusal, PeerUnavailableError without an answer."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
@@ -132,7 +132,7 @@ class RpcClient(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Fail all pending requests."""
         self._transport, self.connected = None, False
-        self._fail_pending(asked_before=math.inf)
+        self._fail_pending(sent_before=math.inf)
         self._ended.set()
         self._changed(self.other)
 
@@ -143,15 +143,15 @@ class RpcClient(asyncio.Protocol):
 
     def _look(self, now: float) -> None:
         """Ping the other worker, and fail requests that have timed out."""
-        self._fail_pending(asked_before=now - self.timeout_s if self.is_healthy else math.inf)
+        self._fail_pending(sent_before=now - self.timeout_s if self.is_healthy else math.inf)
         if self._transport is not None:
             self._transport.write(encode_frame(Frame(PINGED, PING)))
 
-    def _fail_pending(self, asked_before: float) -> None:
+    def _fail_pending(self, sent_before: float) -> None:
         """Fail requests sent before a time; they are pending in order."""
         while self._pending:
-            number, (future, asked_at) = next(iter(self._pending.items()))
-            if asked_at >= asked_before:
+            number, (future, sent_at) = next(iter(self._pending.items()))
+            if sent_at >= sent_before:
                 return
             del self._pending[number]
             if not future.done():
@@ -167,9 +167,9 @@ class RpcServerConnection(asyncio.Protocol):
     over: the other has closed it.
     """
 
-    def __init__(self, answer: DecisionStrategy) -> None:
+    def __init__(self, handler: RequestHandler) -> None:
         """Take the handler of requests."""
-        self._answer, self._frames, self._other, self.over = answer, FrameDecoder(), -1, False
+        self._handler, self._frames, self._other, self.over = handler, FrameDecoder(), -1, False
         self._transport: asyncio.WriteTransport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -195,7 +195,7 @@ class RpcServerConnection(asyncio.Protocol):
                 self._other = frame.body
                 continue
             if frame.what == PING:
-                self._write(Frame(frame.number, ANSWER))
+                self._write(Frame(frame.number, REPLY))
                 continue
             task = loop.create_task(self._reply(frame))
             self._tasks.add(task)
@@ -210,11 +210,11 @@ class RpcServerConnection(asyncio.Protocol):
 
     async def _reply(self, frame: Frame) -> None:
         try:
-            answer = Frame(frame.number, ANSWER, await self._answer(self._other, frame.what, frame.body))
+            handler = Frame(frame.number, REPLY, await self._handler(self._other, frame.what, frame.body))
         except RetryError as error:
-            answer = Frame(frame.number, REFUSAL, str(error))
+            handler = Frame(frame.number, REFUSAL, str(error))
         if frame.number:
-            self._write(answer)
+            self._write(handler)
 
     def _write(self, frame: Frame) -> None:
         if self._transport is not None:
@@ -229,18 +229,18 @@ class RpcNode:
         own: int,
         workers: int,
         folder: Path,
-        answer: DecisionStrategy,
+        handler: RequestHandler,
         changed: Callable[[int], None],
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         """Name the workers; `changed` is called with the number of the other when a line comes or goes."""
-        self.own, self._folder, self._answer = own, folder, answer
+        self.own, self._folder, self._handler = own, folder, handler
         others = [other for other in range(workers) if other != own]
         self.clients: Mapping[int, RpcClient] = {
             other: RpcClient(own, other, socket_of(folder, other), changed, timeout_s) for other in others
         }
         self._keepers: list[asyncio.Task[None]] = []
-        self._asking: list[RpcServerConnection] = []
+        self._connections: list[RpcServerConnection] = []
         self._server: asyncio.AbstractServer | None = None
 
     @property
@@ -267,8 +267,10 @@ class RpcNode:
             client.notify(what, body)
 
     def _accept(self) -> RpcServerConnection:
-        self._asking = [one for one in self._asking if not one.over] + [RpcServerConnection(self._answer)]
-        return self._asking[-1]
+        self._connections = [one for one in self._connections if not one.over] + [
+            RpcServerConnection(self._handler)
+        ]
+        return self._connections[-1]
 
     async def close(self) -> None:
         """End all lines."""
@@ -277,7 +279,7 @@ class RpcNode:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for client in self.clients.values():
             client.close()
-        for one in self._asking:
+        for one in self._connections:
             one.close()
         if self._server is not None:
             self._server.close()

@@ -81,15 +81,15 @@ class WalCheckpointer:
     def look(self) -> None:
         """Merge the log if it is long; a file that is busy, full or damaged is left for the next look."""
         try:
-            trouble = self._merge() if self._size() > MERGE_FROM_BYTES else ""
+            reason = self._merge() if self._size() > MERGE_FROM_BYTES else ""
         except (OSError, sqlite3.Error) as error:
-            trouble = str(error)
-        if not trouble:
+            reason = str(error)
+        if not reason:
             self._merged_at, self._warned = time.monotonic(), False
         elif not self._warned and time.monotonic() - self._merged_at >= WARN_AFTER_S:
             self._warned = True
             message = "%s grows: it could not be merged into its file for %.0f s (%s); nothing is lost so far"
-            LOG.warning(message, self._log, WARN_AFTER_S, trouble, extra={"event": "log_not_merged"})
+            LOG.warning(message, self._log, WARN_AFTER_S, reason, extra={"event": "log_not_merged"})
 
     def _size(self) -> int:
         return self._log.stat().st_size if self._log.exists() else 0

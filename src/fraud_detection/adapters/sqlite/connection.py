@@ -36,7 +36,7 @@ class StateConnection:
         """Open the file; raise ConfigError when it is another's, no state file, or has lost answers."""
         self.path, self._reading, self._wait_s = path, reading, wait_s
         # Whether a commit has failed: what it should have kept goes before anything new.
-        self._failed, self._trouble = False, ""
+        self._failed, self._error = False, ""
         if not path.is_file():
             raise ConfigError(missing(path))
         self._guard = None if reading else StateGuard(path, synchronous=synchronous.upper() == "FULL")
@@ -92,15 +92,15 @@ class StateConnection:
     @property
     def failed(self) -> bool:
         """Tell whether something that is decided could not be committed, or the file is gone."""
-        return self._failed or bool(self._trouble)
+        return self._failed or bool(self._error)
 
     def look(self) -> str:
         """Return what has become of the file while it is open, and what to do; empty when it is well.
 
         Until it is well again nothing is answered.
         """
-        self._trouble = self._owned.look()
-        return self._trouble
+        self._error = self._owned.look()
+        return self._error
 
     @property
     def _owned(self) -> StateGuard:

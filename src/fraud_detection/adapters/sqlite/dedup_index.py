@@ -89,15 +89,15 @@ class SqliteDedupIndex:
 
     def first(self, payments: Sequence[str]) -> dict[str, FirstDelivery]:
         """Return what is kept of those payments that were decided here, or are of history."""
-        asked = payments if self._to_enter else [one for one in payments if self._ids.may_hold(one)]
-        if not asked:
+        candidates = payments if self._to_enter else [one for one in payments if self._ids.may_hold(one)]
+        if not candidates:
             return {}
-        if not self.unflushed.isdisjoint(asked):
+        if not self.unflushed.isdisjoint(candidates):
             # What it was is in the journal alone.
             self._flush()
         of_stream = "SELECT transaction_id, event, x'' FROM decisions WHERE transaction_id"
         of_history = "SELECT transaction_id, x'', content FROM history WHERE transaction_id"
-        rows = where_in(self._db, asked, of_stream, of_history)
+        rows = where_in(self._db, candidates, of_stream, of_history)
         return {one: FirstDelivery(event, digest) for one, event, digest in rows}
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:

@@ -85,8 +85,8 @@ class SqliteQuarantine:
     def _has(self, origin: bytes) -> bool:
         if origin in self._origins:
             return True
-        asked = "SELECT 1 FROM quarantine_origins WHERE origin = ?"
-        return self._db.execute(asked, (origin,)).fetchone() is not None
+        query = "SELECT 1 FROM quarantine_origins WHERE origin = ?"
+        return self._db.execute(query, (origin,)).fetchone() is not None
 
     def _origin_of(self, outcome: Quarantined, digest: bytes) -> bytes:
         if self._identities is None:

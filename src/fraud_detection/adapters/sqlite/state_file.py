@@ -145,16 +145,16 @@ class StateFile(StateConnection):
     def _write_marker(self, guard: StateGuard) -> None:
         """Mark as answered what is committed; raise RetryError when that cannot be written."""
         try:
-            guard.answered(self.checkpoint.seq, self.checkpoint.chain)
+            guard.mark_committed(self.checkpoint.seq, self.checkpoint.chain)
         except RetryError:
             self._failed = True
             raise
 
     def retry(self) -> None:
         """Commit what an earlier commit has failed to keep; raise RetryError when it fails again."""
-        if self._failed or self._trouble:
+        if self._failed or self._error:
             if self.look():
-                raise RetryError(self._trouble)
+                raise RetryError(self._error)
             self.flush()
             self._write_marker(self._owned)
             self._failed = False

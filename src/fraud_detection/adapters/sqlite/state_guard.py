@@ -127,7 +127,7 @@ class StateGuard:
         if self._looks:
             self._sizes = self._sizes_now()
 
-    def answered(self, seq: int, chain_hash: bytes) -> None:
+    def mark_committed(self, seq: int, chain_hash: bytes) -> None:
         """Mark that all up to a number is committed; raise RetryError when that cannot be written."""
         if seq != self._marked_seq:
             try:

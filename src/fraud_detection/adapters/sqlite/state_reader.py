@@ -29,7 +29,7 @@ Severity = Annotated[int, msgspec.Meta(ge=int(min(Action)), le=int(max(Action)))
 TABLES = ("decisions", "labels", "quarantine")
 MAPPED_BYTES = 1 << 30
 PART = 10_000
-ANSWERED = f"""
+PAST_DECISIONS = f"""
     SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(counterfactual_action, -1)), config_id
     FROM all_decisions WHERE seq < ? ORDER BY seq DESC LIMIT {PART}"""  # noqa: S608 - no value of a user
 DISPLACED = """
@@ -95,7 +95,7 @@ class StoredRefusal(msgspec.Struct, frozen=True, array_like=True):
     last_at: int
 
 
-class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class PastDecision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a decline cap counts of an earlier decision; one of the control group may count as declined."""
 
     seq: int
@@ -177,11 +177,11 @@ class StateReader:
             found += [(row[0], row[1]) for row in self.rows(query, (seq,))]
         return max(found, default=(0, START))[1]
 
-    def answered_before(self, seq: int, since_ms: int) -> list[Answered]:
+    def decisions_before(self, seq: int, since_ms: int) -> list[PastDecision]:
         """Return what was answered before a number and is of later than a time, the latest first."""
-        found: list[Answered] = []
+        found: list[PastDecision] = []
         while True:
-            part = [_converted(row, Answered, self.path) for row in self.rows(ANSWERED, (seq,))]
+            part = [_converted(row, PastDecision, self.path) for row in self.rows(PAST_DECISIONS, (seq,))]
             recent = [one for one in part if one.event_time > since_ms]
             found += recent
             if not recent:

@@ -46,14 +46,14 @@ class ShapTables:
         paths = _paths(walk)
         bits = _positions(paths.block, paths.node, walk.left.size + 1)
         slots = _positions(paths.block, paths.feature, walk.width)
-        answers, blocks = 1 << bits.most, int(paths.block.max()) + 1
-        if blocks * answers * slots.most * np.dtype(np.float32).itemsize > largest:
-            raise ValueError(f"{blocks} blocks of {answers} answers and {slots.most} features are too large")
+        patterns, blocks = 1 << bits.most, int(paths.block.max()) + 1
+        if blocks * patterns * slots.most * np.dtype(np.float32).itemsize > largest:
+            raise ValueError(f"{blocks} blocks of {patterns} answers and {slots.most} features are too large")
         # Where a block has fewer conditions than others, the rest read -inf and are never met.
         self._column = bits.pad(np.append(walk.column, 2 * walk.width), _BITS, 2 * walk.width)
         self._threshold = bits.pad(np.append(walk.threshold, np.float32(np.inf)), _BITS, np.inf)
         self._feature = slots.pad(np.arange(walk.width), slots.most, 0).ravel()
-        self._first = np.arange(blocks) * answers
+        self._first = np.arange(blocks) * patterns
         self._table = _table(paths, bits, slots)
 
     def contributions(self, row: np.ndarray) -> np.ndarray:
@@ -62,8 +62,8 @@ class ShapTables:
         # As in the walk: a condition reads the copy that sends a missing value its way.
         low, high = np.where(missing, -np.inf, row), np.where(missing, np.inf, row)
         doubled = np.concatenate([low, high, [-np.inf]], dtype=np.float32)
-        answer = np.packbits(doubled.take(self._column) >= self._threshold, bitorder="little")
-        found = self._table.take(self._first + answer, axis=0)
+        pattern = np.packbits(doubled.take(self._column) >= self._threshold, bitorder="little")
+        found = self._table.take(self._first + pattern, axis=0)
         return np.bincount(self._feature, found.ravel(), self.width)
 
 
@@ -169,10 +169,10 @@ def _table(paths: _Paths, bits: _Positions, slots: _Positions) -> np.ndarray:
 
 def _met(paths: _Paths, bits: _Positions, player: np.ndarray) -> np.ndarray:
     """Return which features of its path each leaf finds met, as bits, for every answer of its block."""
-    answer = np.arange(1 << bits.most, dtype=np.uint8)
-    met = np.full((len(player), answer.size), (1 << player.shape[1]) - 1, np.uint8)
+    pattern = np.arange(1 << bits.most, dtype=np.uint8)
+    met = np.full((len(player), pattern.size), (1 << player.shape[1]) - 1, np.uint8)
     for step in range(player.shape[1]):
-        right = (answer >> bits.of[:, step, None].astype(np.uint8)) & 1
+        right = (pattern >> bits.of[:, step, None].astype(np.uint8)) & 1
         wrong = (right != paths.right[:, step, None]).view(np.uint8)
         met &= ~(wrong << player[:, step, None].astype(np.uint8))
     return met.astype(np.int64)

@@ -26,10 +26,10 @@ def status(output: Output, *, settings: Path) -> None:
     from fraud_detection.adapters.aws.cloudwatch_logs import LogTail
     from fraud_detection.adapters.aws.monitoring import StackMonitor
     from fraud_detection.cli.aws.cloud import open_cloud
-    from fraud_detection.deployment.status import ask
+    from fraud_detection.deployment.status import read_status
 
     deployment, cloud = open_cloud(settings)
-    found = ask(
+    found = read_status(
         deployment,
         cloud.stack,
         StackMonitor(lambda service: patient_client(service, deployment.region)),

@@ -51,10 +51,10 @@ def changed(registry: ReleaseRegistry, path: Path) -> tuple[Bundle, Project]:
 
     A bundle with other features brings its own schema and features.
     """
-    asked = load_change(path)
+    change_set = load_change(path)
     name, project = lifecycle.content_of(registry, lifecycle.current(registry).champion)
-    bundle = registry.bundle(name) if asked.bundle is None else read_bundle(Path(asked.bundle))
-    return bundle, apply_change(lifecycle.shadow_project(bundle, project), asked)
+    bundle = registry.bundle(name) if change_set.bundle is None else read_bundle(Path(change_set.bundle))
+    return bundle, apply_change(lifecycle.shadow_project(bundle, project), change_set)
 
 
 def follow(registry: ReleaseRegistry, release: Release) -> int:

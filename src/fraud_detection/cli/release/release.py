@@ -62,8 +62,8 @@ def change_(output: Output, *, change: Path, request: options.ReleaseRequest) ->
             f"{change}: another bundle is released by `fraud promote`, which asks the gate; or for a "
             "share of the cards by `fraud release canary`"
         )
-    asked = load_change(change)
-    released = lifecycle.publish(registry, lambda project: apply_change(project, asked), author(request))
+    change_set = load_change(change)
+    released = lifecycle.publish(registry, lambda project: apply_change(project, change_set), author(request))
     announce(output, request, released)
 
 

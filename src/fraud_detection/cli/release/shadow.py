@@ -49,10 +49,10 @@ def shadow(
     try:
         with few_collections(), ending_on_signals(stop):
             if exit_when_idle:
-                while shadows.step() and not stop.asked:
+                while shadows.step() and not stop.requested:
                     screen.progress(f"decided in the shadow: {shadows.decided:,}", 0.0)
             else:
-                shadows.run(lambda: stop.asked)
+                shadows.run(lambda: stop.requested)
     finally:
         shadows.close()
     screen.finish()

@@ -107,8 +107,8 @@ def negation(part: Condition) -> Condition:
     """Turn an answer round; what is not known stays so."""
 
     def holds(payment: Transaction, values: Sequence[float]) -> bool | None:
-        answer = part(payment, values)
-        return None if answer is None else not answer
+        holds = part(payment, values)
+        return None if holds is None else not holds
 
     return holds
 
@@ -127,10 +127,10 @@ def junction(parts: Sequence[Condition], *, decisive: bool) -> Condition:
     def holds(payment: Transaction, values: Sequence[float]) -> bool | None:
         result: bool | None = not decisive
         for part in parts:
-            answer = part(payment, values)
-            if answer is None:
+            holds = part(payment, values)
+            if holds is None:
                 result = None
-            elif answer == decisive:
+            elif holds == decisive:
                 return decisive
         return result
 

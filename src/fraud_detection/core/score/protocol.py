@@ -20,7 +20,7 @@ JSON, JSON_LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 TYPES = (JSON, JSON_LINES, CSV)
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ScoreRequest(msgspec.Struct, frozen=True):
     """What a request asks: each row as values in the model's order (NaN is missing), or what is wrong.
 
     explain_at: rows of this probability or more get reasons; None leaves that to the model.
@@ -44,7 +44,7 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
-class Answered(msgspec.Struct, frozen=True):
+class ScoreResponse(msgspec.Struct, frozen=True):
     """One prediction a row, in order, and the model that made them.
 
     bands: how many of the scores lie in each band of the model's own training; above_decline: how many it
@@ -83,25 +83,25 @@ def write_request(
     return msgspec.json.encode(_Request(plain, list(names), fingerprint, explain_at, frozenset(explain)))
 
 
-def read_answer(body: bytes) -> Answered:
+def read_response(body: bytes) -> ScoreResponse:
     """Return what an endpoint answered; raise RejectError when it is no answer."""
     try:
-        return msgspec.json.decode(body, type=Answered)
+        return msgspec.json.decode(body, type=ScoreResponse)
     except (msgspec.DecodeError, RecursionError) as error:
         raise RejectError(f"the endpoint's answer cannot be read: {error}") from None
 
 
-def read_request(body: bytes, content_type: str, names: Sequence[str], fingerprint: str) -> Asked:
+def read_request(body: bytes, content_type: str, names: Sequence[str], fingerprint: str) -> ScoreRequest:
     """Return the rows of a request, in the order of `names`; raise RejectError if it has none.
 
     >>> read_request(b'{"rows": [{"age": 7, "amount": "much"}, [1]]}', JSON, ["amount", "age"], "f").rows
     ["expected a number, got 'much' - at `amount`", 'expected 2 values, got 1']
     """
     kind = content_type.partition(";")[0].strip().lower() or JSON
-    readers: dict[str, Callable[[], Asked]] = {
+    readers: dict[str, Callable[[], ScoreRequest]] = {
         JSON: lambda: _json(body, names, fingerprint),
-        JSON_LINES: lambda: Asked([_line(line, names) for line in body.splitlines() if line.strip()]),
-        CSV: lambda: Asked(_csv(body, names)),
+        JSON_LINES: lambda: ScoreRequest([_line(line, names) for line in body.splitlines() if line.strip()]),
+        CSV: lambda: ScoreRequest(_csv(body, names)),
     }
     reader = readers.get(kind)
     if reader is None:
@@ -109,7 +109,7 @@ def read_request(body: bytes, content_type: str, names: Sequence[str], fingerpri
     return reader()
 
 
-def write_answer(answer: Answered, accept: str) -> tuple[bytes, str]:
+def write_response(response: ScoreResponse, accept: str) -> tuple[bytes, str]:
     """Return the answer in the wanted type, JSON where any will do, and the type.
 
     >>> answer = Answered("b", "f", [Prediction(score=0.0, probability=0.5), Prediction(error="no")])
@@ -118,7 +118,7 @@ def write_answer(answer: Answered, accept: str) -> tuple[bytes, str]:
     """
     if JSON_LINES in accept:
         return b"".join(
-            [msgspec.json.encode(prediction) + b"\n" for prediction in answer.predictions]
+            [msgspec.json.encode(prediction) + b"\n" for prediction in response.predictions]
         ), JSON_LINES
     if CSV in accept:
         out = io.StringIO()
@@ -127,14 +127,14 @@ def write_answer(answer: Answered, accept: str) -> tuple[bytes, str]:
         writer.writerows(
             [
                 [prediction.score, prediction.probability, prediction.error]
-                for prediction in answer.predictions
+                for prediction in response.predictions
             ]
         )
         return out.getvalue().encode(), CSV
-    return msgspec.json.encode(answer), JSON
+    return msgspec.json.encode(response), JSON
 
 
-def _json(body: bytes, names: Sequence[str], fingerprint: str) -> Asked:
+def _json(body: bytes, names: Sequence[str], fingerprint: str) -> ScoreRequest:
     try:
         request = msgspec.json.decode(body, type=_Request)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -147,7 +147,9 @@ def _json(body: bytes, names: Sequence[str], fingerprint: str) -> Asked:
     unknown = sorted(set(names) - set(order))
     if request.features is not None and unknown:
         raise RejectError(f"the request does not name the features {', '.join(unknown)}", "$.features")
-    return Asked([_row(row, order, names) for row in request.rows], request.explain_at, request.explain)
+    return ScoreRequest(
+        [_row(row, order, names) for row in request.rows], request.explain_at, request.explain
+    )
 
 
 def _line(line: bytes, names: Sequence[str]) -> list[float] | str:

@@ -95,7 +95,7 @@ def _metric(namespace: str, name: str, **dimensions: str) -> dict[str, Any]:
 
 def computed(counts: dict[str, dict[str, Any]], expression: str, minutes: int = 1) -> dict[str, Any]:
     """Return what an expression makes of sums over so many minutes, by name."""
-    asked = [
+    queries = [
         {
             "Id": name,
             "ReturnData": False,
@@ -103,7 +103,7 @@ def computed(counts: dict[str, dict[str, Any]], expression: str, minutes: int = 
         }
         for name, count in counts.items()
     ]
-    return {"Metrics": [*asked, {"Id": "result", "Expression": expression, "ReturnData": True}]}
+    return {"Metrics": [*queries, {"Id": "result", "Expression": expression, "ReturnData": True}]}
 
 
 def share(part: str, whole: str, least: int) -> str:

@@ -171,7 +171,7 @@ def _any(settings: Deployment, name: str, count: str, message: str) -> Resource:
 
 def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
     limits = settings.alarms
-    answered = {name: ours(name, settings, release.bundle) for name in ("answered", "above_decline")}
+    scored = {name: ours(name, settings, release.bundle) for name in ("scored", "above_decline")}
     banded = {name: ours(name, settings, release.bundle) for name in ("band0", "band1", "band2", "band3")}
     return {
         "EndpointErrors": alarm(
@@ -196,7 +196,7 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
             settings,
             "decline-share",
             f"Bundle {release.bundle} declines more than it may.",
-            computed(answered, share("above_decline", "answered", limits.least)),
+            computed(scored, share("above_decline", "scored", limits.least)),
             limits.decline_share,
             periods=2,
         ),

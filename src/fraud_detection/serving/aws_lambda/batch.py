@@ -64,10 +64,10 @@ class ShardEvent(msgspec.Struct, frozen=True):
         """
         return int(self.number) * MAX_EVENTS + (self.sub or 0)
 
-    def outcome(self, found: Outcome) -> Outcome:
+    def outcome(self, parsed: Outcome) -> Outcome:
         """Return what became of the event; of a broken aggregate no parser knows the true reason."""
         if not self.broken:
-            return found
+            return parsed
         reason = f"an aggregate of the Kinesis Producer Library: {self.broken}"
         if len(self.data) > MAX_EVENT_BYTES:
             reason += f"; {too_large(self.data)}"
@@ -76,7 +76,7 @@ class ShardEvent(msgspec.Struct, frozen=True):
 
 def identities_of(shard: str, records: Sequence[ShardEvent]) -> list[str]:
     """Return the identities of events, by which those without an id are known."""
-    return [one.identity or record_identity(shard, one.sequence_number) for one in records]
+    return [record.identity or record_identity(shard, record.sequence_number) for record in records]
 
 
 def sequence_value(sequence_number: str) -> int:
@@ -121,9 +121,9 @@ def _quarantined_event(
 
 def records_of(event: Mapping[str, Any]) -> list[ShardEvent]:
     """Return the events of a Lambda event, in order, with aggregates taken apart."""
-    found: list[ShardEvent] = []
-    for one in event["Records"]:
-        kinesis = one["kinesis"]
+    events: list[ShardEvent] = []
+    for record in event["Records"]:
+        kinesis = record["kinesis"]
         whole = ShardEvent(
             kinesis["sequenceNumber"],
             base64.b64decode(kinesis["data"]),
@@ -131,8 +131,8 @@ def records_of(event: Mapping[str, Any]) -> list[ShardEvent]:
             key=kinesis.get("partitionKey", ""),
         )
         whole = _redriven(whole)
-        found += _taken_apart(whole) if is_aggregate(whole.data) else [whole]
-    return found
+        events += _taken_apart(whole) if is_aggregate(whole.data) else [whole]
+    return events
 
 
 def _redriven(whole: ShardEvent) -> ShardEvent:
@@ -205,21 +205,23 @@ def _wholes(records: Sequence[ShardEvent]) -> Iterator[list[ShardEvent]]:
 
 def unfinished_events(records: Sequence[ShardEvent], outcomes: Sequence[Outcome]) -> list[UnfinishedEvent]:
     """Return the events of a batch that change profiles, or may have begun to in an earlier delivery."""
-    found: list[UnfinishedEvent] = []
+    unfinished: list[UnfinishedEvent] = []
     for record, outcome in zip(records, outcomes, strict=True):
         if isinstance(outcome, Decided):
-            found.append(
+            unfinished.append(
                 UnfinishedEvent(record.sequence_number, outcome.payment.transaction_id, decided=True)
             )
         elif isinstance(outcome, AppliedLabel):
-            found.append(UnfinishedEvent(record.sequence_number, outcome.label.transaction_id, record.data))
+            unfinished.append(
+                UnfinishedEvent(record.sequence_number, outcome.label.transaction_id, record.data)
+            )
         elif isinstance(outcome, Duplicate):
-            found.append(
+            unfinished.append(
                 UnfinishedEvent(
                     record.sequence_number, outcome.transaction_id, record.data if outcome.is_label else b""
                 )
             )
-    return found
+    return unfinished
 
 
 def counts_as_declined(decision: Decision) -> bool:
@@ -236,4 +238,4 @@ def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:
         # It may be one whose decision was kept by a delivery that failed; whose it is, is not known here.
         return True
     ids = outcome.payment.entities if isinstance(outcome, Decided) else outcome.ids or ()
-    return any((index, one) in keys for index, one in enumerate(ids) if one is not None)
+    return any((index, entity_id) in keys for index, entity_id in enumerate(ids) if entity_id is not None)

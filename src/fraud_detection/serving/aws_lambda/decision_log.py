@@ -25,7 +25,7 @@ from fraud_detection.core.decision_record import (
 from fraud_detection.core.errors import Failure
 from fraud_detection.core.events import INTERNAL_ERROR, Action, Conflict, Quarantined
 from fraud_detection.core.outcomes import AppliedLabel, Decided, Duplicate, Outcome, RedundantLabel
-from fraud_detection.core.score.protocol import Answered
+from fraud_detection.core.score.protocol import ScoreResponse
 
 NAMESPACE = "FraudDetection"
 COUNTS = (
@@ -90,7 +90,7 @@ class DecisionLog:
             shard=record_position[0],
             sequence_number=record_position[1],
             model=model,
-            entities={name: self.token(one) for name, one in ids.items()},
+            entities={name: self.token(entity_id) for name, entity_id in ids.items()},
             profile_versions={**versions},
             iterator_latency_ms=iterator_latency_ms,
             producer_latency_ms=None if payment.sent_at is None else round(1000 * now - payment.sent_at, 3),
@@ -109,21 +109,25 @@ class DecisionLog:
     def failed(self, shard: str, sequence_number: str, failure: Failure) -> bytes:
         """Return the line of an error with one event: its kind and where, and no value of the event."""
         where = {"shard": shard, "sequence_number": sequence_number}
-        told = {"transaction_id": failure.transaction_id or None, "error": failure.where, "delivery": where}
-        return line("internal_error", told)
+        content = {
+            "transaction_id": failure.transaction_id or None,
+            "error": failure.where,
+            "delivery": where,
+        }
+        return line("internal_error", content)
 
-    def batch(self, batch: Batch, outcomes: Sequence[Outcome], answered: Answered) -> bytes:
+    def batch(self, batch: Batch, outcomes: Sequence[Outcome], response: ScoreResponse) -> bytes:
         """Return the line of a batch, with what CloudWatch counts in it."""
-        bands = answered.bands or [0] * BANDS
+        bands = response.bands or [0] * BANDS
         metrics = count(outcomes) | {f"band{index}": number for index, number in enumerate(bands)}
-        metrics |= {"answered": len(answered.predictions), "above_decline": answered.above_decline}
+        metrics |= {"scored": len(response.predictions), "above_decline": response.above_decline}
         put = sample(batch.iterator_latency_ms, MAX_VALUES)
         return line(
             "batch",
             {
                 "_aws": _metrics(list(metrics), with_latency=bool(put)),
                 "environment": self._environment,
-                "bundle": answered.bundle or "none",
+                "bundle": response.bundle or "none",
                 "shard": batch.shard,
                 "records": len(outcomes),
                 **metrics,
@@ -138,9 +142,9 @@ class DecisionLog:
             },
         )
 
-    def token(self, one: str) -> str:
+    def token(self, entity_id: str) -> str:
         """Return what stands for an id: the same for the same id, and nothing else."""
-        return hashlib.blake2b(one.encode(), key=self._token_key[:64], digest_size=8).hexdigest()
+        return hashlib.blake2b(entity_id.encode(), key=self._token_key[:64], digest_size=8).hexdigest()
 
 
 def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -148,8 +152,8 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
     capped: reviewed because no more may be declined.  control_group: approved at random.
     """
-    decisions = [one.decision for one in outcomes if isinstance(one, Decided)]
-    kinds = [type(one) for one in outcomes]
+    decisions = [outcome.decision for outcome in outcomes if isinstance(outcome, Decided)]
+    kinds = [type(outcome) for outcome in outcomes]
     actions = [decision.action for decision in decisions]
     numbers = (
         len(decisions),

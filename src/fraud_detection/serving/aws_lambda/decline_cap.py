@@ -25,9 +25,11 @@ class LaneDeclineCap:
     def join(self, pipeline: Pipeline) -> None:
         """Let a pipeline go on from what was counted before it."""
         if self._settings is not None:
-            kept = self._counts
-            pipeline.decision_engine.decline_cap = SharedDeclineCap(self._settings, kept.settled, kept.others)
-            pipeline.counted_through = kept.through
+            counts = self._counts
+            pipeline.decision_engine.decline_cap = SharedDeclineCap(
+                self._settings, counts.settled, counts.others
+            )
+            pipeline.counted_through = counts.through
 
     def begin(self, pipeline: Pipeline) -> None:
         """Let the other shards see what the batch in hand declines, before it is over."""

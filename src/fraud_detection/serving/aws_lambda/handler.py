@@ -81,7 +81,7 @@ class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True,
 
         secrets: variables that the project names for itself.
         """
-        given = {
+        variables = {
             name.removeprefix(PREFIX).lower(): value
             for name, value in environment.items()
             if name.startswith(PREFIX) and name not in secrets
@@ -89,7 +89,7 @@ class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True,
         numbers = {"budget_ms", "decisions_days", "profiles_days"}
         plain = {
             name: int(value) if name in numbers and value.isdecimal() else value
-            for name, value in given.items()
+            for name, value in variables.items()
         }
         return decode(plain, cls, "environment FRAUD_*")
 
@@ -181,12 +181,14 @@ class Processor:
         self.quarantine.put(results.quarantined)
         # Else the next batch would meet it again where it finishes this one.
         others = [
-            one for one in self.dedup_index.unfinished() if one.sequence_number != record.sequence_number
+            unfinished
+            for unfinished in self.dedup_index.unfinished()
+            if unfinished.sequence_number != record.sequence_number
         ]
         self.dedup_index.store(results.decisions, [], [])
         self.dedup_index.store_unfinished(others)
-        for one in results.lines:
-            self.say(one)
+        for log_line in results.lines:
+            self.say(log_line)
         self.say(self.log.batch(Batch(shard, {}, results.iterator_latency_ms, 0, []), [outcome], NOTHING))
 
     def _decide(self, shard: str, records: Sequence[ShardEvent]) -> None:
@@ -199,30 +201,30 @@ class Processor:
         began = time.perf_counter()
         later = self._finish(records)
         pipeline, outcomes = self._ingest(records)
-        answered, endpoint_error, asked_s = (
-            self.scorer.answered,
+        response, endpoint_error, endpoint_s = (
+            self.scorer.response,
             self.scorer.last_error,
             self.scorer.seconds,
         )
         decided = time.perf_counter()
         self.decline_cap.begin(pipeline)
         self.dedup_index.store_unfinished([*unfinished_events(records, outcomes), *later])
-        results = self.results.make(records, outcomes, answered.bundle, pipeline.failures)
+        results = self.results.make(records, outcomes, response.bundle, pipeline.failures)
         self.quarantine.put(results.quarantined)
         self.dedup_index.store(results.decisions, results.labels, results.redundant)
-        kept = time.perf_counter()
+        stored = time.perf_counter()
         write_conflicts = self._save(pipeline, records, outcomes)
         self.decline_cap.end(pipeline)
         self.dedup_index.store_unfinished(later)
         saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
-        for one in results.lines:
-            self.say(one)
+        for log_line in results.lines:
+            self.say(log_line)
         stages = {
             "decide": decided - began,
-            "keep": kept - decided,
-            "save": saved - kept,
-            "endpoint": asked_s,
+            "keep": stored - decided,
+            "save": saved - stored,
+            "endpoint": endpoint_s,
         }
         batch = Batch(
             shard,
@@ -232,7 +234,7 @@ class Processor:
             [(row.kind, row.field, row.count) for row in pipeline.parser.drift.rows()],
             endpoint_error,
         )
-        self.say(self.log.batch(batch, outcomes, answered))
+        self.say(self.log.batch(batch, outcomes, response))
 
     def _finish(self, records: Sequence[ShardEvent]) -> list[UnfinishedEvent]:
         """Let profiles take in what an earlier batch of the shard had begun before it was given up.
@@ -242,16 +244,16 @@ class Processor:
         first, last = records[0].sequence, records[-1].sequence
         unfinished = self.dedup_index.unfinished()
         earlier = [
-            ShardEvent.at(one.sequence_number, event, one.transaction_id)
-            for one in unfinished
-            if sequence_value(one.sequence_number) < first
-            and (event := one.label or self.dedup_index.event(one.transaction_id))
+            ShardEvent.at(event_left.sequence_number, event, event_left.transaction_id)
+            for event_left in unfinished
+            if sequence_value(event_left.sequence_number) < first
+            and (event := event_left.label or self.dedup_index.event(event_left.transaction_id))
         ]
         if earlier:
             pipeline, outcomes = self._ingest(earlier)
             self._save(pipeline, earlier, outcomes)
             self.decline_cap.end(pipeline)
-        return [one for one in unfinished if sequence_value(one.sequence_number) > last]
+        return [event_left for event_left in unfinished if sequence_value(event_left.sequence_number) > last]
 
     def _ingest(self, records: Sequence[ShardEvent]) -> tuple[Pipeline, list[Outcome]]:
         self.profiles.forget()
@@ -263,7 +265,7 @@ class Processor:
     def _process(self, pipeline: Pipeline, records: Sequence[ShardEvent]) -> list[Outcome]:
         identities = identities_of(self.profiles.shard, records)
         result = pipeline.process([r.data for r in records], identities, [r.sequence for r in records])
-        return [record.outcome(one) for record, one in zip(records, result.outcomes, strict=True)]
+        return [record.outcome(outcome) for record, outcome in zip(records, result.outcomes, strict=True)]
 
     def _save(self, pipeline: Pipeline, records: Sequence[ShardEvent], outcomes: Sequence[Outcome]) -> int:
         """Save the profiles; those that another shard has changed meanwhile take their events in again.

@@ -55,8 +55,8 @@ class ResultMaker:
     ) -> Results:
         """Return the results; `model` is the bundle that answered."""
         results = Results()
-        by_id = {one.transaction_id: one for one in failures}
-        by_raw = {one.raw: one for one in failures}
+        by_id = {failed.transaction_id: failed for failed in failures}
+        by_raw = {failed.raw: failed for failed in failures}
         for record, outcome in zip(records, outcomes, strict=True):
             failure = by_id.get(outcome.payment.transaction_id) if isinstance(outcome, Decided) else None
             if failure is None and isinstance(outcome, Quarantined) and _is_failure(outcome):
@@ -91,16 +91,17 @@ class ResultMaker:
     def _decision_item(self, record: ShardEvent, outcome: Decided, model: str) -> tuple[DecisionItem, float]:
         payment, shard = outcome.payment, self._dedup_index.shard
         ids = dict(zip(self._entities, payment.entities, strict=True))
-        known = {name: one for name, one in ids.items() if one is not None}
+        known = {name: entity_id for name, entity_id in ids.items() if entity_id is not None}
         versions = {
-            name: self._profiles.version((self._entities.index(name), one)) for name, one in known.items()
+            name: self._profiles.version((self._entities.index(name), entity_id))
+            for name, entity_id in known.items()
         }
-        told, waited_ms = self._log.decision(
+        line, waited_ms = self._log.decision(
             outcome, model, known, versions, (shard, record.sequence_number), record.arrived_s
         )
         return DecisionItem(
             outcome.decision.transaction_id,
-            told.decode(),
+            line.decode(),
             shard,
             record.sequence,
             payment.entities,

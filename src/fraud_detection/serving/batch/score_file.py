@@ -149,8 +149,10 @@ class _Scoring:
                 self.tally.add(outcome)
         for outcome in processed.log:
             if isinstance(outcome, Decided):
-                one = outcome.payment
-                self.dedup_index.add_payment(one.transaction_id, one.entities, FirstDelivery(outcome.raw))
+                payment = outcome.payment
+                self.dedup_index.add_payment(
+                    payment.transaction_id, payment.entities, FirstDelivery(outcome.raw)
+                )
             elif isinstance(outcome, AppliedLabel):
                 self.dedup_index.add_label(outcome.label)
             elif isinstance(outcome, RedundantLabel):
@@ -166,9 +168,11 @@ class _Scoring:
                 to_come.append(past)
                 continue
             for _ in replay.rows([past]):
-                one = past.payment
-                digest = content_digest(one)
-                self.dedup_index.add_payment(one.transaction_id, one.entities, FirstDelivery(digest=digest))
+                payment = past.payment
+                digest = content_digest(payment)
+                self.dedup_index.add_payment(
+                    payment.transaction_id, payment.entities, FirstDelivery(digest=digest)
+                )
         for past in to_come:
             replay.hold_labels_back(past)
         self.pipeline.pending_labels = replay.still_pending()
@@ -199,16 +203,16 @@ def _first_labels(rows: Sequence[Row]) -> Iterator[Row]:
 def _rows(parser: Parser, batch: Batch, before: int, latest: int) -> Iterator[Row]:
     for index, raw in enumerate(batch.events):
         identity = batch.identities[index] if batch.identities else None
-        one, label = "", None
+        transaction_id, label = "", None
         try:
             payment = parser.parse(raw, identity)
             if not isinstance(payment, Label):
-                one, latest = payment.transaction_id, payment.event_time
-                label = _label(parser, raw, one, latest)
+                transaction_id, latest = payment.transaction_id, payment.event_time
+                label = _label(parser, raw, transaction_id, latest)
         except RejectError:
             # It keeps its position here; the pipeline will say what is wrong with it.
             pass
-        yield Row(before + index + 1, raw, identity, latest, one, label)
+        yield Row(before + index + 1, raw, identity, latest, transaction_id, label)
 
 
 def _label(parser: Parser, raw: bytes, transaction_id: str, event_time: int) -> Label | None:

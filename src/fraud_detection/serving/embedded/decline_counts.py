@@ -41,8 +41,8 @@ def save(decline_cap: DeclineCap | None, state_file: StateFile) -> None:
 
 def restored(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
     """Return a decline cap that has counted what was answered here."""
-    found = state_file.meta(KEY, None)
-    saved = None if found is None else msgspec.convert(found, Saved)
+    stored = state_file.meta(KEY, None)
+    saved = None if stored is None else msgspec.convert(stored, Saved)
     if saved is None or state_file.seq - saved.seq > MAX_REDELIVERED:
         return _recounted(settings, state_file)
     decline_cap = DeclineCap(settings, saved.counts)
@@ -56,16 +56,16 @@ def restored(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
 def _recounted(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
     """Return one that counts for the first time: the answers of the last interval."""
     decline_cap = DeclineCap(settings)
-    before, since, answered = state_file.seq + 1, None, list[tuple[int, bool]]()
+    before, since, counted = state_file.seq + 1, None, list[tuple[int, bool]]()
     while part := state_file.rows(LATEST_FIRST, (before, PART)):
         if since is None:
             # Not from the latest time on: a clock that runs ahead would hide all the others.
             since = sorted(time_ms for _, time_ms, _ in part)[len(part) // 2] - settings.interval.ms
-        found = [(time_ms, declined) for _, time_ms, declined in part if time_ms > since]
-        answered += found
-        if not found:
+        recent = [(time_ms, declined) for _, time_ms, declined in part if time_ms > since]
+        counted += recent
+        if not recent:
             break
         before = part[-1][0]
-    for time_ms, declined in sorted(answered):
+    for time_ms, declined in sorted(counted):
         decline_cap.add(time_ms, declined=bool(declined))
     return decline_cap

@@ -51,72 +51,74 @@ class LabelResponse(msgspec.Struct):
 
 def into_state(service: EmbeddedService, file: Path, progress: Progress) -> Imported:
     """Learn the labels of a file, from its beginning: what had come before is counted as a duplicate."""
-    found = Imported()
+    imported = Imported()
     name, done = str(file.resolve()), 0
     for batch in label_batches(file):
         for row, outcome in enumerate(service.take(batch, name), start=done + 1):
-            _count(found, row, outcome)
+            _count(imported, row, outcome)
         service.run_deferred_work()
         done += len(batch.events)
         progress(f"learning labels: {done:,}", 0.0)
     progress(f"learning labels: {done:,}", 1.0)
-    return found
+    return imported
 
 
 def into_server(url: str, key: str, file: Path, progress: Progress) -> Imported:
     """Send the labels of a file to a running server; raise ConfigError when it refuses all of them."""
-    found = Imported()
+    imported = Imported()
     done = 0
     for batch in label_batches(file):
         rows = enumerate(batch.events, start=done + 1)
-        labels = {row: event for row, event in rows if not _refused(found, row, event)}
+        labels = {row: event for row, event in rows if not _refused(imported, row, event)}
         body = b"[" + b",".join(labels.values()) + b"]"
-        told = (
+        responses = (
             msgspec.json.decode(post_json(url.rstrip("/") + PATH, body, key), type=list[LabelResponse])
             if labels
             else []
         )
-        for row, one in zip(labels, told, strict=True):
-            _count_outcome(found, row, one)
+        for row, response in zip(labels, responses, strict=True):
+            _count_outcome(imported, row, response)
         done += len(batch.events)
         progress(f"sending labels: {done:,}", 0.0)
     progress(f"sending labels: {done:,}", 1.0)
-    return found
+    return imported
 
 
-def _refused(found: Imported, row: int, event: bytes) -> bool:
+def _refused(imported: Imported, row: int, event: bytes) -> bool:
     """Count a row that is no object; sent among others, it might be taken for several."""
     if len(event) > MAX_EVENT_BYTES:
-        found.refused.append((row, "$", too_large(event)))
+        imported.refused.append((row, "$", too_large(event)))
         return True
     try:
         object_of(event)
     except RejectError as error:
-        found.refused.append((row, error.path, error.reason))
+        imported.refused.append((row, error.path, error.reason))
         return True
     return False
 
 
-def _count(found: Imported, row: int, outcome: Outcome) -> None:
+def _count(imported: Imported, row: int, outcome: Outcome) -> None:
     if isinstance(outcome, AppliedLabel):
-        found.learned += 1
-        found.waiting += outcome.ids is None
+        imported.learned += 1
+        imported.waiting += outcome.ids is None
     elif isinstance(outcome, RedundantLabel):
-        found.redundant += 1
+        imported.redundant += 1
     elif isinstance(outcome, Duplicate):
-        found.duplicates += 1
+        imported.duplicates += 1
     elif isinstance(outcome, Quarantined):
-        found.refused.append((row, outcome.path, outcome.reason))
+        imported.refused.append((row, outcome.path, outcome.reason))
     else:
-        one = outcome.transaction_id if isinstance(outcome, Forbidden) else outcome.payment.transaction_id
-        raise ConfigError(f"{one}: a payment among labels")
+        transaction_id = (
+            outcome.transaction_id if isinstance(outcome, Forbidden) else outcome.payment.transaction_id
+        )
+        raise ConfigError(f"{transaction_id}: a payment among labels")
 
 
-def _count_outcome(found: Imported, row: int, told: LabelResponse) -> None:
-    reason = told.error or told.reason
+def _count_outcome(imported: Imported, row: int, response: LabelResponse) -> None:
+    reason = response.error or response.reason
     if reason is not None:
-        found.refused.append((row, told.path, reason))
-    elif told.duplicate:
-        found.duplicates += 1
+        imported.refused.append((row, response.path, reason))
+    elif response.duplicate:
+        imported.duplicates += 1
     else:
-        found.learned += 1
+        imported.learned += 1

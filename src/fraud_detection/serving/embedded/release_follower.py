@@ -48,8 +48,11 @@ class Loaded(msgspec.Struct, frozen=True):
 def load_release(registry: ReleaseRegistry, known: Mapping[str, Engine] | None = None) -> Loaded:
     """Load the latest release; engines that are `known` are not loaded again."""
     release, there = current(registry), known or {}
-    configurations = [one for one in (release.champion, release.canary) if one]
-    return Loaded(release, {one: there.get(one) or engine_of(registry, one) for one in configurations})
+    configurations = [name for name in (release.champion, release.canary) if name]
+    return Loaded(
+        release,
+        {config_id: there.get(config_id) or engine_of(registry, config_id) for config_id in configurations},
+    )
 
 
 class ReleaseFollower:
@@ -121,11 +124,11 @@ class ReleaseFollower:
         except Exception as error:  # noqa: BLE001 - raised again between two batches
             self._found = error
 
-    def _take(self, found: Loaded | Exception) -> None:
-        if isinstance(found, Exception):
-            raise found
-        if found.release.number != self.release.number:
-            self._switch(found)
+    def _take(self, loaded: Loaded | Exception) -> None:
+        if isinstance(loaded, Exception):
+            raise loaded
+        if loaded.release.number != self.release.number:
+            self._switch(loaded)
         elif self.problem:
             self._well()
 
@@ -154,7 +157,7 @@ class ReleaseFollower:
         release, engines = loaded.release, loaded.engines
         canary = engines[release.canary] if release.canary else None
         champion = engines[release.champion]
-        self._service.answer_by(champion, canary, release.share, release.number, release.salt)
+        self._service.decide_with(champion, canary, release.share, release.number, release.salt)
         self._loaded = loaded
         self._well()
         LOG.info(

@@ -75,7 +75,7 @@ class EmbeddedService:
         """Return the time of each stage, by name: that of the batch, once for each of its payments."""
         return self.pipeline.stages.histograms
 
-    def answer_by(
+    def decide_with(
         self,
         champion: Engine,
         canary: Engine | None = None,
@@ -208,16 +208,16 @@ class EmbeddedService:
     def _check_shape(self) -> None:
         """Refuse profiles that another set of features has left."""
         extractor = self.pipeline.memory.extractor
-        shape = [one.name for one in extractor.definitions]
+        shape = [definition.name for definition in extractor.definitions]
         shape += [
             f"{entity.plan.bucket_count} buckets, {entity.plan.limit} distinct ids"
             for entity in extractor.entities
         ]
-        kept = self.state_file.meta("shape", None)
-        if kept is None:
+        stored = self.state_file.meta("shape", None)
+        if stored is None:
             with self.state_file.transaction():
                 self.state_file.put_meta("shape", shape)
-        elif kept != shape:
+        elif stored != shape:
             raise ConfigError(
                 "the state file was made with other features; make a new one with `fraud state create FILE "
                 "--history PAST`"

@@ -49,7 +49,7 @@ def open_service(
     """
     engine = load_engine(bundle, project)
     service = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
-    service.answer_by(engine)
+    service.decide_with(engine)
     return engine, service
 
 
@@ -136,7 +136,7 @@ def run_stream(
                 LOG.warning(message, error, extra={"event": "deferred_work_failed"})
             if releases is not None:
                 releases.look()
-            if stop.asked:
+            if stop.requested:
                 return
     if opened.unfinished:
         message = "the last line of %s has no end yet; it is left for the next start"
@@ -163,7 +163,7 @@ def _wait_until_committed(service: EmbeddedService, error: RetryError, stop: Sto
         message or error,
         extra={"event": "commit_failed"},
     )
-    while not stop.asked:
+    while not stop.requested:
         time.sleep(TRY_EVERY_S)
         check_not_lost(service)
         try:
@@ -179,9 +179,9 @@ def _wait_until_committed(service: EmbeddedService, error: RetryError, stop: Sto
 
 def check_not_lost(service: EmbeddedService) -> None:
     """Raise RetryError when the state file is not there any more, though nothing was decided meanwhile."""
-    trouble = service.state_file.look()
-    if trouble:
-        raise RetryError(trouble)
+    error = service.state_file.look()
+    if error:
+        raise RetryError(error)
 
 
 def offset_in(service: EmbeddedService, source: str, opened: Source) -> tuple[str, int]:
@@ -189,11 +189,11 @@ def offset_in(service: EmbeddedService, source: str, opened: Source) -> tuple[st
     if isinstance(opened, Pipe):
         # It has no offset that survives a restart: each process begins anew.
         return source, 0
-    found = recognised(opened, service.state_file.sources(opened.beginning))
-    if service.state_file.store_source(found, str(Path(source).resolve())):
+    known = recognised(opened, service.state_file.sources(opened.beginning))
+    if service.state_file.store_source(known, str(Path(source).resolve())):
         message = "%s is not the file that was read before under this name: reading it from its beginning"
         LOG.warning(message, source, extra={"event": "source_replaced"})
-    return found.name, found.offset
+    return known.name, known.offset
 
 
 def _carries_label(service: EmbeddedService, raw: bytes) -> bool:

@@ -80,13 +80,13 @@ class Caller:
         """
         if self._per_second is None:
             return 0.0
-        now, kept = self._clock(), self._allowance
-        kept.left = min(self._per_second, kept.left + (now - kept.at) * self._per_second)
-        kept.at = now
+        now, allowance = self._clock(), self._allowance
+        allowance.left = min(self._per_second, allowance.left + (now - allowance.at) * self._per_second)
+        allowance.at = now
         # A list longer than a second's allowance is taken when the allowance is full, and owed.
-        if kept.left < min(events, self._per_second):
-            return (min(events, self._per_second) - kept.left) / self._per_second
-        kept.left -= events
+        if allowance.left < min(events, self._per_second):
+            return (min(events, self._per_second) - allowance.left) / self._per_second
+        allowance.left -= events
         return 0.0
 
     def changed(self, key: Key) -> Caller:
@@ -127,19 +127,19 @@ class Access:
 
     def replace(self, keys: dict[str, Key]) -> dict[str, list[str]]:
         """Know these keys from now on; return the names that were added, changed and revoked."""
-        before = {one.name: one for one in self._by_digest.values()}
+        before = {caller.name: caller for caller in self._by_digest.values()}
         known = {
             name: before[name].changed(key) if name in before else Caller(name, key)
             for name, key in keys.items()
         }
         # One assignment: whoever asks meanwhile, in another thread, is asked for the old keys or the new.
         self._by_digest = {keys[name].sha256: caller for name, caller in known.items()}
-        found = {
+        changes = {
             "added": [name for name in known if name not in before],
             "changed": [name for name in known if name in before and known[name] is not before[name]],
             "revoked": [name for name in before if name not in known],
         }
-        return {what: names for what, names in found.items() if names}
+        return {what: names for what, names in changes.items() if names}
 
     def caller(self, authorization: str) -> Caller | None:
         """Return who asks, by `Bearer KEY`; None for nobody known."""
@@ -151,10 +151,10 @@ class Access:
 
     def named(self, name: str) -> Caller:
         """Return the caller of that name; raise RetryError where the keys here are not those of the asker."""
-        found = next((one for one in self._by_digest.values() if one.name == name), None)
-        if found is None:
+        caller = next((known for known in self._by_digest.values() if known.name == name), None)
+        if caller is None:
             raise RetryError(f"no key {name!r} is known here yet, or any more")
-        return found
+        return caller
 
 
 def digest(key: str) -> str:

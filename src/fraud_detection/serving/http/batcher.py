@@ -49,10 +49,10 @@ class DecisionView(msgspec.Struct, frozen=True):
     duplicate: bool = False
 
 
-Answer = DecisionView | Label | Quarantined | Duplicate | Forbidden
+Result = DecisionView | Label | Quarantined | Duplicate | Forbidden
 """Duplicate is a payment of history, which was never decided here, or a label that had come before."""
 
-OnResult = Callable[[list[Answer] | RetryError], None]
+OnResult = Callable[[list[Result] | RetryError], None]
 Identities = Sequence[str | None] | None
 
 
@@ -72,7 +72,7 @@ class RequestBatcher:
         self.waits = LatencyHistogram()
         self.lags: dict[str, Callable[[], float]] = {}
         self.health = Health(service.state_file, self._refuse_all)
-        self._waiting: list[tuple[bytes, str | None, _Asked]] = []
+        self._waiting: list[tuple[bytes, str | None, _PendingRequest]] = []
         self._recent: OrderedDict[str, DecisionView] = OrderedDict()
         self._due = False
 
@@ -81,7 +81,7 @@ class RequestBatcher:
         """Return how many events wait."""
         return len(self._waiting)
 
-    def ask(
+    def enqueue(
         self,
         events: Sequence[bytes],
         on_result: OnResult,
@@ -99,9 +99,9 @@ class RequestBatcher:
         if len(self._waiting) + len(events) > self.most_waiting:
             self.refused += len(events)
             raise FullError(f"{len(self._waiting):,} events wait already; ask again in a moment")
-        asked = _Asked(on_result, len(events), time.perf_counter(), sender)
+        pending = _PendingRequest(on_result, len(events), time.perf_counter(), sender)
         for event, identity in zip(events, identities or itertools.repeat(None), strict=False):
-            self._waiting.append((event, identity, asked))
+            self._waiting.append((event, identity, pending))
         if not self._due:
             self._due = True
             # Behind the requests that the loop has read already: they belong to the same batch.
@@ -113,19 +113,19 @@ class RequestBatcher:
         sender: Sender = ANYBODY,
         identities: Identities = None,
         done: Callable[[], None] | None = None,
-    ) -> asyncio.Future[list[Answer]]:
+    ) -> asyncio.Future[list[Result]]:
         """Do the same for somebody who can wait for a future.
 
         done: called when none of the events waits any more, also where nobody waits for the answer.
         """
-        future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
 
-        def told(answers: list[Answer] | RetryError) -> None:
+        def told(results: list[Result] | RetryError) -> None:
             if done is not None:
                 done()
-            _resolve(future, answers)
+            _resolve(future, results)
 
-        self.ask(events, told, sender, identities)
+        self.enqueue(events, told, sender, identities)
         return future
 
     def take_beside(self, batch: Batch, source: str) -> None:
@@ -172,38 +172,38 @@ class RequestBatcher:
         if self._due:
             loop.call_soon(self._decide)
         try:
-            self._answer(batch)
+            self._decide_batch(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
             refusal = self.health.met(error)
-            for asked in dict.fromkeys(asked for _, _, asked in batch):
-                self._refuse(asked, refusal)
+            for pending in dict.fromkeys(pending for _, _, pending in batch):
+                self._refuse(pending, refusal)
             return
         # Behind the answers, which the loop writes first.
         loop.call_soon(self._run_deferred_work)
 
-    def _answer(self, batch: Sequence[tuple[bytes, str | None, _Asked]]) -> None:
+    def _decide_batch(self, batch: Sequence[tuple[bytes, str | None, _PendingRequest]]) -> None:
         events, identities = [event for event, _, _ in batch], [identity for _, identity, _ in batch]
-        senders = [asked.sender for _, _, asked in batch]
-        named = senders if [one for one in senders if one is not ANYBODY] else None
+        senders = [pending.sender for _, _, pending in batch]
+        named = senders if [sender for sender in senders if sender is not ANYBODY] else None
         outcomes = self.service.take(Batch(events, identities, 0, senders=named), SOURCE)
         now = time.perf_counter()
-        for (_, _, asked), outcome in zip(batch, outcomes, strict=True):
-            self.waits.add(now - asked.at)
+        for (_, _, pending), outcome in zip(batch, outcomes, strict=True):
+            self.waits.add(now - pending.at)
             try:
-                asked.add(self._reply_to(outcome))
+                pending.add(self._reply_to(outcome))
             except RetryError as error:
                 # It was decided before, but its decision cannot be looked up just now.
-                self._refuse(asked, error)
+                self._refuse(pending, error)
 
-    def _refuse(self, asked: _Asked, error: RetryError) -> None:
+    def _refuse(self, pending: _PendingRequest, error: RetryError) -> None:
         """Refuse events that were asked about together; those that wait still are not decided any more."""
-        asked.refuse(error)
-        self._waiting = [one for one in self._waiting if one[2] is not asked]
+        pending.refuse(error)
+        self._waiting = [waiting for waiting in self._waiting if waiting[2] is not pending]
 
     def _refuse_all(self, error: RetryError) -> None:
         waiting, self._waiting = self._waiting, []
-        for asked in dict.fromkeys(asked for _, _, asked in waiting):
-            asked.refuse(error)
+        for pending in dict.fromkeys(pending for _, _, pending in waiting):
+            pending.refuse(error)
 
     def _run_deferred_work(self) -> None:
         if self.health.broken is not None:
@@ -214,11 +214,11 @@ class RequestBatcher:
             message = "%s; nothing is lost: the decisions are in the journal"
             LOG.warning(message, self.health.met(error), extra={"event": "deferred_work_failed"})
 
-    def _reply_to(self, outcome: Outcome) -> Answer:
+    def _reply_to(self, outcome: Outcome) -> Result:
         if isinstance(outcome, Decided):
-            told = DecisionView(outcome.decision, outcome.payment.event_time)
-            self._cache(told)
-            return told
+            view = DecisionView(outcome.decision, outcome.payment.event_time)
+            self._cache(view)
+            return view
         if isinstance(outcome, AppliedLabel | RedundantLabel):
             return outcome.label
         if isinstance(outcome, Duplicate) and not outcome.is_label:
@@ -226,29 +226,29 @@ class RequestBatcher:
             return outcome if before is None else msgspec.structs.replace(before, duplicate=True)
         return outcome
 
-    def _cache(self, told: DecisionView) -> None:
-        self._recent[told.decision.transaction_id] = told
+    def _cache(self, view: DecisionView) -> None:
+        self._recent[view.decision.transaction_id] = view
         if len(self._recent) > MAX_CACHED:
             self._recent.popitem(last=False)
 
 
-class _Asked:
+class _PendingRequest:
     """Events that were asked about together, and the answers so far."""
 
-    __slots__ = ("answers", "at", "missing", "on_result", "sender")
+    __slots__ = ("at", "missing", "on_result", "results", "sender")
 
     def __init__(self, on_result: OnResult, events: int, at: float, sender: Sender) -> None:
         self.on_result, self.missing, self.at, self.sender = on_result, events, at, sender
-        self.answers: list[Answer] = []
+        self.results: list[Result] = []
 
-    def add(self, answer: Answer) -> None:
+    def add(self, result: Result) -> None:
         """Take the next answer; the last one ends the waiting, if nothing has before."""
         if not self.missing:
             return
-        self.answers.append(answer)
+        self.results.append(result)
         self.missing -= 1
         if not self.missing:
-            self.on_result(self.answers)
+            self.on_result(self.results)
 
     def refuse(self, error: RetryError) -> None:
         """Say that they have no answer now: those that had one before have it again when they are asked."""
@@ -257,11 +257,11 @@ class _Asked:
             self.on_result(error)
 
 
-def _resolve(future: asyncio.Future[list[Answer]], answers: list[Answer] | RetryError) -> None:
+def _resolve(future: asyncio.Future[list[Result]], results: list[Result] | RetryError) -> None:
     if future.done():
         # Whoever asked has gone; the decisions stand, and are told when they are asked again.
         return
-    if isinstance(answers, RetryError):
-        future.set_exception(answers)
+    if isinstance(results, RetryError):
+        future.set_exception(results)
     else:
-        future.set_result(answers)
+        future.set_result(results)

@@ -41,20 +41,22 @@ def payment_schema(schema: Schema) -> Json:
 
 def _needed(schema: Schema) -> list[tuple[TimeSource | AmountSource | EntitySource, Json]]:
     description = f"when it took place; format {schema.event_time.format}"
-    found: list[tuple[TimeSource | AmountSource | EntitySource, Json]] = []
-    found.append((schema.event_time, _described(description, time_schema(schema.event_time))))
+    needed: list[tuple[TimeSource | AmountSource | EntitySource, Json]] = []
+    needed.append((schema.event_time, _described(description, time_schema(schema.event_time))))
     if schema.amount is not None:
-        found.append((schema.amount, _described("the amount, in major units", _amount(schema.amount))))
+        needed.append((schema.amount, _described("the amount, in major units", _amount(schema.amount))))
     for name, entity in schema.entities.items():
         if entity.required:
-            found.append((entity, _described(f"the {name}", _id() | {"pattern": NOT_BLANK})))
-    return found
+            needed.append((entity, _described(f"the {name}", _id() | {"pattern": NOT_BLANK})))
+    return needed
 
 
 def _optional_fields(schema: Schema) -> Json:
-    description = {one.field: f"the {name}: text or a whole number" for name, one in schema.entities.items()}
-    description |= {one.field: f"the number {name}" for name, one in schema.numbers.items()}
-    description |= {one.field: f"the category {name}: text" for name, one in schema.categories.items()}
+    description = {
+        source.field: f"the {name}: text or a whole number" for name, source in schema.entities.items()
+    }
+    description |= {source.field: f"the number {name}" for name, source in schema.numbers.items()}
+    description |= {source.field: f"the category {name}: text" for name, source in schema.categories.items()}
     if schema.place is not None:
         description |= dict.fromkeys((schema.place.latitude, schema.place.longitude), "a number of degrees")
     if schema.sent_at is not None:
@@ -65,11 +67,11 @@ def _optional_fields(schema: Schema) -> Json:
 def label_schema(schema: Schema) -> Json:
     """Return the JSON schema of a label."""
     source = schema.label or LabelSource()
-    one, known_at = schema.transaction_id.field or "transaction_id", source.known_at or "label_known_at"
+    id_field, known_at = schema.transaction_id.field or "transaction_id", source.known_at or "label_known_at"
     owner = "of the payment: by it several workers know where the label belongs"
     said_by = "who says so: chargeback, analyst, customer, rule ..."
     fields = {
-        one: _described("of the payment", _id() | {"pattern": NOT_BLANK}),
+        id_field: _described("of the payment", _id() | {"pattern": NOT_BLANK}),
         **{entity.field: _optional(owner) for entity in [*schema.entities.values()][:1]},
         source.field: _described("fraud or not", _verdicts(source)),
         known_at: _described("when it became known", time_schema(schema.event_time)),
@@ -79,7 +81,7 @@ def label_schema(schema: Schema) -> Json:
         "May also tell in `happened_at` when it was found out or claimed, written as the other time and "
         "never later."
     )
-    required = [source.field, known_at, *([] if schema.transaction_id.aliases else [one])]
+    required = [source.field, known_at, *([] if schema.transaction_id.aliases else [id_field])]
     return {"description": description, **_object(fields, required)}
 
 
@@ -165,7 +167,8 @@ def _in_any_case(word: str) -> str:
     ('[nN][oO]', '1')
     """
     return "".join(
-        f"[{one.lower()}{one.upper()}]" if one.lower() != one.upper() else re.escape(one) for one in word
+        f"[{letter.lower()}{letter.upper()}]" if letter.lower() != letter.upper() else re.escape(letter)
+        for letter in word
     )
 
 

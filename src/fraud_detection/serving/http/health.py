@@ -54,18 +54,18 @@ class Health:
         if now < self._look_at or self.broken is not None:
             return
         self._look_at = now + LOOK_EVERY_S
-        trouble = self._state_file.look()
-        if trouble:
-            self.put_off(RetryError(trouble))
+        error = self._state_file.look()
+        if error:
+            self.put_off(RetryError(error))
 
     def put_off(self, error: RetryError) -> None:
         """Try by itself what could not be committed, if there is something, until it is well."""
         if self._retries or not self._state_file.failed:
             return
         self._retries = True
-        told = None if error.__cause__ is None else advice(error.__cause__, self._state_file.database)
+        hint = None if error.__cause__ is None else advice(error.__cause__, self._state_file.database)
         message = "%s; until it can be written, payments are answered 503"
-        LOG.error(message, told or error, extra={"event": "commit_failed"})
+        LOG.error(message, hint or error, extra={"event": "commit_failed"})
         self._try_later()
 
     def met(self, error: Exception) -> RetryError:

@@ -29,7 +29,7 @@ OF_KEYS = ("401", "403", "429")
 def openapi(project: Project, version: str, *, with_keys: bool) -> Json:
     """Return the description as plain data; `with_keys` tells whether callers need one."""
     schemes = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if with_keys else {}
-    found = {
+    document = {
         "openapi": "3.1.0",
         "info": {"title": f"Fraud decisions: {project.project}", "version": version},
         "paths": _paths(),
@@ -43,7 +43,7 @@ def openapi(project: Project, version: str, *, with_keys: bool) -> Json:
             **schemes,
         },
     }
-    return found if with_keys else _open_to_all(found)
+    return document if with_keys else _open_to_all(document)
 
 
 def _paths() -> Json:
@@ -59,14 +59,14 @@ def _paths() -> Json:
     }
 
 
-def _open_to_all(found: Json) -> Json:
+def _open_to_all(document: Json) -> Json:
     """Take what belongs to keys out of a description."""
-    for path in found["paths"].values():
+    for path in document["paths"].values():
         for operation in path.values():
             operation.pop("security", None)
             for status in OF_KEYS:
                 operation["responses"].pop(status, None)
-    return found
+    return document
 
 
 ERROR: Json = {
@@ -101,16 +101,18 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _post(summary: str, taken: str, given: tuple[str, ...]) -> Json:
+def _post(summary: str, schema: str, records: tuple[str, ...]) -> Json:
     """Describe what takes one event, or a list of them whose events have an answer each."""
     any_record = {"oneOf": [_ref(name) for name in (*RECORDS_OF_EVENTS, "Error")]}
-    one = {"oneOf": [_ref(name) for name in given]}
+    record = {"oneOf": [_ref(name) for name in records]}
     return {
         "summary": summary,
         "security": [{"key": []}],
-        "requestBody": {"required": True, "content": _content({"anyOf": [_ref(taken), _list(ANY_EVENT)]})},
+        "requestBody": {"required": True, "content": _content({"anyOf": [_ref(schema), _list(ANY_EVENT)]})},
         "responses": {
-            "200": _answer("The answer, or one for each of a list.", {"anyOf": [one, _list(any_record)]}),
+            "200": _response(
+                "The answer, or one for each of a list.", {"anyOf": [record, _list(any_record)]}
+            ),
             "409": _problem(CONFLICTS),
             "422": _problem("It can never be decided: the reason, and the path of the field."),
             **_errors(),
@@ -118,8 +120,8 @@ def _post(summary: str, taken: str, given: tuple[str, ...]) -> Json:
     }
 
 
-def _decide(given: tuple[str, ...]) -> Json:
-    described = _post("Decide a payment, or a list of them", "Payment", given)
+def _decide(records: tuple[str, ...]) -> Json:
+    described = _post("Decide a payment, or a list of them", "Payment", records)
     return described | {"parameters": [IDEMPOTENCY_KEY]}
 
 
@@ -136,7 +138,7 @@ def _find() -> Json:
         "security": [{"key": []}],
         "parameters": [where],
         "responses": {
-            "200": _answer("The decision.", _ref("DecisionRecord")),
+            "200": _response("The decision.", _ref("DecisionRecord")),
             "404": _problem("There is none."),
             **_errors("413", "415", "431"),
         },
@@ -149,23 +151,23 @@ def _ready() -> Json:
     return {
         "summary": "The process answers, with this bundle",
         "responses": {
-            "200": _answer(
+            "200": _response(
                 "It answers: `ready`, or `degraded` while a part is down that payments do not need.", status
             ),
-            "503": _answer(why, status),
+            "503": _response(why, status),
         },
     }
 
 
 def _plain(summary: str, *, secured: bool = False) -> Json:
     kind = "text/plain" if secured else "application/json"
-    found = {"description": "All is well.", "content": {kind: {}}}
+    ok = {"description": "All is well.", "content": {kind: {}}}
     more = {
         status: description for status, description in _errors().items() if status in {"401", "403", "503"}
     }
     return {
         "summary": summary,
-        "responses": {"200": found, **(more if secured else {})},
+        "responses": {"200": ok, **(more if secured else {})},
         **({"security": [{"key": []}]} if secured else {}),
     }
 
@@ -178,7 +180,7 @@ def _problem(description: str) -> Json:
     return {"description": description, "content": {"application/problem+json": {"schema": _ref("Error")}}}
 
 
-def _answer(description: str, schema: Json) -> Json:
+def _response(description: str, schema: Json) -> Json:
     return {"description": description, "content": _content(schema)}
 
 

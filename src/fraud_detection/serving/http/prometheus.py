@@ -131,9 +131,9 @@ def _process() -> Iterator[str]:
         "python": platform.python_version(),
         "compiled": str(not metrics.__file__.endswith(".py")).lower(),
     }
-    told = ",".join(f'{name}="{value}"' for name, value in build.items())
+    labels = ",".join(f'{name}="{value}"' for name, value in build.items())
     yield from head("fraud_build_info", "gauge", "What runs here; always 1.")
-    yield f"fraud_build_info{{{told}}} 1"
+    yield f"fraud_build_info{{{labels}}} 1"
     used = resource.getrusage(resource.RUSAGE_SELF)
     yield from head("process_cpu_seconds_total", "counter", "CPU time used, of user and system, in seconds.")
     yield f"process_cpu_seconds_total {used.ru_utime + used.ru_stime:.6g}"

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from fraud_detection.adapters.http.answers import PROBLEM, problem
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
+from fraud_detection.adapters.http.responses import PROBLEM, problem
 from fraud_detection.core.decision_record import (
     conflict_record,
     decision_record,
@@ -35,7 +35,7 @@ from fraud_detection.serving.http.batcher import DecisionView, RequestBatcher
 from fraud_detection.serving.http.prometheus import exposition
 from fraud_detection.serving.http.request_identity import is_key, request_identities
 
-OnResult = Callable[[Answer], None]
+OnResult = Callable[[Response], None]
 Reply = tuple[int, bytes]
 Handler = Callable[[Request, OnResult], None]
 
@@ -74,35 +74,35 @@ class Api:
     def take(self, request: Request, on_result: OnResult) -> None:
         """Answer one request, now or when its decisions are made."""
 
-        def counted(answer: Answer) -> None:
-            self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
-            on_result(answer)
+        def counted(response: Response) -> None:
+            self.statuses[response.status] = self.statuses.get(response.status, 0) + 1
+            on_result(response)
 
         try:
             self._route(request)(request, counted)
         except (Problem, RetryError) as problem:
             counted(refusal(problem))
 
-    def later(self, work: Coroutine[Any, Any, Answer], on_result: OnResult) -> None:
+    def later(self, work: Coroutine[Any, Any, Response], on_result: OnResult) -> None:
         """Answer when some work is done that has to wait for others."""
-        task = asyncio.get_running_loop().create_task(self._answered(work, on_result))
+        task = asyncio.get_running_loop().create_task(self._respond(work, on_result))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answered(self, work: Coroutine[Any, Any, Answer], on_result: OnResult) -> None:
+    async def _respond(self, work: Coroutine[Any, Any, Response], on_result: OnResult) -> None:
         try:
             with self.requests.health.guarded:
-                answer = await _refused_or(work)
+                response = await _refused_or(work)
         except RetryError as problem:
-            answer = refusal(problem)
-        on_result(answer)
+            response = refusal(problem)
+        on_result(response)
 
     def _route(self, request: Request) -> Handler:
         # The connection leaves the body of an answer to HEAD away.
         method = "GET" if request.method == "HEAD" else request.method
-        found = self._routes.get((method, request.path))
-        if found is not None:
-            return found
+        handler = self._routes.get((method, request.path))
+        if handler is not None:
+            return handler
         known = [method for method, path in self._routes if path == request.path]
         if request.path.startswith("/v1/decisions/"):
             if method == "GET":
@@ -139,20 +139,20 @@ class Api:
         if len(events) > self.requests.most_waiting:
             raise Problem(413, f"a list may have {self.requests.most_waiting} events here, got {len(events)}")
 
-        def told(answers: list[batcher.Answer] | RetryError) -> None:
-            on_result(refusal(answers) if isinstance(answers, RetryError) else together(answers, many=many))
+        def respond(results: list[batcher.Result] | RetryError) -> None:
+            on_result(refusal(results) if isinstance(results, RetryError) else together(results, many=many))
 
         identities = request_identities(caller.name, key, len(events), many=many)
-        self.requests.ask(events, told, caller.sender, identities)
+        self.requests.enqueue(events, respond, caller.sender, identities)
 
     def _find(self, request: Request, on_result: OnResult) -> None:
-        one = self.asked_for(request)
-        found = self.requests.find(one)
-        if found is None:
-            raise Problem(404, f"no decision on {one!r}")
-        on_result(alone(*line(found)))
+        transaction_id = self.requested_id(request)
+        view = self.requests.find(transaction_id)
+        if view is None:
+            raise Problem(404, f"no decision on {transaction_id!r}")
+        on_result(alone(*line(view)))
 
-    def asked_for(self, request: Request) -> str:
+    def requested_id(self, request: Request) -> str:
         """Return the payment whose decision is asked for by somebody who may."""
         caller = self._allowed(request, "read")
         early = caller.spend(1)
@@ -166,7 +166,7 @@ class Api:
             ) from None
 
     def _health(self, _: Request, on_result: OnResult) -> None:
-        on_result(Answer(OK, b'{"status":"alive"}'))
+        on_result(Response(OK, b'{"status":"alive"}'))
 
     def _ready(self, _: Request, on_result: OnResult) -> None:
         champion = self.requests.service.pipeline.decision_engine.champion
@@ -175,7 +175,7 @@ class Api:
         status = "degraded" if problems else "ready"
         status = status if background.essential_healthy else "background work failed"
         status = "cannot commit" if self.requests.service.state_file.failed else status
-        told = {
+        content = {
             "status": status if self.requests.health.broken is None else "ends",
             "bundle": champion.bundle,
             "config_id": champion.config_id,
@@ -184,14 +184,14 @@ class Api:
             **({"background": problems} if problems else {}),
             **({"look_at": sorted(warnings)} if warnings else {}),
         }
-        on_result(Answer(OK if told["status"] in FIT else UNAVAILABLE, msgspec.json.encode(told)))
+        on_result(Response(OK if content["status"] in FIT else UNAVAILABLE, msgspec.json.encode(content)))
 
     def _metrics(self, request: Request, on_result: OnResult) -> None:
         self._allowed(request, "operate")
-        on_result(Answer(OK, exposition(self.requests, self.statuses).encode(), TEXT))
+        on_result(Response(OK, exposition(self.requests, self.statuses).encode(), TEXT))
 
     def _describe(self, _: Request, on_result: OnResult) -> None:
-        on_result(Answer(OK, self.openapi))
+        on_result(Response(OK, self.openapi))
 
     def _allowed(self, request: Request, *roles: Role) -> Caller:
         """Return who asks; raise Problem where nobody known does, or one who has none of the roles."""
@@ -211,8 +211,8 @@ OK, BAD_REQUEST, CONFLICT = 200, 400, 409
 UNAVAILABLE = 503
 
 
-def refusal(refused: Problem | RetryError) -> Answer:
-    """Return the answer to who has to do something else, or to come again later."""
+def refusal(refused: Problem | RetryError) -> Response:
+    """Return the response to a client that has to change something, or to retry later."""
     status, later = (refused.status, refused.later) if isinstance(refused, Problem) else (503, 1.0)
     headers = refused.headers if isinstance(refused, Problem) else ()
     if later is not None:
@@ -220,48 +220,51 @@ def refusal(refused: Problem | RetryError) -> Answer:
     return problem(status, str(refused), headers)
 
 
-def together(answers: list[batcher.Answer], *, many: bool) -> Answer:
-    """Return the answer to events that came as a list, or to the one that came alone."""
+def together(results: list[batcher.Result], *, many: bool) -> Response:
+    """Return the response to the events of a list, or to a single event."""
     if many:
-        return Answer(OK, b"[" + b",".join(line(answer)[1] for answer in answers) + b"]")
-    return alone(*line(answers[0]))
+        return Response(OK, b"[" + b",".join(line(result)[1] for result in results) + b"]")
+    return alone(*line(results[0]))
 
 
-def line(answer: batcher.Answer) -> Reply:
-    """Return the status and the JSON of one answer."""
-    match answer:
+def line(result: batcher.Result) -> Reply:
+    """Return the status and the JSON of one result."""
+    match result:
         case DecisionView(decision, event_time, duplicate):
             return OK, encode(decision_record(decision, event_time, duplicate=duplicate))
         case Label():
-            return OK, encode(label_record(answer))
+            return OK, encode(label_record(result))
         case Conflict():
-            return CONFLICT, encode(conflict_record(answer))
+            return CONFLICT, encode(conflict_record(result))
         case Quarantined():
-            early = answer.reason.endswith(AHEAD)
-            return CONFLICT if early else 422, encode(quarantine_record(answer))
-        case Duplicate(one, True):
-            return OK, encode(duplicate_record(one))
-    status, message = _refusal(answer)
+            early = result.reason.endswith(AHEAD)
+            return CONFLICT if early else 422, encode(quarantine_record(result))
+        case Duplicate(transaction_id, True):
+            return OK, encode(duplicate_record(transaction_id))
+    status, message = _refusal(result)
     return status, problem(status, message).body
 
 
-def _refusal(answer: Forbidden | Duplicate) -> tuple[int, str]:
-    if isinstance(answer, Forbidden):
-        kind, role = ("label", "label") if answer.is_label else ("payment", "decide")
+def _refusal(result: Forbidden | Duplicate) -> tuple[int, str]:
+    if isinstance(result, Forbidden):
+        kind, role = ("label", "label") if result.is_label else ("payment", "decide")
         return 403, f"this key may not send a {kind}: it needs the role {role!r}"
-    one = answer.transaction_id
-    return CONFLICT, f"payment {one!r} is of the history that was loaded; it was not decided here"
+    transaction_id = result.transaction_id
+    return (
+        CONFLICT,
+        f"payment {transaction_id!r} is of the history that was loaded; it was not decided here",
+    )
 
 
-def alone(status: int, body: bytes) -> Answer:
-    """Return the answer to an event that came alone: an error as a problem, with its `record`."""
+def alone(status: int, body: bytes) -> Response:
+    """Return the response to a single event: an error as a problem, with its `record`."""
     if status < BAD_REQUEST:
-        return Answer(status, body)
-    told = msgspec.json.decode(body)
-    if "title" in told:
-        return Answer(status, body, PROBLEM)
-    where = f" (at {told['path']})" if told.get("path") else ""
-    return problem(status, f"{told['reason']}{where}", record=msgspec.Raw(body))
+        return Response(status, body)
+    content = msgspec.json.decode(body)
+    if "title" in content:
+        return Response(status, body, PROBLEM)
+    where = f" (at {content['path']})" if content.get("path") else ""
+    return problem(status, f"{content['reason']}{where}", record=msgspec.Raw(body))
 
 
 def too_early(caller: Caller, seconds: float) -> Problem:
@@ -290,7 +293,7 @@ def events_of(body: bytes) -> tuple[list[bytes], bool]:
     return events, True
 
 
-async def _refused_or(work: Coroutine[Any, Any, Answer]) -> Answer:
+async def _refused_or(work: Coroutine[Any, Any, Response]) -> Response:
     try:
         return await work
     except Problem as problem:

@@ -150,7 +150,7 @@ async def serve_beside(
         if releases is not None:
             releases.look()
         broken = api.requests.health.broken is not None
-        return stop.asked or broken
+        return stop.requested or broken
 
     await serve_on(
         listening.socket,

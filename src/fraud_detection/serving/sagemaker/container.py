@@ -11,13 +11,19 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from fraud_detection.adapters.http.answers import problem
-from fraud_detection.adapters.http.messages import Answer
+from fraud_detection.adapters.http.messages import Response
+from fraud_detection.adapters.http.responses import problem
 from fraud_detection.adapters.xgboost.bundle_trial import trusted_scorer
 from fraud_detection.core.errors import RejectError
 from fraud_detection.core.score.archive import SUFFIX, read_bundle
 from fraud_detection.core.score.bundle import Bundle
-from fraud_detection.core.score.protocol import Answered, Asked, Prediction, read_request, write_answer
+from fraud_detection.core.score.protocol import (
+    Prediction,
+    ScoreRequest,
+    ScoreResponse,
+    read_request,
+    write_response,
+)
 from fraud_detection.core.score.score_bands import Bands
 from fraud_detection.serving.sagemaker.privileges import become
 
@@ -49,25 +55,25 @@ class Endpoint:
 
     def invoke(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
         """Answer one request; raise RejectError when nothing in it can be answered."""
-        asked = read_request(body, content_type, self.names, self.bundle.manifest.fingerprint)
-        predictions = self.predict(asked)
-        scores = [one.probability for one in predictions if one.probability is not None]
-        answer = Answered(
+        request = read_request(body, content_type, self.names, self.bundle.manifest.fingerprint)
+        predictions = self.predict(request)
+        scores = [prediction.probability for prediction in predictions if prediction.probability is not None]
+        response = ScoreResponse(
             self.bundle.name,
             self.bundle.manifest.fingerprint,
             predictions,
             self.bands.count(scores),
             sum(score >= self.decline_at for score in scores),
         )
-        return write_answer(answer, accept)
+        return write_response(response, accept)
 
-    def predict(self, asked: Asked) -> list[Prediction]:
+    def predict(self, request: ScoreRequest) -> list[Prediction]:
         """Return one prediction a row; rows that could not be read keep their error."""
-        good = [index for index, row in enumerate(asked.rows) if not isinstance(row, str)]
-        rows = [row for row in asked.rows if not isinstance(row, str)]
-        wanted = {at for at, index in enumerate(good) if index in asked.explain}
-        scored = iter(self._score(rows, asked.explain_at, wanted))
-        return [Prediction(error=row) if isinstance(row, str) else next(scored) for row in asked.rows]
+        good = [index for index, row in enumerate(request.rows) if not isinstance(row, str)]
+        rows = [row for row in request.rows if not isinstance(row, str)]
+        wanted = {at for at, index in enumerate(good) if index in request.explain}
+        scored = iter(self._score(rows, request.explain_at, wanted))
+        return [Prediction(error=row) if isinstance(row, str) else next(scored) for row in request.rows]
 
     def _score(self, rows: list[list[float]], explain_at: float | None, wanted: set[int]) -> list[Prediction]:
         if not rows:
@@ -77,7 +83,9 @@ class Endpoint:
         margins = self.scorer.margins(matrix).tolist()
         probabilities = [self.scorer.calibration.probability(margin) for margin in margins]
         explained = [
-            index for index, one in enumerate(probabilities) if one >= explained_from or index in wanted
+            index
+            for index, probability in enumerate(probabilities)
+            if probability >= explained_from or index in wanted
         ]
         contributions = self.scorer.contributions(matrix[explained])
         reasons = dict(zip(explained, map(self._reasons, contributions), strict=True))
@@ -111,33 +119,33 @@ class Application:
         if scope["type"] != "http":
             raise ValueError(f"this is an HTTP server, not one for {scope['type']}")
         body = await _body(receive)
-        answer = self._answer(scope, body)
+        response = self._respond(scope, body)
         headers = [
-            (b"content-type", answer.kind),
-            (b"content-length", b"%d" % len(answer.body)),
-            *answer.headers,
+            (b"content-type", response.kind),
+            (b"content-length", b"%d" % len(response.body)),
+            *response.headers,
         ]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
 
-    def _answer(self, scope: Message, body: bytes) -> Answer:
+    def _respond(self, scope: Message, body: bytes) -> Response:
         method, path = scope["method"], str(scope["path"])
-        answer: Callable[[], Answer]
+        response: Callable[[], Response]
         match path.strip("/").split("/"):
             case ["ping"]:
-                allowed, answer = READ, partial(Answer, 200, b"", b"text/plain")
+                allowed, response = READ, partial(Response, 200, b"", b"text/plain")
             case ["execution-parameters"]:
-                allowed, answer = READ, partial(Answer, 200, msgspec.json.encode(EXECUTION))
+                allowed, response = READ, partial(Response, 200, msgspec.json.encode(EXECUTION))
             case ["invocations"] | ["endpoints", _, "invocations"]:
-                allowed, answer = ("POST",), partial(self._invoke, scope, body)
+                allowed, response = ("POST",), partial(self._invoke, scope, body)
             case _:
                 return problem(404, f"no such path: {path}")
         if method not in allowed:
             names = ", ".join(allowed)
             return problem(405, f"{path} takes {names}, not {method}", ((b"allow", names.encode()),))
-        return answer()
+        return response()
 
-    def _invoke(self, scope: Message, body: bytes) -> Answer:
+    def _invoke(self, scope: Message, body: bytes) -> Response:
         if len(body) > MAX_BYTES:
             return problem(413, f"a request has at most {MAX_BYTES:,} bytes, got {len(body):,}")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -147,7 +155,7 @@ class Application:
             )
         except RejectError as error:
             return problem(400, str(error))
-        return Answer(200, content, kind.encode())
+        return Response(200, content, kind.encode())
 
 
 async def _body(receive: Receive) -> bytes:

@@ -25,8 +25,8 @@ from fraud_detection.core.ports import FirstDelivery
 
 Held = dict[str, set[int]]
 """Ids that other workers may have, and which workers."""
-Ask = Callable[[int, str, object], Awaitable[Any]]
-"""Asks another worker by its number: see `Claims.answer`."""
+Call = Callable[[int, str, object], Awaitable[Any]]
+"""Asks another worker by its number: see `Claims.handle`."""
 DECIDED, KNOWS = "decided", "knows"
 
 
@@ -59,15 +59,15 @@ class Claims:
         shared_ids: Sequence[SharedIds],
         files: Mapping[int, StateFile],
         dedup_index: SqliteDedupIndex,
-        ask: Ask,
+        call: Call,
     ) -> None:
         """Take what this worker owns, and how it asks."""
-        self._own, self._own_ids, self._files, self._dedup_index, self._ask = (
+        self._own, self._own_ids, self._files, self._dedup_index, self._call = (
             own,
             shared_ids[own],
             files,
             dedup_index,
-            ask,
+            call,
         )
         self._shared_ids = dict(enumerate(shared_ids))
         self._others = [
@@ -75,7 +75,7 @@ class Claims:
         ]
         self._deciding: dict[str, int] = {}
         self._released: dict[str, asyncio.Event] = {}
-        self._asking: dict[str, Claim] = {}
+        self._querying: dict[str, Claim] = {}
         self._doubtful: dict[str, Claim] = {}
 
     def claim(self, ids: Sequence[str], keys: Callable[[], Collection[str]]) -> Claim | None:
@@ -84,7 +84,7 @@ class Claims:
         keys: ids and cards of all its events, where they are needed: what shares one keeps its order.
         """
         if self._doubtful:
-            before = {found for key in keys() if (found := self._doubtful.get(key)) is not None}
+            before = {doubt for key in keys() if (doubt := self._doubtful.get(key)) is not None}
             if before:
                 return self._doubt(ids, keys(), list(before))
         held = self._claim(ids)
@@ -101,30 +101,30 @@ class Claims:
         Raises RetryError where a worker that may have one of them does not answer; nothing is claimed then.
         """
         try:
-            for one in claim.before:
-                await one.clear.wait()
+            for earlier in claim.before:
+                await earlier.clear.wait()
             if claim.before:
                 self._begin(claim, self._claim(claim.ids))
-            await self._ask_all(claim)
+            await self._query_holders(claim)
             self._decide(claim.ids)
         finally:
             self._end(claim)
 
     def release(self, ids: Sequence[str]) -> None:
         """Let go of the ids of a request that is answered, or refused."""
-        for one in ids:
-            left = self._deciding.pop(one) - 1
+        for transaction_id in ids:
+            left = self._deciding.pop(transaction_id) - 1
             if left:
-                self._deciding[one] = left
+                self._deciding[transaction_id] = left
                 continue
-            if one not in self._asking:
-                self._dedup_index.elsewhere.pop(one, None)
-            if (released := self._released.pop(one, None)) is not None:
+            if transaction_id not in self._querying:
+                self._dedup_index.elsewhere.pop(transaction_id, None)
+            if (released := self._released.pop(transaction_id, None)) is not None:
                 released.set()
 
-    async def answer(self, other: int, what: str, body: Any) -> FirstDelivery | list[str] | None:  # noqa: ANN401 - as asked
+    async def handle(self, worker: int, what: str, body: Any) -> FirstDelivery | list[str] | None:  # noqa: ANN401 - as asked
         """Tell another worker what was decided here under an id, or which payments are known here."""
-        return self._known_here(body) if what == KNOWS else await self._decided(other, body)
+        return self._known_here(body) if what == KNOWS else await self._decided(worker, body)
 
     async def deciders(self, labelled: Mapping[str, set[int | None]]) -> dict[str, int]:
         """Return which workers know payments, where these may be others than the owners of their labels.
@@ -133,67 +133,71 @@ class Claims:
 
         Raises RetryError where a worker that may know one does not answer.
         """
-        asked: dict[int, list[str]] = {}
-        for one, owners in labelled.items():
-            for worker in self._holders(one, but=owners if len(owners) == 1 else ()):
-                asked.setdefault(worker, []).append(one)
-        answers = await asyncio.gather(*(self._ask_who_knows(*each) for each in asked.items()))
-        return {one: worker for worker, known in zip(asked, answers, strict=True) for one in known}
+        ids_by_worker: dict[int, list[str]] = {}
+        for transaction_id, owners in labelled.items():
+            for worker in self._holders(transaction_id, but=owners if len(owners) == 1 else ()):
+                ids_by_worker.setdefault(worker, []).append(transaction_id)
+        replies = await asyncio.gather(*(self._query_known(*each) for each in ids_by_worker.items()))
+        return {
+            transaction_id: worker
+            for worker, known in zip(ids_by_worker, replies, strict=True)
+            for transaction_id in known
+        }
 
-    async def _ask_who_knows(self, worker: int, ids: list[str]) -> Sequence[str]:
+    async def _query_known(self, worker: int, ids: list[str]) -> Sequence[str]:
         if worker == self._own:
             return self._known_here(ids)
-        return cast("list[str]", await self._ask(worker, KNOWS, ids))
+        return cast("list[str]", await self._call(worker, KNOWS, ids))
 
     def _known_here(self, ids: Sequence[str]) -> list[str]:
         return list(self._dedup_index.entities(ids))
 
-    async def _decided(self, other: int, one: str) -> FirstDelivery | None:
+    async def _decided(self, worker: int, transaction_id: str) -> FirstDelivery | None:
         """Return what was decided here under an id; what is in hand is waited for."""
         while True:
-            if one in self._deciding:
-                await self._released.setdefault(one, asyncio.Event()).wait()
-            elif (asking := self._asking.get(one)) is None:
+            if transaction_id in self._deciding:
+                await self._released.setdefault(transaction_id, asyncio.Event()).wait()
+            elif (querying := self._querying.get(transaction_id)) is None:
                 break
-            elif other < self._own:
-                asking.gave_way.setdefault(one, set()).add(other)
+            elif worker < self._own:
+                querying.gave_way.setdefault(transaction_id, set()).add(worker)
                 break
             else:
-                await asking.clear.wait()
-        return self._dedup_index.first([one]).get(one)
+                await querying.clear.wait()
+        return self._dedup_index.first([transaction_id]).get(transaction_id)
 
-    def _holders(self, one: str, but: Collection[int | None]) -> set[int]:
+    def _holders(self, transaction_id: str, but: Collection[int | None]) -> set[int]:
         shared_ids = self._shared_ids.items()
         return {
             worker
             for worker, worker_ids in shared_ids
-            if worker not in but and self._may_hold(worker, worker_ids, one)
+            if worker not in but and self._may_hold(worker, worker_ids, transaction_id)
         }
 
     def _claim(self, ids: Sequence[str]) -> Held:
         deciding, worker_ids = self._deciding, self._own_ids
         # What is being decided has no doubts left, and these come behind it.
-        fresh = [one for one in ids if one not in deciding]
-        for one in fresh:
-            worker_ids.enter(one)
+        fresh = [transaction_id for transaction_id in ids if transaction_id not in deciding]
+        for transaction_id in fresh:
+            worker_ids.enter(transaction_id)
         worker_ids.fence()
-        for one in fresh:
-            for worker, other in self._others:
-                if self._may_hold(worker, other, one):
-                    return {each: found for each in ids if (found := self._holders(each, (self._own,)))}
+        for transaction_id in fresh:
+            for worker, other_board in self._others:
+                if self._may_hold(worker, other_board, transaction_id):
+                    return {each: holders for each in ids if (holders := self._holders(each, (self._own,)))}
         return {}
 
     def _decide(self, ids: Sequence[str]) -> None:
-        for one in ids:
-            self._deciding[one] = self._deciding.get(one, 0) + 1
+        for transaction_id in ids:
+            self._deciding[transaction_id] = self._deciding.get(transaction_id, 0) + 1
 
-    def _may_hold(self, worker: int, worker_ids: SharedIds, one: str) -> bool:
-        if worker_ids.may_hold(one):
+    def _may_hold(self, worker: int, worker_ids: SharedIds, transaction_id: str) -> bool:
+        if worker_ids.may_hold(transaction_id):
             return True
         if worker_ids.is_complete() or worker == self._own:
             return False
         with reading(f"the state file of worker {worker}"):
-            return bool(self._files[worker].dedup_index.first([one]))
+            return bool(self._files[worker].dedup_index.first([transaction_id]))
 
     def _doubt(self, ids: Sequence[str], keys: Collection[str], before: Sequence[Claim]) -> Claim:
         doubt = Claim(ids, keys, before)
@@ -202,24 +206,26 @@ class Claims:
 
     def _begin(self, claim: Claim, held: Held) -> None:
         claim.held = held
-        self._asking.update(dict.fromkeys(claim.ids, claim))
+        self._querying.update(dict.fromkeys(claim.ids, claim))
 
-    async def _ask_all(self, claim: Claim) -> None:
+    async def _query_holders(self, claim: Claim) -> None:
         held = claim.held
         while held:
-            asked = [(one, other) for one, others in held.items() for other in others]
-            answers = await asyncio.gather(*(self._ask(other, DECIDED, one) for one, other in asked))
-            for (one, _), first in zip(asked, answers, strict=True):
+            pairs = [(transaction_id, worker) for transaction_id, others in held.items() for worker in others]
+            replies = await asyncio.gather(
+                *(self._call(worker, DECIDED, transaction_id) for transaction_id, worker in pairs)
+            )
+            for (transaction_id, _), first in zip(pairs, replies, strict=True):
                 if first is not None:
-                    self._dedup_index.elsewhere[one] = msgspec.convert(first, FirstDelivery)
+                    self._dedup_index.elsewhere[transaction_id] = msgspec.convert(first, FirstDelivery)
             held, claim.gave_way = claim.gave_way, {}
 
     def _end(self, claim: Claim) -> None:
-        for found, keys in ((self._asking, claim.ids), (self._doubtful, claim.keys)):
+        for claims, keys in ((self._querying, claim.ids), (self._doubtful, claim.keys)):
             for key in keys:
-                if found.get(key) is claim:
-                    del found[key]
-        for one in claim.ids:
-            if one not in self._deciding:
-                self._dedup_index.elsewhere.pop(one, None)
+                if claims.get(key) is claim:
+                    del claims[key]
+        for transaction_id in claim.ids:
+            if transaction_id not in self._deciding:
+                self._dedup_index.elsewhere.pop(transaction_id, None)
         claim.clear.set()

@@ -47,7 +47,7 @@ class Heartbeat:
                 self._write(BEAT)
             time.sleep(BEAT_EVERY_S)
 
-    def _write(self, said: bytes) -> None:
+    def _write(self, content: bytes) -> None:
         # A line that is full has told enough; one that is broken is watched elsewhere.
         with suppress(OSError):
-            os.write(self._line, said)
+            os.write(self._line, content)

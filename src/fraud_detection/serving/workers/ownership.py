@@ -69,12 +69,12 @@ class Ownership:
     def __init__(self, schema: Schema, workers: int) -> None:
         """Resolve the schema once."""
         self.workers = workers
-        self.entity_fields = [(one.field, *one.aliases) for one in schema.entities.values()][:1]
+        self.entity_fields = [(entity.field, *entity.aliases) for entity in schema.entities.values()][:1]
         identity = schema.transaction_id
         self.has_id = identity.field is not None
         self.id_fields = (identity.field or LABEL_ID_FIELD, *identity.aliases)
         self.missing = Missing(schema.missing)
-        keeps = [one.keep for one in schema.entities.values()][:1]
+        keeps = [entity.keep for entity in schema.entities.values()][:1]
         self.missing_entity = self.missing.but(*keeps) if keeps else self.missing
         self.type_is_free = "type" not in declared_fields(schema)
         names = {name for fields in self.entity_fields for name in fields} | {*self.id_fields, "type"}
@@ -83,9 +83,9 @@ class Ownership:
         rename = {attribute: name for name, attribute in self.attributes.items()}
         self.decoder = msgspec.json.Decoder(msgspec.defstruct("Head", fields, rename=rename))
 
-    def of_id(self, one: str) -> int:
+    def of_id(self, identifier: str) -> int:
         """Return the worker to whom an id falls, the same in every process and version."""
-        return zlib.crc32(one.encode()) % self.workers
+        return zlib.crc32(identifier.encode()) % self.workers
 
     def of(self, entities: tuple[str | None, ...], transaction_id: str) -> int:
         """Return the owner of a payment that was read already."""
@@ -104,18 +104,18 @@ class Ownership:
         ordering = next(
             (as_id(self._find(head, fields, self.missing_entity)) for fields in self.entity_fields), None
         )
-        one = as_id(self._find(head, self.id_fields, self.missing))
+        transaction_id = as_id(self._find(head, self.id_fields, self.missing))
         if self.type_is_free and getattr(head, self.attributes["type"]) == "label":
-            if ordering is None and one is None:
+            if ordering is None and transaction_id is None:
                 return Route(self._of_bytes(raw), None, is_label=True)
             owner = None if ordering is None else self.of_id(ordering)
-            return Route(owner, one, is_label=True, ordering=ordering)
-        if one is None or not self.has_id:
-            one = identity
-        routing_key = one if ordering is None else ordering
+            return Route(owner, transaction_id, is_label=True, ordering=ordering)
+        if transaction_id is None or not self.has_id:
+            transaction_id = identity
+        routing_key = transaction_id if ordering is None else ordering
         if routing_key is None or (routing_key is identity and is_drawn(routing_key)):
-            return Route(self._of_bytes(raw), one)
-        return Route(self.of_id(routing_key), one, ordering=ordering)
+            return Route(self._of_bytes(raw), transaction_id)
+        return Route(self.of_id(routing_key), transaction_id, ordering=ordering)
 
     def _of_bytes(self, raw: bytes) -> int:
         """Return whom an event falls to that tells no owner: equal ones meet, and are one in quarantine."""
@@ -131,8 +131,8 @@ class Ownership:
             event = read_object(raw)
         except RejectError:
             return None
-        told = {attribute: event.get(name) for name, attribute in self.attributes.items()}
-        return self.decoder.type(**told)
+        values = {attribute: event.get(name) for name, attribute in self.attributes.items()}
+        return self.decoder.type(**values)
 
 
 def turns_of(owners: Sequence[int], ids: Sequence[str | None]) -> list[dict[int, list[int]]]:
@@ -148,13 +148,13 @@ def turns_of(owners: Sequence[int], ids: Sequence[str | None]) -> list[dict[int,
     """
     turns: list[dict[int, list[int]]] = [{}]
     reached: dict[int, int] = {}
-    told: dict[str, tuple[int, int]] = {}
-    for index, (owner, one) in enumerate(zip(owners, ids, strict=True)):
+    latest: dict[str, tuple[int, int]] = {}
+    for index, (owner, transaction_id) in enumerate(zip(owners, ids, strict=True)):
         turn = reached.get(owner, 0)
-        if one is not None:
-            before, earlier = told.get(one, (owner, 0))
+        if transaction_id is not None:
+            before, earlier = latest.get(transaction_id, (owner, 0))
             turn = max(turn, earlier + (before != owner))
-            told[one] = (owner, turn)
+            latest[transaction_id] = (owner, turn)
         if turn == len(turns):
             turns.append({})
         reached[owner] = turn
@@ -184,8 +184,8 @@ def state_files_of(state: Path) -> list[Path]:
 
     Raises ConfigError when there is none.
     """
-    found = sorted(state.parent.glob(f"{state.stem}.worker-*-of-*{state.suffix}"))
-    files = [state, *found] if state.is_file() else found
+    shards = sorted(state.parent.glob(f"{state.stem}.worker-*-of-*{state.suffix}"))
+    files = [state, *shards] if state.is_file() else shards
     if not files:
         raise ConfigError(f"{state}: no such state file; name one with --state")
     return files
@@ -194,11 +194,11 @@ def state_files_of(state: Path) -> list[Path]:
 def check_worker_count(state: Path, workers: int) -> None:
     """Raise ConfigError when another number of workers has left state under this name."""
     for path in sorted(state.parent.glob(f"{state.stem}.worker-*-of-*{state.suffix}")):
-        found = path.name.removesuffix(state.suffix).rpartition("-of-")[2]
-        if found != str(workers):
+        made_by = path.name.removesuffix(state.suffix).rpartition("-of-")[2]
+        if made_by != str(workers):
             raise ConfigError(
-                f"{path}: was made by {found} workers, and {workers} would own other cards; start with "
-                f"--workers {found}, or make new ones under another name with `fraud state create`"
+                f"{path}: was made by {made_by} workers, and {workers} would own other cards; start with "
+                f"--workers {made_by}, or make new ones under another name with `fraud state create`"
             )
     if workers > 1 and state.exists():
         raise ConfigError(
@@ -241,6 +241,6 @@ def label_shards(paths: list[Path]) -> None:
 
 def _set_id(path: Path) -> str:
     record = StateReader(path)
-    kept = record.meta("shard")
+    shard = record.meta("shard")
     record.close()
-    return "" if kept is None else msgspec.convert(kept, Shard).set_id
+    return "" if shard is None else msgspec.convert(shard, Shard).set_id

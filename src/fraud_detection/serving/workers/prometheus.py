@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 BEHIND = "From another worker's commit until the shared profiles here took it in, an event."
 
 
-def own_metrics(one: Router) -> str:
+def own_metrics(router: Router) -> str:
     """Return the metrics of one worker, as it would tell them alone, and those of its links."""
-    return exposition(one.requests, one.statuses) + "\n".join([*_of_links(one), ""])
+    return exposition(router.requests, router.statuses) + "\n".join([*_of_links(router), ""])
 
 
-def _of_links(one: Router) -> Iterator[str]:
-    replicator = one.replicator
+def _of_links(router: Router) -> Iterator[str]:
+    replicator = router.replicator
     counts = {
-        "fraud_forwarded_events_total": (one.forwarded, "Events handed to the workers that own them."),
+        "fraud_forwarded_events_total": (router.forwarded, "Events handed to the workers that own them."),
         "fraud_replicated_events_total": (replicator.replicated, "Events of other workers taken in."),
-        "fraud_rate_shared_events_total": (one.shared, "Events counted against a share of a key's rate."),
+        "fraud_rate_shared_events_total": (router.shared, "Events counted against a share of a key's rate."),
         "fraud_replication_retries_total": (replicator.retries, "Parts that could not be put down at once."),
     }
     for name, (count, help_text) in counts.items():
@@ -49,8 +49,8 @@ def merged(texts: Mapping[int, str | None]) -> str:
     families: dict[str, list[str]] = {}
     for worker, text in texts.items():
         for name, lines in _families(text or "").items():
-            heading = [one for one in lines if one.startswith("#")]
-            samples = [_of_worker(one, worker) for one in lines if not one.startswith("#")]
+            heading = [line for line in lines if line.startswith("#")]
+            samples = [_of_worker(line, worker) for line in lines if not line.startswith("#")]
             families.setdefault(name, heading).extend(samples)
     up = [f'fraud_worker_up{{worker="{worker}"}} {int(text is not None)}' for worker, text in texts.items()]
     families["fraud_worker_up"] = [*head("fraud_worker_up", "gauge", "Whether the worker answers."), *up]
@@ -59,13 +59,13 @@ def merged(texts: Mapping[int, str | None]) -> str:
 
 def _families(text: str) -> dict[str, list[str]]:
     """Return the lines of each metric, its help and type first."""
-    found: dict[str, list[str]] = {}
+    families: dict[str, list[str]] = {}
     name = ""
     for line in text.splitlines():
         if line.startswith("# HELP "):
             name = line.split(" ")[2]
-        found.setdefault(name, []).append(line)
-    return found
+        families.setdefault(name, []).append(line)
+    return families
 
 
 def _of_worker(sample: str, worker: int) -> str:

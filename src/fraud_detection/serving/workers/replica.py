@@ -72,10 +72,10 @@ class WorkerService(EmbeddedService):
         self.committed: Callable[[CommitTime], None] = _nobody
         self.shared = shared_profiles(engine, pipeline.memory)
         self.log = ReplicationLog(state_file.database)
-        for other, file in others.items():
+        for other_worker, file in others.items():
             # Without `--synchronous full` a loss of power may take from that file what was read of it.
-            self.log.cut_off(other, file.seq)
-        self.replicated_until = {other: self.log.reached(other) for other in others}
+            self.log.cut_off(other_worker, file.seq)
+        self.replicated_until = {other_worker: self.log.reached(other_worker) for other_worker in others}
         # Another parser than the pipeline's: these events are in the tallies of their owner.
         self.reader = Parser(pipeline.parser.schema)
         super().__init__(pipeline, state_file, save_after_events)
@@ -186,15 +186,15 @@ class WorkerService(EmbeddedService):
         memory, count = self.pipeline.memory, 0
         first = self.state_file.checkpoint.recovery_from_seq
         own: Iterator[LoggedEvent | ReplicationEntry] = self.state_file.since(first - 1)
-        for one in heapq.merge(own, self.log.since(first), key=attrgetter("seq")):
-            if isinstance(one, ReplicationEntry):
-                part = self._read(one.worker, one.after, one.until)
+        for entry in heapq.merge(own, self.log.since(first), key=attrgetter("seq")):
+            if isinstance(entry, ReplicationEntry):
+                part = self._read(entry.worker, entry.after, entry.until)
                 count += len(part)
-                self._apply(part, one.seq)
+                self._apply(part, entry.seq)
             else:
                 count += 1
-                memory.sequence = one.seq
-                reapply_event(memory, self.reader, one)
+                memory.sequence = entry.seq
+                reapply_event(memory, self.reader, entry)
         memory.sequence = self.state_file.seq
         return count
 

@@ -41,31 +41,31 @@ class Replicator:
         self.news: list[CommitTime] = []
         self.on_error: Callable[[RetryError], None] = _nobody
         self._hindered: dict[int, float] = {}
-        self._commits = {other: deque[CommitTime](maxlen=MAX_PENDING) for other in service.others}
-        self._taken = {other: deque[CommitTime](maxlen=MAX_PENDING) for other in service.others}
+        self._commits = {worker: deque[CommitTime](maxlen=MAX_PENDING) for worker in service.others}
+        self._taken = {worker: deque[CommitTime](maxlen=MAX_PENDING) for worker in service.others}
         self._due = set(service.others)
         self._wake = asyncio.Event()
         service.committed = self.news.append
 
-    def on_commits(self, other: int, commits: list[CommitTime]) -> None:
+    def on_commits(self, worker: int, commits: list[CommitTime]) -> None:
         """Take the times of another worker's commits."""
-        self._commits[other].extend(commits)
-        self._measure(other)
-        self.look(other)
+        self._commits[worker].extend(commits)
+        self._measure(worker)
+        self.look(worker)
 
-    def lag_s(self, other: int) -> float:
+    def lag_s(self, worker: int) -> float:
         """Return how long ago, in s, the oldest commit of another was that is not taken in; 0 where all are.
 
         While a log cannot be read, at least for how long it could not.
         """
-        replicated_until = self.service.replicated_until[other]
-        since = [at for number, at in self._commits[other] if number > replicated_until][:1]
-        since += [self._hindered[other]] if other in self._hindered else []
+        replicated_until = self.service.replicated_until[worker]
+        since = [at for number, at in self._commits[worker] if number > replicated_until][:1]
+        since += [self._hindered[worker]] if worker in self._hindered else []
         return max((time.monotonic() - at for at in since), default=0.0)
 
-    def look(self, other: int) -> None:
+    def look(self, worker: int) -> None:
         """Look at another worker's log as soon as the loop is free."""
-        self._due.add(other)
+        self._due.add(worker)
         self._wake.set()
 
     async def run(self) -> None:
@@ -82,42 +82,42 @@ class Replicator:
     async def replicate_all(self) -> None:
         """Take in what there is of all logs that are due; other work of the loop comes in between."""
         while self._due:
-            other = self._due.pop()
-            if self._take_part(other):
-                self._due.add(other)
+            worker = self._due.pop()
+            if self._take_part(worker):
+                self._due.add(worker)
             await asyncio.sleep(0)
 
-    def _take_part(self, other: int) -> bool:
+    def _take_part(self, worker: int) -> bool:
         """Take in one part; return whether there may be more."""
         try:
-            numbers = self.service.replicate(other)
+            numbers = self.service.replicate(worker)
             self.service.run_deferred_work()
         except RetryError as error:
             # The next look tries the same part again, or what it has put off.
             self.retries += 1
-            if other not in self._hindered:
-                self._hindered[other] = time.monotonic()
+            if worker not in self._hindered:
+                self._hindered[worker] = time.monotonic()
                 message = "%s; what worker %d has decided is taken in later"
-                LOG.warning(message, error, other, extra={"event": "replication_failed"})
+                LOG.warning(message, error, worker, extra={"event": "replication_failed"})
             self.on_error(error)
             return False
-        self._hindered.pop(other, None)
+        self._hindered.pop(worker, None)
         self.replicated += len(numbers)
         now = time.monotonic()
-        self._taken[other].extend((number, now) for number in numbers)
-        self._measure(other)
+        self._taken[worker].extend((number, now) for number in numbers)
+        self._measure(worker)
         return bool(numbers)
 
-    def _measure(self, other: int) -> None:
+    def _measure(self, worker: int) -> None:
         """Count what was taken in, as far as the moments of its commits are known by now."""
-        commits, taken = self._commits[other], self._taken[other]
-        while commits and taken:
-            number, at = taken[0]
+        commits, applied = self._commits[worker], self._taken[worker]
+        while commits and applied:
+            number, at = applied[0]
             committed_at = commits[0][1]
             if commits[0][0] < number:
                 commits.popleft()
                 continue
-            taken.popleft()
+            applied.popleft()
             # A commit time that was lost is passed over: the next one would be of a later commit.
             if at >= committed_at:
                 self.lag.add(at - committed_at)

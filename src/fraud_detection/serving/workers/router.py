@@ -9,13 +9,13 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from fraud_detection.adapters.http.answers import problem
+from fraud_detection.adapters.http.responses import problem
 from fraud_detection.adapters.ipc.rpc import RpcNode
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Sender
 from fraud_detection.serving.http.api_keys import Access, Caller
-from fraud_detection.serving.http.batcher import Answer, Identities, RequestBatcher
+from fraud_detection.serving.http.batcher import Identities, RequestBatcher, Result
 from fraud_detection.serving.http.routes import Reply, line
 from fraud_detection.serving.workers import claims
 from fraud_detection.serving.workers.claims import Claim, Claims
@@ -56,8 +56,8 @@ class Router:
         self.drained: set[int] = set()
         self._tasks: set[asyncio.Task[list[Reply]]] = set()
         files, dedup_index = replicator.service.others, replicator.service.state_file.dedup_index
-        self.claims = Claims(self.own, shared_ids, files, dedup_index, self._ask)
-        self.rpc = RpcNode(self.own, ownership.workers, folder, self.answer, replicator.look)
+        self.claims = Claims(self.own, shared_ids, files, dedup_index, self._call)
+        self.rpc = RpcNode(self.own, ownership.workers, folder, self.handle, replicator.look)
 
     async def take(
         self, events: Sequence[bytes], sender: Sender, identities: Identities = None
@@ -70,21 +70,24 @@ class Router:
         a duplicate when it is sent again.
         """
         known = list(identities or [None] * len(events))
-        routes = [self.ownership.route(*one) for one in zip(events, known, strict=True)]
+        routes = [
+            self.ownership.route(*event_and_identity)
+            for event_and_identity in zip(events, known, strict=True)
+        ]
         owners = await self._owners(routes, sender)
         # What its sender may not have decided claims no id.
-        ids = [None if one.is_label or not sender.may_decide else one.transaction_id for one in routes]
+        ids = [None if route.is_label or not sender.may_decide else route.transaction_id for route in routes]
         whole = Part(list(events), known, ids)
         if len(set(owners)) == 1:
-            told = await self._ask_owner(owners[0], whole, sender)
-            return [(status, body) for status, body in told]
+            decided = await self._submit_to_owner(owners[0], whole, sender)
+            return [(status, body) for status, body in decided]
         replies: list[Reply] = [(0, b"")] * len(events)
         for turn in turns_of(owners, ids):
             # The own part first: what is refused here at once is not asked elsewhere.
             parts = sorted(turn.items(), key=lambda part: part[0] != self.own)
-            asked = [self._ask_owner(owner, whole.of(chosen), sender) for owner, chosen in parts]
-            for (_, chosen), answers in zip(parts, await _all(asked), strict=True):
-                for index, (status, body) in zip(chosen, answers, strict=True):
+            requests = [self._submit_to_owner(owner, whole.of(chosen), sender) for owner, chosen in parts]
+            for (_, chosen), replies in zip(parts, await _all(requests), strict=True):
+                for index, (status, body) in zip(chosen, replies, strict=True):
                     replies[index] = (status, body)
         return replies
 
@@ -92,14 +95,14 @@ class Router:
         """Return the answer that stands on a payment, whoever gave it; None where nobody did."""
         unread: RetryError | None = None
         try:
-            found = self.requests.find(transaction_id)
+            view = self.requests.find(transaction_id)
         except RetryError as error:
             # A file that cannot be read just now hides nothing that another worker can tell.
-            found, unread = None, error
-        if found is not None:
-            return line(found)
-        told, away = await self._ask_others("find", transaction_id)
-        for status, body in filter(None, told.values()):
+            view, unread = None, error
+        if view is not None:
+            return line(view)
+        replies, away = await self._call_others("find", transaction_id)
+        for status, body in filter(None, replies.values()):
             return status, body
         refused = unread or away
         if refused is not None:
@@ -115,7 +118,7 @@ class Router:
         if home == self.own or not caller.is_rate_limited:
             return caller.spend(events)
         try:
-            return float(await self.rpc.clients[home].ask("spend", [caller.name, events]))
+            return float(await self.rpc.clients[home].call("spend", [caller.name, events]))
         except RetryError:
             # It is away, or has not read the keys yet that this one knows.
             self.shared += events
@@ -127,9 +130,9 @@ class Router:
 
     async def metrics(self) -> str:
         """Return the metrics of all workers; those that do not answer are said to be down."""
-        told, _ = await self._ask_others("metrics", None)
-        told[self.own] = own_metrics(self)
-        return merged({worker: told.get(worker) for worker in range(self.ownership.workers)})
+        texts, _ = await self._call_others("metrics", None)
+        texts[self.own] = own_metrics(self)
+        return merged({worker: texts.get(worker) for worker in range(self.ownership.workers)})
 
     async def announce_commits(self) -> None:
         """Announce this worker's commits to the others, until cancelled."""
@@ -144,35 +147,37 @@ class Router:
         """Announce the last request, and serve the others until they announce theirs, or for `most_s`."""
         self.rpc.notify(DRAINED, None)
         until = asyncio.get_running_loop().time() + most_s
-        while any(one.is_healthy and one.other not in self.drained for one in self.rpc.clients.values()):
+        while any(
+            client.is_healthy and client.other not in self.drained for client in self.rpc.clients.values()
+        ):
             if asyncio.get_running_loop().time() > until:
                 return
             await asyncio.sleep(ANNOUNCE_AFTER_S)
 
-    async def answer(self, other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
+    async def handle(self, worker: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
         """Answer another worker; whatever goes wrong, it is told so."""
         with self.requests.health.guarded:
-            return await self._answer(other, what, body)
+            return await self._handle(worker, what, body)
 
-    async def _answer(self, other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
+    async def _handle(self, worker: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
         match what:
             case "take":
-                self.drained.discard(other)
+                self.drained.discard(worker)
                 part, sender = msgspec.convert(body, tuple[Part, Sender])
                 return await self._take_here(part, sender)
             case "find":
-                found = self.requests.find(body)
-                return None if found is None else line(found)
+                view = self.requests.find(body)
+                return None if view is None else line(view)
             case claims.DECIDED | claims.KNOWS:
-                return await self.claims.answer(other, what, body)
+                return await self.claims.handle(worker, what, body)
             case "spend":
                 return self.access.named(body[0]).spend(body[1])
             case "metrics":
                 return own_metrics(self)
             case "news":
-                self.replicator.on_commits(other, body)
+                self.replicator.on_commits(worker, body)
             case "drained":
-                self.drained.add(other)
+                self.drained.add(worker)
             case _:
                 raise RetryError(
                     f"worker {self.own} does not know what {what!r} is; is it of another version?"
@@ -180,44 +185,52 @@ class Router:
         return None
 
     async def _owners(self, routes: Sequence[Route], sender: Sender) -> list[int]:
-        owners = [self.own if one.owner is None else one.owner for one in routes]
+        owners = [self.own if route.owner is None else route.owner for route in routes]
         # Who may tell no labels is not told which payments there are: his are refused here.
-        if sender.may_label and any(one.is_label for one in routes):
+        if sender.may_label and any(route.is_label for route in routes):
             for at, owner in (await self._owners_of_labels(routes)).items():
                 owners[at] = owner
         return owners
 
     async def _owners_of_labels(self, routes: Sequence[Route]) -> dict[int, int]:
         """Return by their indices who takes labels: who knows the payment, else who owns the card."""
-        labels = {at: one for at, one in enumerate(routes) if one.is_label and one.transaction_id is not None}
+        labels = {
+            at: route
+            for at, route in enumerate(routes)
+            if route.is_label and route.transaction_id is not None
+        }
         # A label may come in one list with its payment, of which the first one stands.
-        payments = [one for one in reversed(routes) if one.transaction_id is not None and not one.is_label]
-        listed = {str(one.transaction_id): one.owner for one in payments}
+        payments = [
+            route for route in reversed(routes) if route.transaction_id is not None and not route.is_label
+        ]
+        listed = {str(payment.transaction_id): payment.owner for payment in payments}
         labelled: dict[str, set[int | None]] = {}
         for label in labels.values():
-            one = str(label.transaction_id)
-            labelled.setdefault(one, set()).update({label.owner, listed.get(one, label.owner)})
+            transaction_id = str(label.transaction_id)
+            labelled.setdefault(transaction_id, set()).update(
+                {label.owner, listed.get(transaction_id, label.owner)}
+            )
         known = listed | await self.claims.deciders(labelled)
-        owners = {at: known.get(str(one.transaction_id), one.owner) for at, one in labels.items()}
+        owners = {at: known.get(str(label.transaction_id), label.owner) for at, label in labels.items()}
         return {at: NOBODY if owner is None else owner for at, owner in owners.items()}
 
-    def _ask_owner(self, owner: int, part: Part, sender: Sender) -> Awaitable[list[Reply]]:
+    def _submit_to_owner(self, owner: int, part: Part, sender: Sender) -> Awaitable[list[Reply]]:
         if owner == self.own:
             return self._take_here(part, sender)
         if owner == NOBODY:
             return _unknown(self.ownership, part.events)
         self.forwarded += len(part.events)
-        return self.rpc.clients[owner].ask("take", [part, msgspec.structs.asdict(sender)])
+        return self.rpc.clients[owner].call("take", [part, msgspec.structs.asdict(sender)])
 
     def _take_here(self, part: Part, sender: Sender) -> Awaitable[list[Reply]]:
         """Take events now, so that they keep their order, and answer when they are decided.
 
         Where another worker may have the id of one, they are taken as soon as that is certain.
         """
-        ids = [one for one in part.ids if one is not None]
+        ids = [transaction_id for transaction_id in part.ids if transaction_id is not None]
         claim = self.claims.claim(ids, lambda: self._keys(part))
         if claim is None:
-            return _answers(self._submit(part, sender, ids))
+            return _replies(self._submit(part, sender, ids))
         # A task of its own: it goes on, and lets go of the ids, when whoever asked has gone.
         task = asyncio.get_running_loop().create_task(self._take_when_clear(claim, part, sender))
         self._tasks.add(task)
@@ -226,9 +239,9 @@ class Router:
 
     async def _take_when_clear(self, claim: Claim, part: Part, sender: Sender) -> list[Reply]:
         await self.claims.cleared(claim)
-        return await _answers(self._submit(part, sender, claim.ids))
+        return await _replies(self._submit(part, sender, claim.ids))
 
-    def _submit(self, part: Part, sender: Sender, ids: Sequence[str]) -> asyncio.Future[list[Answer]]:
+    def _submit(self, part: Part, sender: Sender, ids: Sequence[str]) -> asyncio.Future[list[Result]]:
         try:
             return self.requests.submit(
                 part.events, sender, part.identities, lambda: self.claims.release(ids)
@@ -239,32 +252,35 @@ class Router:
 
     def _keys(self, part: Part) -> set[str]:
         """Return ids and cards of events, each told apart from the other."""
-        routes = [self.ownership.route(*one) for one in zip(part.events, part.identities, strict=True)]
-        keys = {one.transaction_id for one in routes}
-        keys |= {f"\n{one.ordering}" for one in routes if one.ordering is not None}
+        routes = [
+            self.ownership.route(*event_and_identity)
+            for event_and_identity in zip(part.events, part.identities, strict=True)
+        ]
+        keys = {route.transaction_id for route in routes}
+        keys |= {f"\n{route.ordering}" for route in routes if route.ordering is not None}
         return {key for key in keys if key is not None}
 
-    def _ask(self, other: int, what: str, body: object) -> Awaitable[Any]:
-        return self.rpc.clients[other].ask(what, body)
+    def _call(self, worker: int, what: str, body: object) -> Awaitable[Any]:
+        return self.rpc.clients[worker].call(what, body)
 
-    async def _ask_others(self, what: str, body: object) -> tuple[dict[int, Any], RetryError | None]:
+    async def _call_others(self, what: str, body: object) -> tuple[dict[int, Any], RetryError | None]:
         """Return the answers of those that answer, and the refusal of one that does not, if there is one."""
         lines = list(self.rpc.clients.values())
-        answers = await asyncio.gather(*(one.ask(what, body) for one in lines), return_exceptions=True)
-        told: dict[int, Any] = {}
+        replies = await asyncio.gather(*(client.call(what, body) for client in lines), return_exceptions=True)
+        results: dict[int, Any] = {}
         away: RetryError | None = None
-        for one, answer in zip(lines, answers, strict=True):
-            if isinstance(answer, RetryError):
-                away = answer
-            elif isinstance(answer, BaseException):
-                raise answer
+        for client, reply in zip(lines, replies, strict=True):
+            if isinstance(reply, RetryError):
+                away = reply
+            elif isinstance(reply, BaseException):
+                raise reply
             else:
-                told[one.other] = answer
-        return told, away
+                results[client.other] = reply
+        return results, away
 
 
-async def _answers(decided: asyncio.Future[list[Answer]]) -> list[Reply]:
-    return [line(answer) for answer in await decided]
+async def _replies(decided: asyncio.Future[list[Result]]) -> list[Reply]:
+    return [line(reply) for reply in await decided]
 
 
 async def _unknown(ownership: Ownership, labels: Sequence[bytes]) -> list[Reply]:
@@ -272,16 +288,16 @@ async def _unknown(ownership: Ownership, labels: Sequence[bytes]) -> list[Reply]
     message = "no worker knows payment {!r}: send its label after it" + (
         f", or with its `{ownership.entity_fields[0][0]}`" if ownership.entity_fields else ""
     )
-    told = [message.format(ownership.route(label).transaction_id) for label in labels]
-    return [(STRAY, problem(STRAY, one).body) for one in told]
+    messages = [message.format(ownership.route(label).transaction_id) for label in labels]
+    return [(STRAY, problem(STRAY, text).body) for text in messages]
 
 
-async def _all(asked: Sequence[Awaitable[T]]) -> list[T]:
+async def _all(requests: Sequence[Awaitable[T]]) -> list[T]:
     """Return all answers; raise the first refusal when everybody has answered."""
-    if len(asked) == 1:
-        return [await asked[0]]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return cast("list[T]", answers)
+    if len(requests) == 1:
+        return [await requests[0]]
+    replies = await asyncio.gather(*requests, return_exceptions=True)
+    for reply in replies:
+        if isinstance(reply, BaseException):
+            raise reply
+    return cast("list[T]", replies)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.serving.http.api_keys import Access, Caller
 from fraud_detection.serving.http.request_identity import request_identities
 from fraud_detection.serving.http.routes import OK, TEXT, Api, OnResult, Problem, alone, events_of, too_early
@@ -26,13 +26,13 @@ class WorkerApi(Api):
         self.later(self._taken(caller, body, key), on_result)
 
     def _find(self, request: Request, on_result: OnResult) -> None:
-        self.later(self._found(self.asked_for(request)), on_result)
+        self.later(self._found(self.requested_id(request)), on_result)
 
     def _ready(self, request: Request, on_result: OnResult) -> None:
-        away = [one.other for one in self.router.rpc.clients.values() if not one.is_healthy]
+        away = [client.other for client in self.router.rpc.clients.values() if not client.is_healthy]
         if away:
-            told = msgspec.json.encode({"status": "not ready", "workers_away": away})
-            on_result(Answer(NOT_YET, told))
+            content = msgspec.json.encode({"status": "not ready", "workers_away": away})
+            on_result(Response(NOT_YET, content))
         else:
             super()._ready(request, on_result)
 
@@ -40,7 +40,7 @@ class WorkerApi(Api):
         self._allowed(request, "operate")
         self.later(self._metrics_of_all(), on_result)
 
-    async def _taken(self, caller: Caller, body: bytes, key: bytes | None) -> Answer:
+    async def _taken(self, caller: Caller, body: bytes, key: bytes | None) -> Response:
         events, many = events_of(body)
         early = await self.router.spend(caller, len(events))
         if early:
@@ -48,14 +48,14 @@ class WorkerApi(Api):
         identities = request_identities(caller.name, key, len(events), many=many)
         replies = await self.router.take(events, caller.sender, identities)
         if many:
-            return Answer(OK, b"[" + b",".join(told for _, told in replies) + b"]")
+            return Response(OK, b"[" + b",".join(content for _, content in replies) + b"]")
         return alone(*replies[0])
 
-    async def _found(self, transaction_id: str) -> Answer:
-        found = await self.router.find(transaction_id)
-        if found is None:
+    async def _found(self, transaction_id: str) -> Response:
+        reply = await self.router.find(transaction_id)
+        if reply is None:
             raise Problem(404, f"no decision on {transaction_id!r}")
-        return alone(*found)
+        return alone(*reply)
 
-    async def _metrics_of_all(self) -> Answer:
-        return Answer(OK, (await self.router.metrics()).encode(), TEXT)
+    async def _metrics_of_all(self) -> Response:
+        return Response(OK, (await self.router.metrics()).encode(), TEXT)

@@ -77,10 +77,10 @@ class WorkerProcess:
         """Return the end of the line on which it says that it answers."""
         return cast("IO[bytes]", self.process.stdout)
 
-    def heard(self, said: bytes) -> None:
+    def heard(self, output: bytes) -> None:
         """Take note of what it said: heartbeats, and once its bundle."""
         self.silent_s = 0.0
-        self.bundle = said.decode().strip() or self.bundle
+        self.bundle = output.decode().strip() or self.bundle
 
     def hangs(self, passed_s: float) -> bool:
         """Return whether it has been silent for too long, when more time has passed."""
@@ -95,23 +95,23 @@ class WorkerProcess:
 
     def reap(self, now: float) -> str:
         """Collect its exit code and schedule a restart; raise ConfigError when a restart cannot help."""
-        code, one = self.process.wait(), self.settings.worker
+        code, worker = self.process.wait(), self.settings.worker
         self.close()
         self.deaths = self.deaths + 1 if now - self.started_at < STEADY_S else 1
         if code == REFUSED:
-            raise ConfigError(f"worker {one} refused to start; its reason stands above")
+            raise ConfigError(f"worker {worker} refused to start; its reason stands above")
         if self.deaths >= MAX_DEATHS:
             raise ConfigError(
-                f"worker {one} died {self.deaths} times, each within {STEADY_S:.0f} s of its start, at last "
-                f"with code {code}; what it printed stands above. No answer is lost: start again when the "
-                "cause is gone"
+                f"worker {worker} died {self.deaths} times, each within {STEADY_S:.0f} s of its start, at "
+                f"last with code {code}; what it printed stands above. No decision is lost: start again when "
+                "the cause is gone"
             )
         pause_s = INITIAL_BACKOFF_S * 2 ** (self.deaths - 1)
         self.restart_at = now + pause_s
         if code == -signal.SIGBUS:
             why = "its state file was cut short while it was mapped; the next start says more"
-            return f"worker {one} was ended by SIGBUS: {why}; it is started again in {pause_s:.1f} s"
-        return f"worker {one} ended with code {code}; it is started again in {pause_s:.1f} s"
+            return f"worker {worker} was ended by SIGBUS: {why}; it is started again in {pause_s:.1f} s"
+        return f"worker {worker} ended with code {code}; it is started again in {pause_s:.1f} s"
 
     def close(self) -> None:
         """Close the lines to a process that has ended."""
@@ -142,19 +142,21 @@ class Supervisor:
 
     def __init__(self, settings: WorkerSettings) -> None:
         """Start them; `settings` are those of the first."""
-        ids = tuple(shared_memory(one) for one in range(settings.workers))
-        numbered = [msgspec.structs.replace(settings, worker=one, ids=ids) for one in range(settings.workers)]
+        ids = tuple(shared_memory(worker) for worker in range(settings.workers))
+        numbered = [
+            msgspec.structs.replace(settings, worker=worker, ids=ids) for worker in range(settings.workers)
+        ]
         hash_seed = str(secrets.randbelow(1 << 32))
         self._start_logged, self._looked_at = False, time.monotonic()
         self._selector = selectors.DefaultSelector()
         self.workers: list[WorkerProcess] = []
-        for one in numbered:
-            self.workers.append(WorkerProcess(one, hash_seed))
+        for worker_settings in numbered:
+            self.workers.append(WorkerProcess(worker_settings, hash_seed))
             self._monitor(self.workers[-1])
 
-    def run(self, stop: Stop, answers: str, hangups: Hangups) -> None:
+    def run(self, stop: Stop, address: str, hangups: Hangups) -> None:
         """Keep them running until asked to stop; log where they answer when all do."""
-        while not stop.asked:
+        while not stop.requested:
             self._look(LOOK_EVERY_S)
             if hangups.take():
                 self._hand_on_hangup()
@@ -162,8 +164,8 @@ class Supervisor:
             if not self._start_logged and all(bundles):
                 self._start_logged = True
                 message = "bundle %s answers at %s, %d workers"
-                extra = {"event": "started", "bundle": bundles[0], "address": answers}
-                LOG.info(message, bundles[0], answers, len(bundles), extra=extra)
+                extra = {"event": "started", "bundle": bundles[0], "address": address}
+                LOG.info(message, bundles[0], address, len(bundles), extra=extra)
 
     def end(self) -> None:
         """Ask all to end, and wait until they have; what takes too long is killed."""
@@ -196,9 +198,9 @@ class Supervisor:
     def _look(self, wait_s: float) -> None:
         for key, _ in self._selector.select(wait_s):
             worker: WorkerProcess = key.data
-            said = os.read(key.fd, MAX_STDERR_BYTES)
-            if said:
-                worker.heard(said)
+            output = os.read(key.fd, MAX_STDERR_BYTES)
+            if output:
+                worker.heard(output)
                 continue
             self._selector.unregister(worker.said)
             message = worker.reap(time.monotonic())

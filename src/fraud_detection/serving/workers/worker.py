@@ -77,13 +77,14 @@ class Worker:
         if settings.live is not None and loaded is not None:
             self.releases = ReleaseFollower(ReleaseRegistry(Path(settings.live)), self.service, loaded)
         else:
-            self.service.answer_by(engine)
+            self.service.decide_with(engine)
         replicator = Replicator(self.service)
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
         self.requests = RequestBatcher(self.service, settings.most_waiting)
         replicator.on_error = self.requests.health.put_off
         self.requests.lags |= {
-            f"worker-{other}": partial(replicator.lag_s, other) for other in self.service.others
+            f"worker-{other_worker}": partial(replicator.lag_s, other_worker)
+            for other_worker in self.service.others
         }
         folder = Path(settings.folder)
         self.router = Router(self.requests, self.ownership, access, replicator, folder, self._shared_ids)
@@ -128,8 +129,8 @@ class Worker:
             with health.guarded:
                 await self.replicator.replicate_all()
             beside.append(work("replication", self._replicate))
-            await self._answer(lambda: self._should_stop(stop))
-        if stop.asked:
+            await self._serve_requests(lambda: self._should_stop(stop))
+        if stop.requested:
             # Else it ends alone, and nobody else is about to.
             await self.router.drain(GRACE_S)
         await rpc.close()
@@ -146,17 +147,17 @@ class Worker:
         if self.releases is not None:
             self.releases.look()
         broken = self.requests.health.broken is not None
-        return stop.asked or broken
+        return stop.requested or broken
 
     async def _rpc_connected(self, stop: Stop) -> bool:
         """Wait for the others; return whether all are there before this one is told to stop."""
-        while not stop.asked:
+        while not stop.requested:
             if self.router.rpc.connected:
                 return True
             await asyncio.sleep(LOOK_EVERY_S)
         return False
 
-    async def _answer(self, should_stop: Callable[[], bool]) -> None:
+    async def _serve_requests(self, should_stop: Callable[[], bool]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
         bundle = self.service.pipeline.decision_engine.champion.bundle
@@ -173,7 +174,9 @@ class Worker:
 
     def _open(self, engine: Engine) -> WorkerService:
         settings = self.settings
-        paths = [shard_path(Path(settings.state), one, settings.workers) for one in range(settings.workers)]
+        paths = [
+            shard_path(Path(settings.state), worker, settings.workers) for worker in range(settings.workers)
+        ]
         state_file = StateFile(
             paths[settings.worker],
             synchronous=settings.synchronous,
@@ -182,7 +185,9 @@ class Worker:
             shared_ids=self._shared_ids[settings.worker],
         )
         others = {
-            one: StateFile(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
+            worker: StateFile(path, reading=True)
+            for worker, path in enumerate(paths)
+            if worker != settings.worker
         }
         counters = SharedCounters(Path(settings.folder), settings.worker, settings.workers)
         service = WorkerService(engine, settings.worker, state_file, others, counters=counters)

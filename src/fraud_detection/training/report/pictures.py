@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fraud_detection.core.score.reasons import title
-from fraud_detection.evaluation.measures import Ranking, answers, risk_bins
+from fraud_detection.evaluation.measures import Ranking, accuracy_measures, risk_bins
 from fraud_detection.training.evaluate import amount_ranking, savings
 from fraud_detection.training.report import plots
 
@@ -39,7 +39,9 @@ def pictures(scored: Scored, bundle: Bundle, scorer: XGBoostScorer, costs: Costs
     known, cutoffs = scored.labelled(), bundle.manifest.cutoffs
     fraud = known.label == 1
     chosen = {"review": cutoffs.review_at, "decline": cutoffs.decline_at}
-    reached = {name: answers(known.score >= cutoff, fraud, known.weight) for name, cutoff in chosen.items()}
+    reached = {
+        name: accuracy_measures(known.score >= cutoff, fraud, known.weight) for name, cutoff in chosen.items()
+    }
     ranking = Ranking.of(known.score, fraud, known.weight)
     moved = scorer.contributions(known.rows.features[:: 1 + len(known.rows) // EXPLAINED])
     return {

@@ -1,4 +1,4 @@
-"""Profiles in Feature Store: what is asked of AWS, what is asked again, and what the stand-in refuses."""
+"""Profiles in Feature Store: what is keys of AWS, what is keys again, and what the stand-in refuses."""
 
 from __future__ import annotations
 
@@ -106,33 +106,33 @@ class TestTheStore:
     ) -> None:
         saved: dict[ProfileKey, bytes] = {(0, f"e{n}"): profile(n) for n in range(90)}
         store(fake, clock).save(saved)
-        asked: list[int] = []
-        ask = fake.batch_get_record
+        requested_sizes: list[int] = []
+        batch_get = fake.batch_get_record
 
         def counted(**request: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
             ids = request["Identifiers"][0]["RecordIdentifiersValueAsString"]
-            asked.append(len(ids))
-            fake.left_out = lambda one: len(asked) < 3 and one.endswith("1")
-            fake.failed = lambda one: len(asked) < 2 and one.endswith("2")
-            return ask(**request)
+            requested_sizes.append(len(ids))
+            fake.left_out = lambda one: len(requested_sizes) < 3 and one.endswith("1")
+            fake.failed = lambda one: len(requested_sizes) < 2 and one.endswith("2")
+            return batch_get(**request)
 
         fake.batch_get_record = counted  # type: ignore[method-assign]
         assert store(fake, clock).load(list(saved)) == saved
-        assert asked == [90, 18, 9]
+        assert requested_sizes == [90, 18, 9]
 
     @pytest.mark.parametrize("operation", ["PutRecord", "BatchGetRecord"])
-    @pytest.mark.parametrize("trouble", ["ThrottlingException", "ServiceUnavailable", "lost answer"])
+    @pytest.mark.parametrize("fault", ["ThrottlingException", "ServiceUnavailable", "lost answer"])
     def test_a_call_that_failed_is_made_again(
-        self, fake: FakeFeatureStore, clock: Clock, operation: str, trouble: str
+        self, fake: FakeFeatureStore, clock: Clock, operation: str, fault: str
     ) -> None:
         left = [2]
 
         def fail(called: str) -> None:
             if called == operation and left[0]:
                 left[0] -= 1
-                if trouble == "lost answer":
+                if fault == "lost answer":
                     raise ReadTimeoutError(endpoint_url="http://127.0.0.1:1")
-                raise refusal(trouble, operation)
+                raise refusal(fault, operation)
 
         fake.after = fail
         one = store(fake, clock)
@@ -282,10 +282,10 @@ class TestTheStandIn:
     def test_it_returns_when_a_record_expires_if_asked(self, fake: FakeFeatureStore) -> None:
         hour = {"Unit": "Hours", "Value": 1}
         fake.put_record(FeatureGroupName=GROUP, Record=record(), TtlDuration=hour)
-        asked = [{"FeatureGroupName": GROUP, "RecordIdentifiersValueAsString": ["one"]}]
-        told = fake.batch_get_record(Identifiers=asked, ExpirationTimeResponse="Enabled")
+        requested_sizes = [{"FeatureGroupName": GROUP, "RecordIdentifiersValueAsString": ["one"]}]
+        told = fake.batch_get_record(Identifiers=requested_sizes, ExpirationTimeResponse="Enabled")
         assert told["Records"][0]["ExpiresAt"] == "2026-08-01T01:00:00.000Z"
-        assert "ExpiresAt" not in fake.batch_get_record(Identifiers=asked)["Records"][0]
+        assert "ExpiresAt" not in fake.batch_get_record(Identifiers=requested_sizes)["Records"][0]
 
 
 class TestThroughAwsOwnClient:

@@ -38,19 +38,19 @@ class Stream:
         self.sizes.append(len(Records))
         if self.chance.random() < self.failing:
             raise self.chance.choice([busy(), EndpointConnectionError(endpoint_url="http://127.0.0.1:1")])
-        answers: list[dict[str, str]] = [{} for _ in Records]
+        responses: list[dict[str, str]] = [{} for _ in Records]
         for index in self.chance.sample(range(len(Records)), len(Records)):
             one = Records[index]
             if self.chance.random() < self.refusing:
-                answers[index] = {"ErrorCode": "ProvisionedThroughputExceededException"}
+                responses[index] = {"ErrorCode": "ProvisionedThroughputExceededException"}
             else:
                 key = one["PartitionKey"].rpartition(":")[2]
                 shard = str(int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16))
                 assert one.get("ExplicitHashKey", shard) == shard
                 assert ("ExplicitHashKey" in one) == (key != one["PartitionKey"])
                 self.got[key].append(one["Data"])
-                answers[index] = {"SequenceNumber": "1", "ShardId": "s"}
-        return {"FailedRecordCount": 0, "Records": answers}
+                responses[index] = {"SequenceNumber": "1", "ShardId": "s"}
+        return {"FailedRecordCount": 0, "Records": responses}
 
 
 def busy(code: str = "ThrottlingException") -> ClientError:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.ipc.framing import Frame, FrameDecoder, encode_frame
-from fraud_detection.adapters.ipc.rpc import DecisionStrategy, RpcNode, socket_of
+from fraud_detection.adapters.ipc.rpc import RequestHandler, RpcNode, socket_of
 from fraud_detection.core.errors import RetryError
 
 BODIES = st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.lists, max_leaves=5)
@@ -35,8 +35,8 @@ def _too_large(body: object) -> bool:
     return isinstance(body, int) and not -(2**63) <= body < 2**64
 
 
-async def pair(folder: Path, answers: tuple[DecisionStrategy, DecisionStrategy]) -> tuple[RpcNode, RpcNode]:
-    both = tuple(RpcNode(own, 2, folder, answers[own], lambda _: None) for own in range(2))
+async def pair(folder: Path, handlers: tuple[RequestHandler, RequestHandler]) -> tuple[RpcNode, RpcNode]:
+    both = tuple(RpcNode(own, 2, folder, handlers[own], lambda _: None) for own in range(2))
     for one in both:
         await one.open()
     await until(lambda: all(one.connected for one in both))
@@ -51,7 +51,7 @@ async def until(true: Callable[[], bool]) -> None:
     raise AssertionError("waited in vain")
 
 
-async def echo(other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - whatever was asked
+async def echo(other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - whatever was requests
     await asyncio.sleep(0.02 * (body % 3) if isinstance(body, int) else 0)
     if what == "refuse":
         raise RetryError("not now")
@@ -59,67 +59,67 @@ async def echo(other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - whate
 
 
 def test_each_of_many_questions_under_way_gets_its_own_answer(tmp_path: Path) -> None:
-    async def ask() -> None:
+    async def call() -> None:
         first, second = await pair(tmp_path, (echo, echo))
-        asked = [first.clients[1].ask("count", number) for number in range(100)]
-        assert await asyncio.gather(*asked) == [[0, "count", number] for number in range(100)]
-        assert await second.clients[0].ask("x", b"\0raw") == [1, "x", b"\0raw"]
+        requests = [first.clients[1].call("count", number) for number in range(100)]
+        assert await asyncio.gather(*requests) == [[0, "count", number] for number in range(100)]
+        assert await second.clients[0].call("x", b"\0raw") == [1, "x", b"\0raw"]
         with pytest.raises(RetryError, match="not now"):
-            await first.clients[1].ask("refuse", None)
+            await first.clients[1].call("refuse", None)
         await first.close()
         await second.close()
 
-    asyncio.run(ask())
+    asyncio.run(call())
 
 
 def test_a_worker_that_hangs_is_not_waited_for_for_ever(tmp_path: Path) -> None:
-    async def hang(_other: int, _what: str, body: Any) -> Any:  # noqa: ANN401 - whatever was asked
+    async def hang(_other: int, _what: str, body: Any) -> Any:  # noqa: ANN401 - whatever was requests
         await asyncio.sleep(60 if body == "hang" else 0)
         return body
 
-    async def ask() -> None:
+    async def call() -> None:
         rpc = [RpcNode(own, 2, tmp_path, hang, lambda _: None, timeout_s=0.1) for own in range(2)]
         for one in rpc:
             await one.open()
         await until(lambda: all(one.connected for one in rpc))
-        waiting = rpc[0].clients[1].ask("x", "hang")
+        waiting = rpc[0].clients[1].call("x", "hang")
         with pytest.raises(RetryError, match="worker 1 does not answer"):
             await asyncio.wait_for(waiting, 5)
         # The line stands, and others are answered.
         assert rpc[0].connected
-        assert await rpc[0].clients[1].ask("x", "go on") == "go on"
+        assert await rpc[0].clients[1].call("x", "go on") == "go on"
         for one in rpc:
             await one.close()
 
-    asyncio.run(ask())
+    asyncio.run(call())
 
 
 def test_a_line_that_breaks_says_so_and_is_made_anew(tmp_path: Path) -> None:
-    async def never(_other: int, _what: str, _body: Any) -> Any:  # noqa: ANN401 - whatever was asked
+    async def never(_other: int, _what: str, _body: Any) -> Any:  # noqa: ANN401 - whatever was requests
         await asyncio.sleep(60)
 
-    async def ask() -> None:
+    async def call() -> None:
         first, second = await pair(tmp_path, (echo, never))
-        waiting = first.clients[1].ask("x", 1)
+        waiting = first.clients[1].call("x", 1)
         await asyncio.sleep(0.05)
         await second.close()
         with pytest.raises(RetryError, match="worker 1 does not answer"):
             await waiting
         await until(lambda: not first.connected)
         with pytest.raises(RetryError, match="worker 1 does not answer"):
-            await first.clients[1].ask("x", 1)
+            await first.clients[1].call("x", 1)
         again = RpcNode(1, 2, tmp_path, echo, lambda _: None)
         await again.open()
         await until(lambda: first.connected)
-        assert await first.clients[1].ask("x", 2) == [0, "x", 2]
+        assert await first.clients[1].call("x", 2) == [0, "x", 2]
         await first.close()
         await again.close()
 
-    asyncio.run(ask())
+    asyncio.run(call())
 
 
 def test_lines_that_break_while_they_are_closed_end_all_the_same(tmp_path: Path) -> None:
-    async def ask() -> None:
+    async def call() -> None:
         for _ in range(20):
             both = await pair(tmp_path, (echo, echo))
             # Both at once: the end of a line and the word to give it up come in one turn of the loop.
@@ -129,7 +129,7 @@ def test_lines_that_break_while_they_are_closed_end_all_the_same(tmp_path: Path)
             await asyncio.sleep(0)
             await asyncio.wait_for(asyncio.gather(*(one.close() for one in both)), 5)
 
-    asyncio.run(ask())
+    asyncio.run(call())
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_is_no_frame_ends_its_line_and_no_other(sent: bytes, tmp_path: Path
         writer.write(sent)
         assert await reader.read() == b""
         writer.close()
-        assert await left.clients[1].ask("what", 1) == [0, "what", 1]
+        assert await left.clients[1].call("what", 1) == [0, "what", 1]
         await asyncio.gather(left.close(), right.close())
 
     asyncio.run(tried())

@@ -25,22 +25,22 @@ def test_ids_are_found_while_they_are_learned_and_new_ones_need_no_look_into_the
         )
         of_stream = [row[0] for row in db.execute("SELECT transaction_id FROM decisions")]
         known, new = [*of_stream, "of-history", "~"], [f"new-{number}" for number in range(200)]
-        asked: list[str] = []
-        db.set_trace_callback(asked.append)
+        statements: list[str] = []
+        db.set_trace_callback(statements.append)
         dedup_index = SqliteDedupIndex(db, lambda: None)
         steps = 0
         while True:
             assert dedup_index.batch_state([*known, *new], []).already_processed == dict.fromkeys(known, 0)
-            asked.clear()
+            statements.clear()
             dedup_index.enter_from_tables(17)
-            if not asked:
+            if not statements:
                 break
             steps += 1
         assert steps == 1 + len(known) // 17
         assert len(of_stream) > 100
         for one in new:
             dedup_index.batch_state([one], [])
-        assert len(asked) <= len(new) // 20
+        assert len(statements) <= len(new) // 20
 
 
 def test_what_is_decided_but_not_in_the_tables_yet_is_known(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def listed(kind: str, value: str = "c1", of: str = "card", **more: object) -> Li
     return ListSettings(name=f"{kind}_{of}s", kind=kind, of=of, entries=(entry,), **more)  # type: ignore[arg-type]
 
 
-def answer(rules: RuleSet, transaction: Transaction, score: float | None) -> tuple[Action, list[str]]:
+def verdict(rules: RuleSet, transaction: Transaction, score: float | None) -> tuple[Action, list[str]]:
     decision = POLICY.decide(transaction.transaction_id, score, rules.fired(transaction, ()))
     return decision.action, [reason.code for reason in decision.reasons]
 
@@ -53,22 +53,22 @@ def test_a_list_answers_for_its_values_and_for_no_other(
     kind: str, score: float | None, expected: Action
 ) -> None:
     rules = compile_rules((), SCHEMA, (), [listed(kind)])
-    action, codes = answer(rules, payment(), score)
+    action, codes = verdict(rules, payment(), score)
     assert action is expected
     assert f"{kind}_cards" in codes
     without = POLICY.decide("t1", score).action
     for unlisted in (payment(card="c2"), payment(card=None)):
-        assert answer(rules, unlisted, score)[0] is without
+        assert verdict(rules, unlisted, score)[0] is without
 
 
 def test_whoever_is_denied_is_not_allowed_by_another_list_or_milder_by_a_rule() -> None:
     allow, deny = listed("allow"), listed("deny", "DE", "country")
     for lists in itertools.permutations([allow, deny]):
         rules = compile_rules((), SCHEMA, (), lists)
-        assert answer(rules, payment(), 0.0) == (Action.DECLINE, ["deny_countrys"])
+        assert verdict(rules, payment(), 0.0) == (Action.DECLINE, ["deny_countrys"])
     rule = RuleSettings(name="all", when="True", action="decline")
-    assert answer(compile_rules([rule], SCHEMA, (), [allow]), payment(), 0.99)[0] is Action.APPROVE
-    assert answer(compile_rules([rule], SCHEMA, (), [listed("watch")]), payment(), 0.0)[0] is Action.DECLINE
+    assert verdict(compile_rules([rule], SCHEMA, (), [allow]), payment(), 0.99)[0] is Action.APPROVE
+    assert verdict(compile_rules([rule], SCHEMA, (), [listed("watch")]), payment(), 0.0)[0] is Action.DECLINE
 
 
 def test_the_words_say_which_field_is_on_which_list_and_why() -> None:

@@ -85,7 +85,7 @@ def compiled(text: str) -> Condition:
     return compile_condition(text, FIELDS, "$.rules[0].when")
 
 
-def answer(text: str, **payment: object) -> bool | None:
+def verdict(text: str, **payment: object) -> bool | None:
     """Ask about the complete payment, with some of its values replaced."""
     facts: dict[str, object] = {**COMPLETE, **payment}
     values = [float(str(facts[name])) for name in NUMBERS]
@@ -102,26 +102,26 @@ def refusal(text: str) -> str:
 @given(conditions)
 def test_when_nothing_is_missing_a_condition_means_what_it_means_in_python(text: str) -> None:
     expected = eval(text, {}, dict(COMPLETE))  # noqa: S307 - the oracle, on texts made above
-    assert answer(text) is expected
+    assert verdict(text) is expected
 
 
 @given(conditions, payments, st.sets(st.sampled_from([*NUMBERS, *TEXTS])))
 def test_what_was_known_stays_true_when_a_missing_value_arrives(
     text: str, payment: dict[str, object], lacking: set[str]
 ) -> None:
-    before = answer(text, **payment | {name: NAN if name in NUMBERS else None for name in lacking})
-    assert before is None or answer(text, **payment) is before
+    before = verdict(text, **payment | {name: NAN if name in NUMBERS else None for name in lacking})
+    assert before is None or verdict(text, **payment) is before
 
 
 @given(conditions, payments)
 def test_no_payment_crashes_a_condition(text: str, payment: dict[str, object]) -> None:
-    assert answer(f"({text}) or missing(amount) or not missing(amount)", **payment) is True
+    assert verdict(f"({text}) or missing(amount) or not missing(amount)", **payment) is True
 
 
 @given(st.text() | st.lists(st.sampled_from(TOKENS)).map(" ".join))
 def test_any_text_is_a_condition_or_refused_with_its_path(text: str) -> None:
     try:
-        outcome: object = answer(text)
+        outcome: object = verdict(text)
     except ConfigError as refused:
         outcome = str(refused)[-len("at `$.rules[0].when`") :]
     assert outcome in (True, False, None, "at `$.rules[0].when`")
@@ -143,8 +143,8 @@ def test_any_text_is_a_condition_or_refused_with_its_path(text: str) -> None:
     ],
 )
 def test_a_missing_number_is_neither_true_nor_false(text: str) -> None:
-    assert answer(text, amount=NAN, hour=NAN) is None
-    assert answer(text, amount=7.0, hour=1.0) is not None
+    assert verdict(text, amount=NAN, hour=NAN) is None
+    assert verdict(text, amount=7.0, hour=1.0) is not None
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_a_missing_number_is_neither_true_nor_false(text: str) -> None:
     ["country == 'b'", "country != 'b'", "not country == 'b'", "country == card", "country not in ['b']"],
 )
 def test_a_missing_text_is_neither_true_nor_false(text: str) -> None:
-    assert answer(text, country=None, card=None) is None
-    assert answer(text, country="b", card="b") is not None
+    assert verdict(text, country=None, card=None) is None
+    assert verdict(text, country="b", card="b") is not None
 
 
 @pytest.mark.parametrize(
@@ -168,27 +168,27 @@ def test_a_missing_text_is_neither_true_nor_false(text: str) -> None:
     ],
 )
 def test_a_missing_value_does_not_hide_what_is_known_without_it(text: str, *, expected: bool | None) -> None:
-    assert answer(text, amount=NAN) is expected
+    assert verdict(text, amount=NAN) is expected
 
 
 def test_missing_asks_for_exactly_that() -> None:
-    assert answer("missing(amount) and missing(card)", amount=NAN, card=None) is True
-    assert answer("missing(amount) or missing(card)") is False
+    assert verdict("missing(amount) and missing(card)", amount=NAN, card=None) is True
+    assert verdict("missing(amount) or missing(card)") is False
 
 
 @pytest.mark.parametrize("text", ["amount / speed > 1", "not amount / speed > 1", "1 / 0 == 1 / 0"])
 def test_nothing_is_known_of_a_division_by_zero(text: str) -> None:
-    assert answer(text, speed=0.0) is None
-    assert answer("amount / speed > 1", speed=2.0) is True
+    assert verdict(text, speed=0.0) is None
+    assert verdict("amount / speed > 1", speed=2.0) is True
 
 
 def test_a_condition_may_go_over_several_lines() -> None:
-    assert answer("\n  amount > 2\n  and country == 'b'\r\n") is True
+    assert verdict("\n  amount > 2\n  and country == 'b'\r\n") is True
 
 
 @pytest.mark.parametrize("text", ["card == 'it#s'", 'card == "it\'s"', "card in ['(', ')', 'it#s']"])
 def test_any_sign_may_stand_in_a_text(text: str) -> None:
-    assert answer(text, card="it's" if "'s" in text else "it#s") is True
+    assert verdict(text, card="it's" if "'s" in text else "it#s") is True
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 class SumScorer:
     """Answers with the sum of the row, missing values left out, plus `error`."""
 
-    def __init__(self, error: float = 0.0, answers: int | None = None) -> None:
-        self.error, self.answers = error, answers
+    def __init__(self, error: float = 0.0, scores: int | None = None) -> None:
+        self.error, self.scores = error, scores
 
     def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:  # noqa: ARG002 - the port
         scores = [sum(value for value in row if not math.isnan(value)) + self.error for row in rows]
-        return scores[: self.answers]
+        return scores[: self.scores]
 
     def contributions(self, rows: Sequence[Sequence[float]]) -> np.ndarray:
         return np.array(rows)
@@ -179,7 +179,7 @@ def test_a_scorer_must_find_every_expected_score() -> None:
     with pytest.raises(ConfigError, match="test vector 0 scores nan"):
         example().check_vectors(SumScorer(error=float("nan")))
     with pytest.raises(ConfigError, match="gave 1 scores for 2 vectors"):
-        example().check_vectors(SumScorer(answers=1))
+        example().check_vectors(SumScorer(scores=1))
 
 
 def test_a_directory_that_is_no_bundle_is_never_overwritten(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.ports import FirstDelivery
-from fraud_detection.serving.workers.claims import Ask, Claims
+from fraud_detection.serving.workers.claims import Call, Claims
 
 WORKERS = 3
 IDS = ["a", "b", "c", "d"]
@@ -30,7 +30,7 @@ class Supervisor:
         self.shared_ids = [SharedIds(shared_memory(one)) for one in range(WORKERS)]
         self.dedup_indexes = [stack.enter_context(dedup_index(worker_ids)) for worker_ids in self.shared_ids]
         self.claims = [
-            Claims(one, self.shared_ids, {}, self.dedup_indexes[one], self._asker(one))
+            Claims(one, self.shared_ids, {}, self.dedup_indexes[one], self._caller(one))
             for one in range(WORKERS)
         ]
         self.dead: set[int] = set()
@@ -41,16 +41,16 @@ class Supervisor:
             for one in IDS:
                 worker_ids.enter(one)
 
-    def _asker(self, own: int) -> Ask:
-        async def ask(other: int, what: str, body: object) -> object:
+    def _caller(self, own: int) -> Call:
+        async def call(other: int, what: str, body: object) -> object:
             await self._turns()
             if other in self.dead:
                 raise RetryError(f"worker {other} does not answer")
-            answer = await self.claims[other].answer(own, what, body)
+            handle = await self.claims[other].handle(own, what, body)
             await self._turns()
-            return answer
+            return handle
 
-        return ask
+        return call
 
     async def _turns(self) -> None:
         for _ in range(self.chance.randint(0, 4)):
@@ -75,7 +75,7 @@ class Supervisor:
             found._db.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?, x'90')", (one, bytes([worker])))
         await self._turns()
         claims.release(ids)
-        return "answered"
+        return "done"
 
 
 @contextlib.contextmanager
@@ -104,17 +104,17 @@ def test_each_id_is_decided_by_one_worker_and_every_request_ends(*, all_seen: bo
 
         with ExitStack() as stack:
             supervisor = Supervisor(stack, seed, all_seen=all_seen)
-            assert set(asyncio.run(run(supervisor))) == {"answered"}
+            assert set(asyncio.run(run(supervisor))) == {"done"}
             assert max(Counter(one for one, _ in supervisor.decided).values()) == 1
             assert {one for one, _ in supervisor.decided} == set(IDS)
             for claims, found in zip(supervisor.claims, supervisor.dedup_indexes, strict=True):
-                assert not any((claims._deciding, claims._asking, claims._doubtful, claims._released))
+                assert not any((claims._deciding, claims._querying, claims._doubtful, claims._released))
                 assert not found.elsewhere
 
 
 def test_a_claim_gets_first_deliveries_from_the_worker_that_decided() -> None:
     async def run(supervisor: Supervisor) -> None:
-        assert await supervisor.take(1, ["a"]) == "answered"
+        assert await supervisor.take(1, ["a"]) == "done"
         claim = supervisor.claims[0].claim(["a", "b"], set)
         assert claim is not None
         await supervisor.claims[0].cleared(claim)
@@ -134,11 +134,11 @@ def test_while_another_is_away_only_what_it_may_have_is_refused() -> None:
     async def run(supervisor: Supervisor) -> None:
         supervisor.shared_ids[2].enter("a")
         supervisor.dead.add(2)
-        assert await supervisor.take(0, ["b"]) == "answered"
+        assert await supervisor.take(0, ["b"]) == "done"
         assert await supervisor.take(0, ["a", "c"]) == "refused"
-        assert await supervisor.take(1, ["c"]) == "answered"
+        assert await supervisor.take(1, ["c"]) == "done"
         supervisor.dead.clear()
-        assert await supervisor.take(0, ["a"]) == "answered"
+        assert await supervisor.take(0, ["a"]) == "done"
 
     with ExitStack() as stack:
         supervisor = Supervisor(stack, 2, all_seen=False)

@@ -58,16 +58,16 @@ def _executed(client: Any, table: str, writes: Mapping[T, dict[str, Any]]) -> se
     refused: set[T] = set()
     waits = pauses(f"table {table}")
     while True:
-        answer = attempt(client.batch_execute_statement, Statements=list(writes.values()))
-        if answer is not None:
-            troubles = {
+        response = attempt(client.batch_execute_statement, Statements=list(writes.values()))
+        if response is not None:
+            failures = {
                 key: one["Error"]
-                for key, one in zip(writes, answer["Responses"], strict=True)
+                for key, one in zip(writes, response["Responses"], strict=True)
                 if "Error" in one
             }
-            refused |= {key for key, error in troubles.items() if error["Code"] in STALE}
-            writes = {key: writes[key] for key in troubles if key not in refused}
-            _check_mistakes(table, [error for key, error in troubles.items() if key in writes])
+            refused |= {key for key, error in failures.items() if error["Code"] in STALE}
+            writes = {key: writes[key] for key in failures if key not in refused}
+            _check_mistakes(table, [error for key, error in failures.items() if key in writes])
         if not writes:
             return refused
         time.sleep(next(waits))
@@ -108,11 +108,11 @@ def _got(
     found: list[dict[str, Any]] = []
     waits = pauses(f"table {table}")
     while True:
-        asked = {table: {"Keys": keys, "ConsistentRead": True, **part}}
-        answer = attempt(client.batch_get_item, RequestItems=asked)
-        if answer is not None:
-            found += answer["Responses"].get(table, [])
-            keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        request = {table: {"Keys": keys, "ConsistentRead": True, **part}}
+        response = attempt(client.batch_get_item, RequestItems=request)
+        if response is not None:
+            found += response["Responses"].get(table, [])
+            keys = response.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
         if not keys:
             return found
         time.sleep(next(waits))
@@ -128,13 +128,13 @@ def batch_delete(client: Any, table: str, keys: Sequence[dict[str, Any]]) -> Non
     _batch_write(client, table, [{"DeleteRequest": {"Key": key}} for key in keys])
 
 
-def _batch_write(client: Any, table: str, asked: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - boto3's client
-    for part in _parts(asked, ITEMS_A_CALL):
+def _batch_write(client: Any, table: str, request: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - boto3's client
+    for part in _parts(request, ITEMS_A_CALL):
         waits, requests = pauses(f"table {table}"), part
         while requests:
-            answer = attempt(client.batch_write_item, RequestItems={table: requests})
-            if answer is not None:
-                requests = answer.get("UnprocessedItems", {}).get(table, [])
+            response = attempt(client.batch_write_item, RequestItems={table: requests})
+            if response is not None:
+                requests = response.get("UnprocessedItems", {}).get(table, [])
             if requests:
                 time.sleep(next(waits))
 

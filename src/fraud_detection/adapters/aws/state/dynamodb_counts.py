@@ -97,14 +97,14 @@ class ShardCounts:
 
     def _change(self, verb: str, shards: Sequence[str]) -> None:
         """Add names of shards or take them away; others may do the same at the same time."""
-        asked = {
+        request = {
             "TableName": self._table,
             "Key": {"id": {"S": SHARDS}},
             "UpdateExpression": f"{verb} {NAME} :shards",
             "ExpressionAttributeValues": {":shards": {"SS": list(shards)}},
         }
         waits = pauses(f"table {self._table}")
-        while attempt(self._client.update_item, **asked) is None:
+        while attempt(self._client.update_item, **request) is None:
             time.sleep(next(waits))
 
 

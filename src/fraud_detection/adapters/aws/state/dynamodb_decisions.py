@@ -230,13 +230,13 @@ class DynamoDedupIndex:
         """Return every decision that was made on a stream, in no order; reads the whole table."""
         more: dict[str, Any] = {}
         while True:
-            answer = self._client.scan(TableName=self._decisions, **more)
-            items = [item for item in answer["Items"] if not item["id"]["S"].startswith("\n")]
+            response = self._client.scan(TableName=self._decisions, **more)
+            items = [item for item in response["Items"] if not item["id"]["S"].startswith("\n")]
             found = (_decision(item["d"]["B"]) for item in items)
             yield from (stored for stored in found if stored.shard != HISTORY)
-            if "LastEvaluatedKey" not in answer:
+            if "LastEvaluatedKey" not in response:
                 return
-            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+            more = {"ExclusiveStartKey": response["LastEvaluatedKey"]}
 
     def store_history(self, payments: Iterable[tuple[str, Ids, bytes]]) -> None:
         """Enter payments taken in before the stream began, with the digests of their content.

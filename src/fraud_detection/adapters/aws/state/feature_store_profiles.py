@@ -71,8 +71,8 @@ class FeatureStoreProfiles:
         by_record_key = {self._record_key(key): key for key in keys}
         found: dict[ProfileKey, bytes] = {}
         for part in chunks(by_record_key, RECORDS_A_CALL):
-            asked = {record_key: by_record_key[record_key] for record_key in part}
-            for record_key, record in self._get(asked).items():
+            by_part = {record_key: by_record_key[record_key] for record_key in part}
+            for record_key, record in self._get(by_part).items():
                 key = by_record_key[record_key]
                 seen, found[key] = unpack(base64.b64decode(record["profile"]), self.shard)
                 self._held[key] = Held(int(record["version"]), seen, as_ms(record[EVENT_TIME]))
@@ -119,21 +119,21 @@ class FeatureStoreProfiles:
             time.sleep(next(waits))
         self._saved_ms[key] = saved_ms
 
-    def _get(self, asked: Mapping[RecordKey, ProfileKey]) -> dict[RecordKey, dict[str, str]]:
+    def _get(self, request: Mapping[RecordKey, ProfileKey]) -> dict[RecordKey, dict[str, str]]:
         """Return the records that exist; ask again for what was left out, failed, or is older than ours."""
         found: dict[RecordKey, dict[str, str]] = {}
-        due: set[RecordKey] = set(asked)
-        waits = pauses("feature groups " + ", ".join(sorted({group for group, _ in asked})))
+        due: set[RecordKey] = set(request)
+        waits = pauses("feature groups " + ", ".join(sorted({group for group, _ in request})))
         while due:
-            answer = attempt(self._client.batch_get_record, Identifiers=identifiers(due))
-            if answer is not None:
-                found |= records(answer)
+            response = attempt(self._client.batch_get_record, Identifiers=identifiers(due))
+            if response is not None:
+                found |= records(response)
                 stale = {
                     record_key
-                    for record_key, key in asked.items()
+                    for record_key, key in request.items()
                     if self._is_stale(key, found.get(record_key))
                 }
-                due = unanswered(answer) | stale
+                due = unprocessed(response) | stale
             if due:
                 time.sleep(next(waits))
         return found
@@ -148,7 +148,7 @@ class FeatureStoreProfiles:
 
 
 def identifiers(record_keys: Iterable[RecordKey]) -> list[dict[str, Any]]:
-    """Return what BatchGetRecord is asked: the ids by feature group."""
+    """Return what BatchGetRecord is keys: the ids by feature group."""
     by_group: dict[str, list[str]] = defaultdict(list)
     for group, one in sorted(record_keys):
         by_group[group].append(one)
@@ -158,24 +158,24 @@ def identifiers(record_keys: Iterable[RecordKey]) -> list[dict[str, Any]]:
     ]
 
 
-def records(answer: Mapping[str, Any]) -> dict[RecordKey, dict[str, str]]:
+def records(response: Mapping[str, Any]) -> dict[RecordKey, dict[str, str]]:
     """Return the records of an answer, each as its features by name."""
     return {
         (_name(one), one["RecordIdentifierValueAsString"]): {
             feature["FeatureName"]: feature["ValueAsString"] for feature in one["Record"]
         }
-        for one in answer["Records"]
+        for one in response["Records"]
     }
 
 
-def unanswered(answer: Mapping[str, Any]) -> set[RecordKey]:
+def unprocessed(response: Mapping[str, Any]) -> set[RecordKey]:
     """Return what to ask again; raise RetryError for an error that no waiting changes."""
     left = {
         (_name(part), one)
-        for part in answer["UnprocessedIdentifiers"]
+        for part in response["UnprocessedIdentifiers"]
         for one in part["RecordIdentifiersValueAsString"]
     }
-    for error in answer["Errors"]:
+    for error in response["Errors"]:
         if error["ErrorCode"] in MISTAKES:
             raise RetryError(
                 f"feature group {_name(error)}: {error['ErrorCode']}: {error['ErrorMessage']}; "

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.http.messages import Answer
+from fraud_detection.adapters.http.messages import Response
 
 PROBLEM = b"application/problem+json"
 Headers = Iterable[tuple[bytes, bytes]]
@@ -16,7 +16,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 def problem(
     status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...] = (), **more: object
-) -> Answer:
+) -> Response:
     """Return an error as problem details; `more` are members of its own.
 
     >>> problem(404, "no such path").body
@@ -29,19 +29,21 @@ def problem(
         "detail": detail,
         **more,
     }
-    return Answer(status, msgspec.json.encode(told), PROBLEM, headers)
+    return Response(status, msgspec.json.encode(told), PROBLEM, headers)
 
 
-def encoded(answer: Answer, default_headers: Headers, request_id: bytes, *, last: bool, bare: bool) -> bytes:
+def encoded(
+    response: Response, default_headers: Headers, request_id: bytes, *, last: bool, bare: bool
+) -> bytes:
     """Return the bytes of an answer.
 
     default_headers: they carry the date.  last: the connection ends with it.  bare: it has no body, as one
     to HEAD.
     """
-    body = answer.body
-    parts = [STATUS[answer.status], b"content-type: ", answer.kind]
+    body = response.body
+    parts = [STATUS[response.status], b"content-type: ", response.kind]
     parts.append(b"\r\ncontent-length: %d\r\n" % len(body))
-    for name, value in (*default_headers, *answer.headers):
+    for name, value in (*default_headers, *response.headers):
         parts += (name, b": ", value, b"\r\n")
     parts += (b"x-request-id: ", request_id, b"\r\n")
     parts.append(b"connection: close\r\n\r\n" if last else b"\r\n")
