@@ -37,14 +37,14 @@ class Throttle:
     """Sleeps as often as it takes to use no more than a share of a core.
 
     >>> throttle = Throttle(0.5)
-    >>> throttle.rest()
+    >>> throttle.pause()
     """
 
     def __init__(self, share: float = SHARE) -> None:
         self.share, self.credit = share, CREDIT_S
         self.at, self.used = time.perf_counter(), time.process_time()
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Wait until what was used is paid for."""
         now, used = time.perf_counter(), time.process_time()
         self.credit = min(CREDIT_S, self.credit + (now - self.at) * self.share - (used - self.used))
@@ -91,10 +91,10 @@ def stream(port: int, throttle: Throttle, pieces: Iterator[bytes]) -> None:
     with closing(socket.create_connection((LOOPBACK, port), TIMEOUT_S)) as line:
         for piece in pieces:
             line.sendall(piece)
-            throttle.rest()
+            throttle.pause()
         line.shutdown(socket.SHUT_WR)
         while line.recv(1 << 16):
-            throttle.rest()
+            throttle.pause()
 
 
 def pipelines(port: int, throttle: Throttle) -> None:
@@ -112,7 +112,7 @@ def pipelines(port: int, throttle: Throttle) -> None:
                     pass
                 except OSError:
                     del rests[line]
-                throttle.rest()
+                throttle.pause()
     finally:
         for line in lines:
             line.close()
@@ -127,7 +127,7 @@ def handshakes(port: int, throttle: Throttle) -> None:
             held[-1].sendall(b"\x16\x03\x01")
             if len(held) > HANDSHAKES:
                 held.pop(0).close()
-            throttle.rest()
+            throttle.pause()
     finally:
         for line in held:
             line.close()
@@ -155,7 +155,7 @@ def main() -> None:
             attack(port, throttle)
         except OSError:
             # Hung up on, which is the least that a server should do.
-            throttle.rest()
+            throttle.pause()
 
 
 if __name__ == "__main__":

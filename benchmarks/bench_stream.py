@@ -193,7 +193,7 @@ def steady(bundle: Bundle, history: Path, seconds: float, poll_s: float) -> Figu
     batches = [line for line in lines if line["type"] == "batch"]
     work = [line["stages_ms"] for line in batches]
     found = {"put_to_decision": decisions, "put_to_function": _waits(batches)}
-    found |= {stage: [one[stage] for one in work] for stage in ("decide", "endpoint", "keep", "save")}
+    found |= {stage: [one[stage] for one in work] for stage in ("decide", "endpoint", "store", "save")}
     return {
         f"{name}_{what}_p{percent}_ms": _percentile(values, percent)
         for what, values in found.items()
@@ -283,7 +283,7 @@ STAGES = {
     "put_to_function": "of it, waiting in the stream and for the batch before",
     "decide": "a batch: load, features, score, decide",
     "endpoint": "of it, the endpoint",
-    "keep": "a batch: keep decisions, labels, quarantine",
+    "store": "a batch: store decisions, labels, quarantine",
     "save": "a batch: save profiles",
 }
 

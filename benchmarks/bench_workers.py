@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, load: Load) -> None:
         """Send for this load."""
-        self.load, self.rest, self.due = load, b"", 0.0
+        self.load, self.received, self.due = load, b"", 0.0
         self.loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self.loop.create_future()
 
@@ -85,15 +85,15 @@ class Connection(asyncio.Protocol):
         self._plan()
 
     def data_received(self, data: bytes) -> None:
-        self.rest += data
-        head, end, body = self.rest.partition(b"\r\n\r\n")
+        self.received += data
+        head, end, body = self.received.partition(b"\r\n\r\n")
         if not end or len(body) < int(head.partition(b"content-length: ")[2].split(b"\r\n", 1)[0]):
             return
         self.load.waits.add(time.perf_counter() - self.due)
         good = head.startswith(b"HTTP/1.1 200")
         self.load.completed += good
         self.load.other += not good
-        self.rest = b""
+        self.received = b""
         self._plan()
 
     def _plan(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.root import ROOT
 
-KEPT = ROOT / "build" / "tests"
+CACHE = ROOT / "build" / "tests"
 RECIPES = (Path(__file__), ROOT / "tests" / "small_simulation.py", ROOT / "requirements" / "all.lock")
 
 
@@ -31,14 +31,14 @@ def digest_of_sources() -> str:
     return found.hexdigest()[:16]
 
 
-def made_once(name: str, make: Callable[[Path], object], folder: Path, kept: Path = KEPT) -> Path:
+def made_once(name: str, make: Callable[[Path], object], folder: Path, cache: Path = CACHE) -> Path:
     """Fill `folder` with a copy of what `make` writes into an empty one; only the first caller makes it."""
-    kept.mkdir(parents=True, exist_ok=True)
-    whole = kept / f"{name}-{digest_of_sources()}"
-    with (kept / f"{name}.lock").open("w") as lock:
+    cache.mkdir(parents=True, exist_ok=True)
+    whole = cache / f"{name}-{digest_of_sources()}"
+    with (cache / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not whole.is_dir():
-            for old in kept.glob(f"{name}-{'?' * 16}*"):
+            for old in cache.glob(f"{name}-{'?' * 16}*"):
                 shutil.rmtree(old)
             begun = whole.with_suffix(".begun")
             begun.mkdir()

@@ -60,7 +60,7 @@ def scale_rows(found: ScaleFigures) -> Iterator[Row]:
     yield "how many times as long", format_ratio(found.ratio_whole)
     yield "the first payment of an entity since the start, its profile at rest", format_micros(found.cold_us)
     yield "memory for a million entities", f"{found.entity_bytes / 1000:,.1f} GB"
-    full = f"{found.bound_bytes_in_memory / 1000:,.1f} kB, {found.bound_bytes_at_rest / 1000:,.1f} kB"
+    full = f"{found.bound_bytes_in_memory / 1000:,.1f} kB, {found.bound_bytes_stored / 1000:,.1f} kB"
     yield "an entity that is full in every window: in memory, at rest", full
 
 

@@ -68,7 +68,7 @@ class ScaleFigures(msgspec.Struct, frozen=True):
     cold_us: Micros
     entity_bytes: float
     bound_bytes_in_memory: float
-    bound_bytes_at_rest: int
+    bound_bytes_stored: int
 
 
 class ScaleJob(msgspec.Struct, frozen=True):
@@ -133,7 +133,7 @@ def main() -> None:
             take_all(service, events[settings.cold : end])
         turns = Turns(few, few_events[end:]), Turns(many, many_events[end:])
         by_turns(*turns, settings.turn)
-    in_memory, at_rest = bound(few)
+    in_memory, stored_bytes = bound(few)
     figures = ScaleFigures(
         few=few.pipeline.memory.size(),
         many=many.pipeline.memory.size(),
@@ -146,7 +146,7 @@ def main() -> None:
         cold_us=micros(cold),
         entity_bytes=entity_bytes,
         bound_bytes_in_memory=in_memory,
-        bound_bytes_at_rest=at_rest,
+        bound_bytes_stored=stored_bytes,
     )
     for service in (few, many):
         service.close()
@@ -199,7 +199,7 @@ def quotients(many: Sequence[float], few: Sequence[float]) -> Dispersion:
 
 def bound(service: EmbeddedService) -> tuple[float, int]:
     """Return the bytes of the largest profile that can be, in memory and at rest."""
-    in_memory, at_rest = 0.0, 0
+    in_memory, stored_bytes = 0.0, 0
     tracemalloc.start()
     for entity in service.pipeline.memory.extractor.entities:
         encoded = msgspec.msgpack.encode(full_profile(entity.plan).to_list())
@@ -209,9 +209,9 @@ def bound(service: EmbeddedService) -> tuple[float, int]:
             one.load_list(msgspec.msgpack.decode(encoded))
             kept.append(one)
         in_memory = max(in_memory, (tracemalloc.get_traced_memory()[0] - before) / len(kept))
-        at_rest = max(at_rest, len(encoded))
+        stored_bytes = max(stored_bytes, len(encoded))
     tracemalloc.stop()
-    return in_memory, at_rest
+    return in_memory, stored_bytes
 
 
 def full_profile(plan: ProfilePlan) -> Profile:

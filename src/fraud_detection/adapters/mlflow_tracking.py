@@ -49,7 +49,7 @@ class MlflowTracker:
     def __init__(self, project: Project) -> None:
         """Open the database, and make it on first use, which takes some seconds."""
         self.project, self.settings = project, project.tracking
-        _keep_quiet()
+        _silence_mlflow()
         _make_folder(self.settings.uri)
         with self._errors():
             from mlflow import MlflowClient  # noqa: PLC0415 - slow, and reads its settings on import
@@ -168,10 +168,10 @@ class MlflowTracker:
             raise _ours(error, self.settings.uri) from None
 
 
-def is_kept(uri: str) -> bool:
+def registry_exists(uri: str) -> bool:
     """Tell whether there is a registry: a file that exists, or a server that is named.
 
-    >>> is_kept("sqlite:////nowhere/mlflow.db"), is_kept("https://mlflow.example")
+    >>> registry_exists("sqlite:////nowhere/mlflow.db"), registry_exists("https://mlflow.example")
     (False, True)
     """
     return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).is_file()
@@ -199,7 +199,7 @@ def _ours(error: Exception, uri: str) -> ConfigError | RetryError:
     return ConfigError(f"{text}; look at `tracking` in the project file")
 
 
-def _keep_quiet() -> None:
+def _silence_mlflow() -> None:
     """Switch off MLflow's reports to its makers and its chatter about databases."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)

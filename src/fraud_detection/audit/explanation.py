@@ -25,7 +25,7 @@ from fraud_detection.audit.explanation_record import (
 from fraud_detection.audit.redecide import Redecision
 from fraud_detection.core.decide.lists import ACTIONS, Span, span
 from fraud_detection.core.decision_record import iso
-from fraud_detection.core.decision_settings import Kept, ListEntry, ListSettings
+from fraud_detection.core.decision_settings import LifecycleSettings, ListEntry, ListSettings
 from fraud_detection.core.events import Action, Transaction
 from fraud_detection.core.project_schema import Schema
 
@@ -171,7 +171,7 @@ def _entry_said(one: ListSettings, entry: ListEntry, payment: Transaction, spoke
     return silent or (FIRED if one.name in spoke else HELD_BACK)
 
 
-def _silence(within: Span, kept: Kept, time_ms: int) -> str:
+def _silence(within: Span, kept: LifecycleSettings, time_ms: int) -> str:
     """Say why something does not speak at a time; nothing where it does."""
     since, until = within
     if time_ms >= until:

@@ -27,7 +27,7 @@ from fraud_detection.training.stages import check_same_features, make_features
 from fraud_detection.training.tables.cache import ready_table
 from fraud_detection.training.tables.historical_rows import HistoricalTable
 
-KEPT_TABLE = Path("build/features.parquet")
+DEFAULT_TABLE = Path("build/features.parquet")
 
 
 class BacktestSettings(msgspec.Struct, frozen=True):
@@ -94,7 +94,7 @@ def _table(
             raise ConfigError("--labels: belong to payments that are replayed; name those with --data")
         check_same_features(project, settings.features)
         return settings.features
-    table, data = settings.features or KEPT_TABLE, settings.data or Path(project.history)
+    table, data = settings.features or DEFAULT_TABLE, settings.data or Path(project.history)
     if not data.is_file():
         raise ConfigError(
             f"{data}: no such file; name historical payments with --data, or a table with --features"

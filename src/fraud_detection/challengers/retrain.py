@@ -27,7 +27,7 @@ from fraud_detection.history.load import History, Progress, check_not_empty, rea
 from fraud_detection.training.evaluate import evaluate_slice
 from fraud_detection.training.fit import Learned, Slices, leakage_suspects, learn, refit
 from fraud_detection.training.make_bundle import make_bundle, make_refitted
-from fraud_detection.training.stages import keep_table
+from fraud_detection.training.stages import store_table
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import Dataset, read_dataset
 from fraud_detection.training.tune import Budget, Tuned, tune
@@ -170,7 +170,7 @@ def _table(project: Project, champion: Bundle, settings: RetrainSettings, progre
     category_encoding = None if settings.new_features else champion.contents.features.category_encoding
     dataset, _ = feature_table(project, history, progress, category_encoding=category_encoding, exact=True)
     settings.out.mkdir(parents=True, exist_ok=True)
-    keep_table(settings.out / TABLE, project, dataset, history, [])
+    store_table(settings.out / TABLE, project, dataset, history, [])
     return read_dataset(settings.out / TABLE)
 
 

@@ -81,7 +81,7 @@ class Shadow:
             for (past, payment, _), decision in zip(rows, decisions, strict=True)
         ]
         own = [(past.seq, features.tobytes()) for past, _, features in rows] if self._rows.own else []
-        self._log.keep(self.config_id, kept, part[-1].seq, own)
+        self._log.store(self.config_id, kept, part[-1].seq, own)
         return len(kept)
 
 

@@ -12,7 +12,7 @@ from fraud_detection.core.file_targets import check_target
 
 READ = ("data", "labels", "file", "features", "history", "config", "source", "settings", "verify_against")
 WRITTEN = ("out", "json", "ground_truth", "to", "anchor", "chart")
-KEPT = ("bundle", "state")
+READ_OR_WRITTEN = ("bundle", "state")
 """Read by some commands and written by others; no other file may be in their place."""
 
 STANDARD = "-"
@@ -23,7 +23,7 @@ def check_paths(options: Mapping[str, object]) -> None:
 
     Long work should not fail at its end because of its last line.
     """
-    read, kept, written = (list(_named(options, names)) for names in (READ, KEPT, WRITTEN))
+    read, kept, written = (list(_named(options, names)) for names in (READ, READ_OR_WRITTEN, WRITTEN))
     for index, (flag, path) in enumerate(written):
         for other, taken in (*read, *kept, *written[:index]):
             if _same(path, taken):

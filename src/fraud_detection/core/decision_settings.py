@@ -27,7 +27,7 @@ class PolicySettings(Settings, frozen=True):
     reasons: Annotated[int, Meta(ge=1, le=10)] = 3
 
 
-class Kept(Settings, frozen=True):
+class LifecycleSettings(Settings, frozen=True):
     """Owner, reason and expiry of a rule, a list or a list entry.
 
     expires: from then on it is as if it were not there.  snoozed_until: until then it is silent.
@@ -39,7 +39,7 @@ class Kept(Settings, frozen=True):
     snoozed_until: Moment | None = None
 
 
-class RuleSettings(Kept, frozen=True, kw_only=True):
+class RuleSettings(LifecycleSettings, frozen=True, kw_only=True):
     """A named condition on the payment and its features; when it holds, at least `action`.
 
     version: raised by whoever changes the rule.
@@ -52,13 +52,13 @@ class RuleSettings(Kept, frozen=True, kw_only=True):
     version: Count = 1
 
 
-class ListEntry(Kept, frozen=True, kw_only=True):
+class ListEntry(LifecycleSettings, frozen=True, kw_only=True):
     """One value on a list."""
 
     value: str
 
 
-class ListSettings(Kept, frozen=True, kw_only=True):
+class ListSettings(LifecycleSettings, frozen=True, kw_only=True):
     """Named values of an entity or a category.
 
     deny declines, watch reviews, allow approves whatever score and rules say; deny stands above allow.

@@ -34,7 +34,7 @@ from fraud_detection.serving.embedded.service import EmbeddedService, store_repl
 from fraud_detection.serving.embedded.stream_runner import BATCH, open_service
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.simulator.settings import DAY, SimulatorSettings
-from fraud_detection.training.stages import keep_table
+from fraud_detection.training.stages import store_table
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.workflow import refit_bundle, train
 
@@ -120,7 +120,7 @@ def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple
     history = read_history(project, past, progress)
     dataset, replay = feature_table(project, history, progress, exact=True)
     table = folder / "features.parquet"
-    keep_table(table, project, dataset, history, [past])
+    store_table(table, project, dataset, history, [past])
     trained = train(project, table, folder / "bundle", progress=progress)
     # The stream goes on from here, and tells the labels that become known from now on.
     refit_bundle(trained, table, progress=progress, as_of=simulation.epoch + simulation.days * DAY)

@@ -40,7 +40,7 @@ from fraud_detection.core.outcomes import (
 )
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.parse.content import content_digest, differing_fields
-from fraud_detection.core.parse.oversize import kept_part
+from fraud_detection.core.parse.oversize import truncated_event
 from fraud_detection.core.parse.sender_notes import Notes
 from fraud_detection.core.ports import BatchState, DedupIndex
 from fraud_detection.engine.decision_engine import DecisionEngine, DecisionStrategy, Redelivered
@@ -127,7 +127,7 @@ class Pipeline:
         try:
             return self.parser.parse(raw, identity)
         except RejectError as error:
-            return Quarantined(kept_part(raw), error.reason, error.path)
+            return Quarantined(truncated_event(raw), error.reason, error.path)
         except NOT_OF_ONE_EVENT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
@@ -136,7 +136,7 @@ class Pipeline:
     def _unreadable(self, raw: bytes, error: Exception) -> Quarantined:
         failure = Failure("", raw, error)
         self.failures.append(failure)
-        return Quarantined(kept_part(raw), f"{INTERNAL_ERROR}: {failure.where}", "$")
+        return Quarantined(truncated_event(raw), f"{INTERNAL_ERROR}: {failure.where}", "$")
 
     def _update_profiles(
         self,
@@ -204,7 +204,7 @@ class Pipeline:
                 self._reapply(item, known)
             return Duplicate(item.transaction_id)
         values = array("d", self.memory.extractor.packed(*self.memory.extract_and_update(item)))
-        payment = Decided(self.parser.kept(raw), item, values, _UNDECIDED)
+        payment = Decided(self.parser.stored_form(raw), item, values, _UNDECIDED)
         for label, supersedes_known_at in known.labels_up_to(item.transaction_id, self.memory.sequence):
             self.memory.apply_label(
                 item.entities, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at

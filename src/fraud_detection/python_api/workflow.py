@@ -24,8 +24,8 @@ from fraud_detection.project.checks import open_project
 from fraud_detection.python_api.bundle import Bundle
 from fraud_detection.python_api.display import framed, pictures, table
 from fraud_detection.training.stages import (
-    keep_table,
     make_features,
+    store_table,
     train_and_evaluate,
     train_evaluate_and_refit,
 )
@@ -138,7 +138,7 @@ def features(
         dataset, _ = feature_table(
             project, history, report_progress, end, category_encoding=encoding, exact=True
         )
-        keep_table(out, project, dataset, history, [])
+        store_table(out, project, dataset, history, [])
         return as_given(out, payments)
 
 

@@ -30,7 +30,7 @@ MAX_RECORD_BYTES = 350 * 1024
 MAX_ID_BYTES = 2 * 1024
 
 
-class Kept(msgspec.Struct, frozen=True):
+class StoredRecord(msgspec.Struct, frozen=True):
     """A record of the online store: its features in the order of the group, and when it expires."""
 
     features: dict[str, str]
@@ -59,7 +59,7 @@ class FakeFeatureStore:
 
     def __init__(self, groups: Sequence[str], now: Callable[[], float] = time.time) -> None:
         """Start with groups of profiles, all empty."""
-        self.groups: dict[str, dict[str, Kept]] = {group: {} for group in groups}
+        self.groups: dict[str, dict[str, StoredRecord]] = {group: {} for group in groups}
         self.offline: list[tuple[str, dict[str, str]]] = []
         self.calls: dict[str, int] = {"PutRecord": 0, "BatchGetRecord": 0}
         self.before: Callable[[str], object] = lambda _: None
@@ -76,7 +76,7 @@ class FakeFeatureStore:
             raise _wrong("PutRecord", f"feature group {group} is not there", "ResourceNotFound")
         features = _features(request["Record"])
         time_ms = as_ms(features[EVENT_TIME])
-        kept = Kept(features, time_ms, _expires(time_ms, request.get("TtlDuration")))
+        kept = StoredRecord(features, time_ms, _expires(time_ms, request.get("TtlDuration")))
         stores = request.get("TargetStores", ["OnlineStore", "OfflineStore"])
         with self._lock:
             there = self._online(group, features[RECORD_IDENTIFIER])
@@ -135,7 +135,7 @@ class FakeFeatureStore:
         )
         return "Records", [named | {"Record": values} | expires]
 
-    def _online(self, group: str, one: str) -> Kept | None:
+    def _online(self, group: str, one: str) -> StoredRecord | None:
         kept = self.groups[group].get(one)
         expired = kept is not None and kept.expires_ms is not None and kept.expires_ms <= self._now() * 1000
         return None if expired else kept

@@ -74,12 +74,12 @@ def make_features(  # noqa: PLR0913 - where the past is told, and by when
     progress(f"writing {out.name}", 0.0)
     # A state file goes on growing: no table that was made of one is taken for ready later.
     files = [] if states else [path for path in (history_path, *labels) if path is not None]
-    keep_table(out, project, dataset, history, files)
+    store_table(out, project, dataset, history, files)
     progress(f"writing {out.name}", 1.0)
     return _features_report(history, dataset)
 
 
-def keep_table(
+def store_table(
     out: Path, project: Project, dataset: Dataset, history: History, files: Sequence[Path]
 ) -> None:
     """Write a table of features with what its payments declared, and what it was made of."""

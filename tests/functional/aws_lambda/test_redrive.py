@@ -127,11 +127,11 @@ def test_payments_without_ids_that_are_put_again_are_decided_and_counted_once(
     calm.inject_faults(lambda _: None)
     calm.put(OTHER, OTHER)
     calm.deliver(calm.fresh())
-    kept_before = set[int]()
+    stored_before = set[int]()
     for dies_at in range(len(calls)):
         aws = Aws(small_simulation, config)
         aws.give_up(given(aws), dies_at)
-        kept_before.add(len(aws.decisions()))
+        stored_before.add(len(aws.decisions()))
         aws.put(OTHER)
         aws.deliver(aws.fresh())
         # A redrive that dies before its message is removed puts all of it twice.
@@ -150,7 +150,7 @@ def test_payments_without_ids_that_are_put_again_are_decided_and_counted_once(
         assert len(aws.decisions()) == len(calm.decisions()) == 7
         assert sum(line["conflicts"] for line in aws.told("batch")) == 0
         assert profiles(aws) == profiles(calm)
-    assert {0, 5} <= kept_before
+    assert {0, 5} <= stored_before
 
 
 def test_a_sequence_number_that_somebody_forged_takes_no_decision_from_anybody(

@@ -288,7 +288,7 @@ def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_
     assert (project.features, project.rules) == (load_project(config).features, (rule,))
 
 
-class Kept:
+class RecordingTracker:
     """Stands for the registry: what it is given, in order."""
 
     def __init__(self) -> None:
@@ -309,7 +309,7 @@ class Kept:
 def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_hears_of_it(
     bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Kept()
+    kept = RecordingTracker()
     for module in ("training.workflow", "challengers.retrain"):
         monkeypatch.setattr(f"fraud_detection.{module}.tracker", lambda _: kept)
     told = into_the_shadow(bank, tmp_path)

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from fraud_detection.adapters.sqlite.commit_marker import marker_path
-from fraud_detection.adapters.sqlite.shadow_log import KEPT_ROWS, ShadowLog, shadow_path
+from fraud_detection.adapters.sqlite.shadow_log import STORED_ROWS, ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.challengers.promotion import compare_shadow
 from fraud_detection.challengers.shadow import Shadows
@@ -240,7 +240,7 @@ def latest_rows(state: Path, config_id: str) -> dict[str, bytes]:
     """Return the rows that a shadow keeps, by the ids of their payments."""
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
         own = log.own_rows(config_id)
-        assert len(own) == KEPT_ROWS
+        assert len(own) == STORED_ROWS
         return {one.transaction_id: own[one.seq] for one in log.decisions(config_id) if one.seq in own}
 
 
@@ -322,7 +322,7 @@ def test_its_latest_rows_are_those_that_the_service_would_have_served(trial: Tri
     found = decided_by(trial, state, trial.history)
     assert found == trial.wanted()
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
-        latest = log.decisions(trial.config_id)[-KEPT_ROWS:]
+        latest = log.decisions(trial.config_id)[-STORED_ROWS:]
     assert latest_rows(state, trial.config_id).keys() == {one.transaction_id for one in latest}
     assert latest_rows(state, trial.config_id).items() <= trial.served().items()
 
@@ -405,7 +405,7 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
     state = trial.copy(tmp_path / "state.db")
     decided_by(trial, state, trial.history)
     found = compare_shadow(trial.registry, [state], trial.config_id, None)
-    assert (found.gate_inputs.rescored, found.gate_inputs.different) == (KEPT_ROWS, 0)
+    assert (found.gate_inputs.rescored, found.gate_inputs.different) == (STORED_ROWS, 0)
     assert min(found.gate_inputs.p99_us) > 0
     assert found.comparison.traffic.payments > 1_000
     failed = {check.name: check.message for check in found.gate_result.checks if not check.passed}

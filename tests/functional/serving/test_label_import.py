@@ -65,7 +65,7 @@ def told(payment: dict[str, Any], days: int, *, fraud: int, source: str = "analy
     }
 
 
-def kept(state: Path) -> list[tuple[Any, ...]]:
+def stored_labels(state: Path) -> list[tuple[Any, ...]]:
     with sqlite3.connect(state) as db:
         columns = "transaction_id, fraud, source, supersedes_known_at IS NOT NULL, redundant, happened_at"
         return db.execute(f"SELECT {columns} FROM labels ORDER BY seq").fetchall()  # noqa: S608 - ours
@@ -102,7 +102,7 @@ def test_no_decision_is_overwritten_and_nothing_counts_twice(
         "waiting": 0,
     }
     one = first["transaction_id"]
-    found = kept(state)
+    found = stored_labels(state)
     assert [row[1:5] for row in found if row[0] == one] == [
         (1, "customer", 0, 0),
         (1, "chargeback", 0, 1),
@@ -158,7 +158,7 @@ def test_a_file_of_which_every_row_is_refused_is_no_success(
     assert "import it again" in said
     # The figures are written all the same, and what was refused left no label behind.
     assert json.loads((tmp_path / "figures.json").read_text())["refused"] == 3
-    assert kept(state) == []
+    assert stored_labels(state) == []
 
 
 def test_a_file_that_comes_again_is_a_success_though_nothing_is_new(
@@ -189,7 +189,7 @@ def test_a_running_server_learns_the_labels_of_a_file(
         again = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{server.port}")
         assert (again["learned"], again["duplicates"]) == (0, 4)
         server.stop()
-    assert [row[1] for row in kept(state)] == [1] * 4
+    assert [row[1] for row in stored_labels(state)] == [1] * 4
     assert main(["label", "import", str(file), "--to=http://127.0.0.1:1"]) == 2
     assert "cannot be reached" in capsys.readouterr().err
 

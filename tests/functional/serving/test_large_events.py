@@ -19,7 +19,7 @@ from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 from tests.functional.serving.test_conflicts import SMALL, raw, responses_to
 from tests.states import made, open_service
 
-KEPT = 65_536
+TRUNCATED_BYTES = 65_536
 NAMES = {f"{n}-" + "n" * 2_500: 1 for n in range(400)}
 WIDE = raw(SMALL | NAMES)
 """400 unknown fields with long names: more than an event may have, and less than a request."""
@@ -54,7 +54,7 @@ def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
     told = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
     wide = reason(WIDE, " from byte 0 of the file on")
     long = reason(LINE, f" from byte {len(WIDE) + 1:,} of the file on")
-    assert quarantined(state) == [(wide, "$", WIDE[:KEPT]), (long, "$", LINE[:KEPT])]
+    assert quarantined(state) == [(wide, "$", WIDE[:TRUNCATED_BYTES]), (long, "$", LINE[:TRUNCATED_BYTES])]
     assert [one["reason"] for one in told if one["type"] == "quarantined"] == [wide, long]
     assert [one["transaction_id"] for one in told if one["type"] == "decision"] == ["A1"]
     size = state.stat().st_size
@@ -73,7 +73,7 @@ def test_over_http_it_is_answered_422_and_kept_in_part(
     told, _ = responses_to(small_simulation, tmp_path, WIDE, raw(SMALL))
     assert [status for status, _ in told] == [422, 200]
     assert told[0][1]["record"]["reason"] == reason(WIDE)
-    assert quarantined(tmp_path / "state.db") == [(reason(WIDE), "$", WIDE[:KEPT])]
+    assert quarantined(tmp_path / "state.db") == [(reason(WIDE), "$", WIDE[:TRUNCATED_BYTES])]
 
 
 def test_on_a_stream_the_bucket_holds_its_beginning(small_simulation: SmallSimulation) -> None:
@@ -85,19 +85,19 @@ def test_on_a_stream_the_bucket_holds_its_beginning(small_simulation: SmallSimul
         == []
     )
     (aside,) = cloud.aside()
-    assert (aside.reason, aside.event) == (reason(WIDE), WIDE[:KEPT])
+    assert (aside.reason, aside.event) == (reason(WIDE), WIDE[:TRUNCATED_BYTES])
     assert list(cloud.decisions()) == ["A1"]
 
 
-@pytest.mark.parametrize(("field", "is_kept"), [("text", False), ("channel", True)])
+@pytest.mark.parametrize(("field", "is_stored"), [("text", False), ("channel", True)])
 def test_the_largest_event_is_decided_and_explained_and_what_nobody_reads_of_it_is_not_kept(
     field: str,
-    is_kept: bool,  # noqa: FBT001 - a parameter of the test
+    is_stored: bool,  # noqa: FBT001 - a parameter of the test
     small_simulation: SmallSimulation,
     tmp_path: Path,
 ) -> None:
     declared = demo_project().schema.categories
-    assert (field in declared) is is_kept
+    assert (field in declared) is is_stored
     event = raw(SMALL | {field: ""})
     largest = raw(SMALL | {field: "x" * (256 * 1024 - len(event))})
     assert len(largest) == 256 * 1024
@@ -106,7 +106,9 @@ def test_the_largest_event_is_decided_and_explained_and_what_nobody_reads_of_it_
     assert (service.tally.decided, service.tally.duplicates) == (1, 1)
     service.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as db:
-        assert db.execute("SELECT event FROM decisions").fetchall() == [(largest if is_kept else raw(SMALL),)]
+        assert db.execute("SELECT event FROM decisions").fetchall() == [
+            (largest if is_stored else raw(SMALL),)
+        ]
     assert (
         main(["explain", "A1", f"--state={tmp_path / 'state.db'}", f"--bundle={small_simulation.bundle}"])
         == 0

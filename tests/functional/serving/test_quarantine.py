@@ -34,7 +34,7 @@ BAD = b'{"transaction_id":"b1","card_id":"c1","amount":"much"}'
 GARBAGE = b"no JSON at all"
 LARGE_LINES = [b'{"text":"' + b"x" * 300_000 + end for end in (b'"}', b'."}')]
 """They begin alike, for longer than what is kept of them."""
-KEPT = 65_536
+TRUNCATED_BYTES = 65_536
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -173,7 +173,7 @@ def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
     assert [
         hashlib.sha256(line).hexdigest() in row.reason for line, row in zip(LARGE_LINES, found, strict=True)
     ]
-    assert found[0].event == found[1].event == one[:KEPT]
+    assert found[0].event == found[1].event == one[:TRUNCATED_BYTES]
     # Over HTTP the same bytes have no offset in a file.
     assert statuses_of(small_simulation, state, [(other, None), (one, b"k")]) == [422, 422]
     assert [row.count for row in rows_of(state)] == [4, 2]
@@ -260,7 +260,7 @@ def test_in_any_cutting_with_kills_the_counts_are_those_of_the_origins(
     rows = rows_of(state)
     assert [row.count for row in rows] == [len(found) for found in identities_of_event.values()]
     assert [row.event for row in rows] == [
-        event[:KEPT] if event in LARGE_LINES else event for event in identities_of_event
+        event[:TRUNCATED_BYTES] if event in LARGE_LINES else event for event in identities_of_event
     ]
     for row, moments in zip(rows, times.values(), strict=True):
         assert row.first_at == pytest.approx(moments[0], abs=50)

@@ -125,7 +125,7 @@ def test_every_service_answers_as_a_file_in_one_piece_does(
     assert_same(case, service, wanted, service.decide(case, cuttings(len(case.events), seed), tmp_path))
 
 
-def kept_once(case: Case, wanted: Result) -> list[tuple[str, str]]:
+def decided_once(case: Case, wanted: Result) -> list[tuple[str, str]]:
     """Return what was told in order, as a file of decisions has it: equal refused bytes are one line."""
     lines: dict[object, tuple[str, str]] = {}
     for index, one in sorted(wanted.told.items()):
@@ -142,5 +142,5 @@ def test_every_process_answers_as_a_file_in_one_piece_does(
     cuts = killed_once(cuttings(len(case.events), 7), len(case.events))
     found = service.decide(case, cuts, tmp_path)
     if "duplicate" not in service.kinds:
-        wanted = Result(in_order(kept_once(case, wanted)))
+        wanted = Result(in_order(decided_once(case, wanted)))
     assert_same(case, service, wanted, found)

@@ -30,7 +30,7 @@ from tests.functional.workers.test_workers import (
     alive,
     children,
     http_clients,
-    kept,
+    stored_decisions,
     total,
     until,
 )
@@ -137,7 +137,7 @@ def test_when_all_are_killed_and_start_again_each_id_stands_in_one_file(
         assert_refused(again, statuses, cards)
         assert again.decide(payment("new", cards[0]))[0] == 200
         again.stop()
-    assert len(kept(state)) == RACES + 1
+    assert len(stored_decisions(state)) == RACES + 1
 
 
 def race(one: Served, cards: list[str]) -> dict[tuple[str, int], int]:

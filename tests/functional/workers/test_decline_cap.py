@@ -57,17 +57,17 @@ def test_workers_admit_what_a_recount_of_all_their_payments_would(
     folder = tmp_path_factory.mktemp("counters")
     counters_of_all = [SharedCounters(folder, worker, WORKERS) for worker in range(WORKERS)]
     workers = [WorkerDeclineCap(HOUR, counters, NOTHING) for counters in counters_of_all]
-    kept: list[tuple[int, bool]] = []
+    earlier_minutes: list[tuple[int, bool]] = []
     for worker, minute, wanted, restarted in told:
         if restarted:
             workers[worker] = WorkerDeclineCap(
                 HOUR, SharedCounters(folder, worker, WORKERS), workers[worker].counts()
             )
-        recent = [declined for at, declined in kept if minute - PARTS < at <= minute]
+        recent = [declined for at, declined in earlier_minutes if minute - PARTS < at <= minute]
         expected = sum(recent) + 1 <= 0.1 * max(len(recent) + 1, 50) and sum(recent) < 15
         assert workers[worker].allows(minute * MINUTE) == expected
         workers[worker].add(minute * MINUTE, declined=wanted and expected)
-        kept.append((minute, wanted and expected))
+        earlier_minutes.append((minute, wanted and expected))
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.booleans()), max_size=1_500))

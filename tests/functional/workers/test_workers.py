@@ -102,7 +102,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def kept(state: Path) -> dict[str, tuple[int, bytes, bytes]]:
+def stored_decisions(state: Path) -> dict[str, tuple[int, bytes, bytes]]:
     """Return of each payment the worker that decided it, its event and its features; each is there once."""
     found: dict[str, tuple[int, bytes, bytes]] = {}
     for worker in range(WORKERS):
@@ -277,7 +277,7 @@ def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
             assert clients[index % 6].decide(event)[0] == 200
         one.stop()
     wanted = alone(small_simulation, events[:220], tmp_path / "alone.db")
-    found = kept(state)
+    found = stored_decisions(state)
     names = [one.name for one in load_engine(small_simulation.bundle).extractor.definitions]
     of_card = [index for index, name in enumerate(names) if name.startswith("card_")]
     assert len(of_card) > 20
@@ -360,7 +360,7 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
         for event in events[600:]:
             assert again.decide(event)[0] == 200
         again.stop()
-    found = kept(state)
+    found = stored_decisions(state)
     assert responses.keys() <= found.keys()
     engine = load_engine(small_simulation.bundle)
     ownership = Ownership(engine.project.schema, WORKERS)
@@ -396,7 +396,7 @@ def test_a_stop_answers_what_was_accepted_and_leaves_nothing_behind(
     assert {status for part in parts for status in part.statuses} == {200}
     responses = {name for part in parts for name in part.responses}
     assert 60 < len(responses) < len(events)
-    assert responses == kept(tmp_path / "state.db").keys()
+    assert responses == stored_decisions(tmp_path / "state.db").keys()
     assert said.count("payments were decided") == WORKERS
 
 
@@ -537,7 +537,7 @@ def test_history_is_split_among_the_workers(
     with served(small_simulation, state, TWO, f"--history={past}") as one:
         assert all(one.decide(event)[0] == 200 for event in events[:30])
         one.stop()
-    found = kept(state)
+    found = stored_decisions(state)
     new_state(tmp_path / "alone.db", 1, load_engine(small_simulation.bundle), past)
     alone(small_simulation, events[:30], tmp_path / "alone.db")
     with closing(sqlite3.connect(tmp_path / "alone.db")) as db:

@@ -16,7 +16,7 @@ from fraud_detection.core.features.replay import HistoricalPayment
 from fraud_detection.core.project_schema import FieldSource, Project
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.history.load import History
-from fraud_detection.training.stages import keep_table
+from fraud_detection.training.stages import store_table
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import METADATA_KEY, Correction, read_dataset
 from fraud_detection.training.tables.historical_rows import DECLARED, HistoricalTable, current_labels
@@ -65,7 +65,7 @@ def test_payments_and_features_come_back_as_they_were_served(
     path = tmp_path_factory.mktemp("t") / "f.parquet"
     history = past(rows)
     dataset, _ = feature_table(WITH_NUMBER, history, lambda *_: None, exact=True)
-    keep_table(path, WITH_NUMBER, dataset, history, [])
+    store_table(path, WITH_NUMBER, dataset, history, [])
     table = HistoricalTable(path, WITH_NUMBER.schema)
     (again,) = table.batches(0, LAST, START + 90 * DAY)
     for one, other in zip(again.payments, history.payments, strict=True):
@@ -81,7 +81,7 @@ def test_payments_and_features_come_back_as_they_were_served(
 def test_any_stretch_of_rows_can_be_read(tmp_path: Path) -> None:
     history = past([])
     dataset, _ = feature_table(WITH_NUMBER, history, lambda *_: None, exact=True)
-    keep_table(tmp_path / "f.parquet", WITH_NUMBER, dataset, history, [])
+    store_table(tmp_path / "f.parquet", WITH_NUMBER, dataset, history, [])
     table = HistoricalTable(tmp_path / "f.parquet", WITH_NUMBER.schema)
     for start, stop in ((0, 1), (3, 17), (39, 40), (0, 40)):
         found = [one for part in table.batches(start, stop, 0) for one in part.payments]
@@ -91,7 +91,7 @@ def test_any_stretch_of_rows_can_be_read(tmp_path: Path) -> None:
 def test_a_table_that_keeps_no_declared_fields_is_refused_with_what_to_do(tmp_path: Path) -> None:
     history = past([])
     dataset, _ = feature_table(WITH_NUMBER, history, lambda *_: None)
-    keep_table(tmp_path / "f.parquet", WITH_NUMBER, dataset, history, [])
+    store_table(tmp_path / "f.parquet", WITH_NUMBER, dataset, history, [])
     columns, metadata = read_columns(tmp_path / "f.parquet")
     assert METADATA_KEY in metadata
     bare = {name: values for name, values in columns.items() if not name.startswith(DECLARED)}

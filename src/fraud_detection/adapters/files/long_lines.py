@@ -81,7 +81,7 @@ class LineCutter:
 
     def __init__(self) -> None:
         """Start with nothing left over."""
-        self._rest: list[bytes] = []
+        self._pieces: list[bytes] = []
         self._held = 0
         self._past: _Past | None = None
 
@@ -92,20 +92,20 @@ class LineCutter:
             self._add(line)
             yield self._take()
         self._add(rest)
-        if not chunk and (self._rest or self._past):
+        if not chunk and (self._pieces or self._past):
             yield self._take()
 
     def _add(self, piece: bytes) -> None:
         if self._past is not None:
             self._past.add(piece)
         elif piece:
-            self._rest.append(piece)
+            self._pieces.append(piece)
             self._held += len(piece)
             if self._held > MAX_LINE_BYTES:
-                self._past = _Past(b"".join(self._rest))
-                self._rest = []
+                self._past = _Past(b"".join(self._pieces))
+                self._pieces = []
 
     def _take(self) -> bytes:
-        line = b"".join(self._rest) if self._past is None else self._past.event()
-        self._rest, self._held, self._past = [], 0, None
+        line = b"".join(self._pieces) if self._past is None else self._past.event()
+        self._pieces, self._held, self._past = [], 0, None
         return line

@@ -153,9 +153,9 @@ class Background:
 
     def task(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Do the same with a coroutine in the running loop; cancel the task to end it."""
-        return asyncio.get_running_loop().create_task(self._keep(self.part(name), work))
+        return asyncio.get_running_loop().create_task(self._supervised(self.part(name), work))
 
-    async def _keep(self, part: Part, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _supervised(self, part: Part, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         backoff_s = self._initial_backoff_s
         while not part.stopping.is_set():
             part.started_at = began = time.monotonic()

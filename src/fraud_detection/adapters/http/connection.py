@@ -61,8 +61,8 @@ class HttpLine(RequestReader, asyncio.Protocol):
         self._server = server_state
         self._turns: deque[Turn] = deque()
         self._held: deque[Turn] = deque()
-        self._in_hand = self._rest_at = 0
-        self._rest = b""
+        self._in_hand = self._unread_at = 0
+        self._unread = b""
         self._pumping = self._paused = self._full = False
         self._timer: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
@@ -92,8 +92,8 @@ class HttpLine(RequestReader, asyncio.Protocol):
         self._ending = True
         self._turns.clear()
         self._held.clear()
-        self._room.used -= self._kept
-        self._kept, self._rest, self._body = 0, b"", []
+        self._room.used -= self._buffered_bytes
+        self._buffered_bytes, self._unread, self._body = 0, b"", []
         for timer in (self._timer, self._late):
             if timer is not None:
                 timer.cancel()
@@ -103,8 +103,8 @@ class HttpLine(RequestReader, asyncio.Protocol):
         """Read what has arrived; a request that is not HTTP ends the connection."""
         if self._ending:
             return
-        if self._rest or self._held or len(data) > SLICE:
-            self._rest, self._rest_at = self._rest[self._rest_at :] + data, 0
+        if self._unread or self._held or len(data) > SLICE:
+            self._unread, self._unread_at = self._unread[self._unread_at :] + data, 0
             self._pump()
             return
         self._pumping = True
@@ -127,20 +127,20 @@ class HttpLine(RequestReader, asyncio.Protocol):
         while not self._blocked:
             if self._held:
                 self._dispatch(self._held.popleft())
-            elif self._rest and not self._ending:
-                end = self._rest_at + (SLICE if self._reading_head else BODY_SLICE)
-                piece, self._rest_at = self._rest[self._rest_at : end], end
-                if end >= len(self._rest):
-                    self._rest, self._rest_at = b"", 0
+            elif self._unread and not self._ending:
+                end = self._unread_at + (SLICE if self._reading_head else BODY_SLICE)
+                piece, self._unread_at = self._unread[self._unread_at : end], end
+                if end >= len(self._unread):
+                    self._unread, self._unread_at = b"", 0
                 self._feed(piece)
-                if self._reading_head and self._rest:
+                if self._reading_head and self._unread:
                     # Others come first: a head may be much work for few bytes.
                     self._loop.call_soon(self._pump)
                     break
             else:
                 break
         self._pumping = False
-        self._hold(bool(self._rest or self._held) or self._blocked)
+        self._hold(bool(self._unread or self._held) or self._blocked)
 
     def _hold(self, paused: bool) -> None:  # noqa: FBT001 - the only argument
         """Read no more of the caller, or read again."""
@@ -191,7 +191,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
                 self._close()
         if self._waits:
             self._let_go_on()
-        if self._rest or self._held or self._paused:
+        if self._unread or self._held or self._paused:
             self._pump()
 
     def _close(self) -> None:
@@ -221,7 +221,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
         self._turns.append(turn)
         self._ending = True
         later = ((b"retry-after", b"1"),) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
-        self._rest = b""
+        self._unread = b""
         self._on_response(turn, problem(status, message, later))
 
     def _came(self, turn: Turn) -> None:

@@ -96,7 +96,7 @@ class RequestReader:
         self._ending = False
         self.active_at = 0.0
         self._name = uuid.uuid4().hex[:16].encode()
-        self._count = self._kept = 0
+        self._count = self._buffered_bytes = 0
         self._raw_bytes = self._head_bytes = self._size = self._hosts = 0
         self._url = self._authorization = self._id = b""
         self._key: bytes | None = None
@@ -202,7 +202,7 @@ class RequestReader:
         self._size += len(body)
         if self._size <= MAX_BODY_BYTES:
             self._body.append(body)
-            self._kept += len(body)
+            self._buffered_bytes += len(body)
             self._room.used += len(body)
             if self._size > SMALL_BODY and self._room.full:
                 message = "the requests of all callers hold too much memory just now; ask again in a moment"
@@ -214,7 +214,7 @@ class RequestReader:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
 
     def _release(self, size: int) -> None:
-        self._kept -= size
+        self._buffered_bytes -= size
         self._room.used -= size
 
     def on_message_complete(self) -> None:

@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 HANDSHAKE_WITHIN_S = 5.0
 MIN_HANDSHAKES = 64
 """So many may be under way though all connections are taken: who comes then is told so."""
-REST_S = 0.1
+ACCEPT_PAUSE_S = 0.1
 """How long nobody is accepted when no file can be opened."""
 TRIM_AFTER_S = 5.0
 TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -74,7 +74,7 @@ class TlsListener:
             accepted, _ = self._listening.accept()
         except OSError as error:
             if error.errno not in PASSING:
-                self._rest(error)
+                self._pause_accepting(error)
             return
         accepted.setblocking(False)  # noqa: FBT003 - the name of the method says it
         self._make_room()
@@ -110,9 +110,9 @@ class TlsListener:
         if TRIM is not None:
             TRIM(0)
 
-    def _rest(self, error: OSError) -> None:
+    def _pause_accepting(self, error: OSError) -> None:
         """Accept nobody for a moment; what cannot be accepted would be reported for ever."""
         message = "no connection can be accepted just now: %s"
         LOG.warning(message, error, extra={"event": "connections_refused"})
         self._loop.remove_reader(self._listening)
-        self._loop.call_later(REST_S, self._listen)
+        self._loop.call_later(ACCEPT_PAUSE_S, self._listen)

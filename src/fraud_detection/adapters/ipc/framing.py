@@ -55,11 +55,11 @@ class FrameDecoder:
 
     def __init__(self) -> None:
         """Start with nothing left over."""
-        self._rest = b""
+        self._buffer = b""
 
     def of(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames that are complete with these bytes; raise FrameError where that cannot go on."""
-        data = self._rest + data if self._rest else data
+        data = self._buffer + data if self._buffer else data
         offset, size = 0, LENGTH.size
         while len(data) - offset >= size:
             length = LENGTH.unpack_from(data, offset)[0]
@@ -74,4 +74,4 @@ class FrameDecoder:
                 raise FrameError(f"what arrived is no frame: {error}") from None
             yield frame
             offset = end
-        self._rest = data[offset:]
+        self._buffer = data[offset:]

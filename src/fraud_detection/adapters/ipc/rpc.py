@@ -64,7 +64,7 @@ class RpcClient(asyncio.Protocol):
         """Return whether it stands, and the other has been heard on it of late."""
         return self.connected and asyncio.get_running_loop().time() - self._heard_at < SILENT_AFTER_S
 
-    async def keep_connected(self) -> None:
+    async def stay_connected(self) -> None:
         """Connect, and reconnect whenever the connection has broken, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
@@ -257,7 +257,7 @@ class RpcNode:
         self._server = await loop.create_unix_server(self._accept, str(path))
         path.chmod(FILE_MODE)
         self._keepers = [
-            (background or Background()).task(f"rpc-{other}", client.keep_connected)
+            (background or Background()).task(f"rpc-{other}", client.stay_connected)
             for other, client in self.clients.items()
         ]
 

@@ -30,7 +30,7 @@ from fraud_detection.adapters.sqlite.quarantine import Arrival, SqliteQuarantine
 from fraud_detection.core.events import Quarantined
 from fraud_detection.core.hash_chain import START, chain_hash, label_content
 from fraud_detection.core.outcomes import AppliedLabel, Decided, Outcome, RedundantLabel
-from fraud_detection.core.parse.drift import Kept
+from fraud_detection.core.parse.drift import TallyRow
 
 DecisionRow = tuple[
     int,
@@ -97,7 +97,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     decisions: list[DecisionRow]
     labels: list[LabelRow]
     quarantined: list[QuarantineRow]
-    drift: list[Kept]
+    drift: list[TallyRow]
     left_source: SourceOffset | None = None
     again: list[Again] = []
     origins: list[bytes] = []

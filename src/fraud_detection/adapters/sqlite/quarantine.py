@@ -19,7 +19,7 @@ import msgspec
 from fraud_detection.core.events import INTERNAL_ERROR, Quarantined
 from fraud_detection.core.outcomes import Outcome
 from fraud_detection.core.parse.identity import is_drawn
-from fraud_detection.core.parse.oversize import KeptPart
+from fraud_detection.core.parse.oversize import TruncatedEvent
 
 DIGEST_BYTES = 16
 
@@ -99,7 +99,7 @@ class SqliteQuarantine:
 
 def _digest(outcome: Quarantined) -> bytes:
     raw, failed = outcome.raw, outcome.reason.startswith(INTERNAL_ERROR)
-    whole = raw.full_sha256 if isinstance(raw, KeptPart) else raw
+    whole = raw.full_sha256 if isinstance(raw, TruncatedEvent) else raw
     return _hash(_ENCODER.encode((outcome.transaction_id, failed, outcome.path, whole)))
 
 

@@ -31,11 +31,11 @@ CREATE TABLE IF NOT EXISTS own_rows (
     config_id TEXT NOT NULL, seq INTEGER NOT NULL, features BLOB NOT NULL, PRIMARY KEY (config_id, seq)
 ) WITHOUT ROWID;
 """
-KEPT_ROWS = 500
+STORED_ROWS = 500
 """Of each shadow that makes its features itself: enough to score its latest payments again."""
 FORGET = """
     DELETE FROM own_rows WHERE config_id = :config_id AND seq <= (
-        SELECT seq FROM own_rows WHERE config_id = :config_id ORDER BY seq DESC LIMIT 1 OFFSET :kept)"""
+        SELECT seq FROM own_rows WHERE config_id = :config_id ORDER BY seq DESC LIMIT 1 OFFSET :stored)"""
 
 
 class ShadowDecision(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ class ShadowLog:
         query = "SELECT seq FROM offsets WHERE config_id = ?"
         return int(self._db.execute(query, (config_id,)).fetchone()[0])
 
-    def keep(
+    def store(
         self,
         config_id: str,
         decisions: Sequence[ShadowDecision],
@@ -119,7 +119,7 @@ class ShadowLog:
             if own_rows:
                 made = [(config_id, *row) for row in own_rows]
                 self._db.executemany("INSERT INTO own_rows VALUES (?,?,?)", made)
-                self._db.execute(FORGET, {"config_id": config_id, "kept": KEPT_ROWS})
+                self._db.execute(FORGET, {"config_id": config_id, "stored": STORED_ROWS})
 
     def config_ids(self) -> list[str]:
         """Return which shadows have decided here."""
@@ -138,7 +138,7 @@ class ShadowLog:
         ]
 
     def own_rows(self, config_id: str) -> dict[int, bytes]:
-        """Return the features that a shadow has made itself, of its latest `KEPT_ROWS` payments by number."""
+        """Return the features that a shadow computed, of its latest `STORED_ROWS` payments by number."""
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'own_rows'").fetchone():
             return {}
         return dict(self._db.execute("SELECT seq, features FROM own_rows WHERE config_id = ?", (config_id,)))

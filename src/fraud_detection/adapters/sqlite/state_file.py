@@ -30,7 +30,7 @@ from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite.state_guard import StateGuard
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.outcomes import Outcome
-from fraud_detection.core.parse.drift import Kept, SchemaDrift
+from fraud_detection.core.parse.drift import SchemaDrift, TallyRow
 from fraud_detection.core.ports import ProfileKey
 from fraud_detection.core.sources import KnownSource
 
@@ -223,7 +223,7 @@ class StateFile(StateConnection):
                 found[name] = KnownSource(name, offset, fingerprint, offset)
         return list(found.values())
 
-    def drift(self) -> list[Kept]:
+    def drift(self) -> list[TallyRow]:
         """Return the tallies of drift."""
         kept = {(row[0], row[1]): row for row in self._db.execute("SELECT * FROM drift")}
         for entry in self._waiting:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.adapters.mlflow_tracking import MlflowTracker, is_kept
+from fraud_detection.adapters.mlflow_tracking import MlflowTracker, registry_exists
 from fraud_detection.cli.extras import advice, has
 from fraud_detection.cli.options import ReleaseRequest
 from fraud_detection.cli.printing import Output, print_line
@@ -82,7 +82,7 @@ def follow(registry: ReleaseRegistry, release: Release) -> int:
 def update_model_registry(registry: ReleaseRegistry, release: Release) -> None:
     """Let the registry's champion be the one that answers; what it missed before is made good too."""
     name, project = lifecycle.content_of(registry, release.champion)
-    if not is_kept(project.tracking.uri):
+    if not registry_exists(project.tracking.uri):
         return
     if not has("mlflow"):
         print_line(

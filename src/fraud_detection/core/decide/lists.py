@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fraud_detection.core.decide.rule_terms import ReadText
-    from fraud_detection.core.decision_settings import Kept, ListEntry, ListSettings
+    from fraud_detection.core.decision_settings import LifecycleSettings, ListEntry, ListSettings
     from fraud_detection.core.events import Transaction
 
 ACTIONS: Final = {"allow": Action.APPROVE, "watch": Action.REVIEW, "deny": Action.DECLINE}
@@ -23,7 +23,7 @@ Span = tuple[int, int]
 """From when, and until when something holds, in ms of event time."""
 
 
-def span(expiring: Kept, within: Span = ALWAYS) -> Span:
+def span(expiring: LifecycleSettings, within: Span = ALWAYS) -> Span:
     """Return when something that people put live speaks, as a part of a longer span.
 
     >>> from fraud_detection.core.decision_settings import ListEntry

@@ -27,7 +27,7 @@ MAX_FIELD_NAME_LENGTH: Final = 60
 
 LABEL_KIND: Final = "quarantined_label"
 
-Kept = tuple[str, str, int, int, int, str]
+TallyRow = tuple[str, str, int, int, int, str]
 """A tally at rest: kind, field, count, first and last time in ms, example."""
 
 
@@ -94,16 +94,16 @@ class SchemaDrift:
     def _out_of(self, kind: str) -> int:
         return max(self.labels if kind == LABEL_KIND else self.events, 1)
 
-    def pop_changes(self) -> list[Kept]:
+    def pop_changes(self) -> list[TallyRow]:
         """Return the tallies that changed since this was last asked, for a store."""
-        rows: list[Kept] = []
+        rows: list[TallyRow] = []
         for kind, field in self._changed:
             tally = self._tallies[kind, field]
             rows.append((kind, field, tally.count, tally.first_time, tally.last_time, tally.example))
         self._changed.clear()
         return rows
 
-    def restore(self, events: int, labels: int, tallies: list[Kept]) -> None:
+    def restore(self, events: int, labels: int, tallies: list[TallyRow]) -> None:
         """Take back what a store has kept."""
         self.events = events
         self.labels = labels

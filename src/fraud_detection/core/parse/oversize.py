@@ -11,10 +11,10 @@ from typing import Final
 MAX_EVENT_BYTES: Final = 256 * 1024
 """Bytes.  A decision is kept with its event, and stores bound what they take; a payment has hundreds."""
 
-MAX_RAW_BYTES_KEPT: Final = 16 * 1024
+MAX_STORED_EVENT_BYTES: Final = 16 * 1024
 """Bytes.  Of a payment above it only the declared fields are kept: what nobody reads must not fill a disk."""
 
-KEPT: Final = 64 * 1024
+TRUNCATED_BYTES: Final = 64 * 1024
 """Bytes that are kept of a larger event."""
 
 
@@ -32,21 +32,21 @@ class CutEvent(bytes):
     line_hash: str
 
 
-class KeptPart(bytes):
+class TruncatedEvent(bytes):
     """The beginning of an event that was too large; whole_sha256 tells it from others that begin alike."""
 
     full_sha256: str
 
 
-def kept_part(raw: bytes) -> bytes:
-    """Return what is kept of an event that cannot be decided: all of it, or of a larger one a `KeptPart`.
+def truncated_event(raw: bytes) -> bytes:
+    """Return what is stored of an event that cannot be decided: all, or of a larger one a `TruncatedEvent`.
 
-    >>> len(kept_part(b" " * MAX_EVENT_BYTES)), len(kept_part(b" " * (MAX_EVENT_BYTES + 1)))
+    >>> len(truncated_event(b" " * MAX_EVENT_BYTES)), len(truncated_event(b" " * (MAX_EVENT_BYTES + 1)))
     (262144, 65536)
     """
     if len(raw) <= MAX_EVENT_BYTES:
         return raw
-    part = KeptPart(raw[:KEPT])
+    part = TruncatedEvent(raw[:TRUNCATED_BYTES])
     part.full_sha256 = _sha256(raw)
     return part
 
@@ -59,7 +59,7 @@ def too_large(raw: bytes) -> str:
         where = f" {raw.where}" if raw.where else ""
     return (
         f"an event has at most {MAX_EVENT_BYTES:,} bytes, got {size:,}{where}; "
-        f"its first {KEPT:,} are kept, SHA-256 of all: {_sha256(raw)}"
+        f"its first {TRUNCATED_BYTES:,} are kept, SHA-256 of all: {_sha256(raw)}"
     )
 
 

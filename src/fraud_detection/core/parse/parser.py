@@ -21,7 +21,7 @@ from fraud_detection.core.parse.declared_fields import declared_fields
 from fraud_detection.core.parse.drift import LABEL_KIND, SchemaDrift
 from fraud_detection.core.parse.identity import LABEL_ID_FIELD
 from fraud_detection.core.parse.labels import LabelReader
-from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, MAX_RAW_BYTES_KEPT, too_large
+from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, MAX_STORED_EVENT_BYTES, too_large
 from fraud_detection.core.parse.times import TimeBounds, date_of, part_names, time_reader
 from fraud_detection.core.parse.values import (
     FieldReader,
@@ -135,12 +135,12 @@ class Parser:
         self.drift.count("loose", "$", self.time_in_hand, BOM_DETAIL if raw[:3] == BOM else str(error))
         return event
 
-    def kept(self, raw: bytes) -> bytes:
+    def stored_form(self, raw: bytes) -> bytes:
         """Return what is kept of a payment: all of it; of a large one the declared fields, read as they were.
 
         Values that are no text, number or boolean are not kept either: they count as missing.
         """
-        if len(raw) <= MAX_RAW_BYTES_KEPT:
+        if len(raw) <= MAX_STORED_EVENT_BYTES:
             return raw
         declared = {
             name: value

@@ -37,7 +37,7 @@ def sub(text: str) -> dict[str, str]:
     return {"Fn::Sub": text}
 
 
-def kept(settings: Deployment) -> dict[str, str]:
+def deletion_policy(settings: Deployment) -> dict[str, str]:
     """Say what becomes of data when it leaves the template."""
     # What a failed creation left would be in the way of the next one.
     policy = "RetainExceptOnCreate" if settings.protect else "Delete"

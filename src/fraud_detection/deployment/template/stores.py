@@ -18,14 +18,14 @@ from fraud_detection.deployment.template.resources import (
     Resources,
     allow,
     arn,
-    kept,
+    deletion_policy,
     ref,
     resource,
     role,
     sub,
 )
 
-QUEUE_KEEPS_S = 14 * 86_400
+QUEUE_RETENTION_S = 14 * 86_400
 TIME_TO_LIVE = "expires"
 
 
@@ -51,7 +51,7 @@ def bucket(settings: Deployment) -> Resources:
                 "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
                 "LifecycleConfiguration": {"Rules": _lifecycle(settings)},
             },
-            **kept(settings),
+            **deletion_policy(settings),
         ),
         "BucketPolicy": resource(
             "S3::BucketPolicy",
@@ -102,7 +102,7 @@ def feature_groups(settings: Deployment, release: Release) -> Resources:
             "RoleArn": arn("FeatureStoreRole"),
         },
         Condition=ON_AWS,
-        **kept(settings) | {"UpdateReplacePolicy": "Delete"},
+        **deletion_policy(settings) | {"UpdateReplacePolicy": "Delete"},
     )
     writing = ["s3:GetBucketAcl", "s3:PutObject", "s3:PutObjectAcl"]
     statements = [allow(writing, arn("Bucket"), sub("${Bucket.Arn}/feature-store/*"))]
@@ -119,10 +119,10 @@ def failures(settings: Deployment) -> Resources:
     """Return the queue that names the batches which were given up."""
     properties = {
         "QueueName": f"{settings.name}-failures",
-        "MessageRetentionPeriod": QUEUE_KEEPS_S,
+        "MessageRetentionPeriod": QUEUE_RETENTION_S,
         "SqsManagedSseEnabled": True,
     }
-    return {"Failures": resource("SQS::Queue", properties, **kept(settings))}
+    return {"Failures": resource("SQS::Queue", properties, **deletion_policy(settings))}
 
 
 def _table(settings: Deployment, name: str, key: str) -> Resource:
@@ -138,7 +138,7 @@ def _table(settings: Deployment, name: str, key: str) -> Resource:
             "SSESpecification": {"SSEEnabled": True},
             "DeletionProtectionEnabled": settings.protect,
         },
-        **kept(settings),
+        **deletion_policy(settings),
     )
 
 
@@ -149,8 +149,8 @@ def _lifecycle(settings: Deployment) -> list[dict[str, Any]]:
     return [
         {"Id": "old-versions", "Status": "Enabled", **old, **begun},
         *(
-            {"Id": prefix, "Status": "Enabled", "Prefix": f"{prefix}/", "ExpirationInDays": kept_days}
-            for prefix, kept_days in days.items()
+            {"Id": prefix, "Status": "Enabled", "Prefix": f"{prefix}/", "ExpirationInDays": retention_days}
+            for prefix, retention_days in days.items()
         ),
     ]
 

@@ -16,7 +16,7 @@ from fraud_detection.core.errors import Failure, RetryError
 from fraud_detection.core.events import INTERNAL_ERROR, Action, Conflict, Decision, Quarantined
 from fraud_detection.core.outcomes import AppliedLabel, Decided, Duplicate, Forbidden, Outcome, RedundantLabel
 from fraud_detection.core.parse.identity import record_identity, redriven_from
-from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, KeptPart, kept_part, too_large
+from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, TruncatedEvent, too_large, truncated_event
 from fraud_detection.core.ports import ProfileKey
 
 PART = 500
@@ -71,7 +71,7 @@ class ShardEvent(msgspec.Struct, frozen=True):
         reason = f"an aggregate of the Kinesis Producer Library: {self.broken}"
         if len(self.data) > MAX_EVENT_BYTES:
             reason += f"; {too_large(self.data)}"
-        return Quarantined(kept_part(self.data), reason, "$")
+        return Quarantined(truncated_event(self.data), reason, "$")
 
 
 def identities_of(shard: str, records: Sequence[ShardEvent]) -> list[str]:
@@ -89,7 +89,7 @@ def quarantined_event(shard: str, record: ShardEvent, outcome: Quarantined) -> Q
     kind: Kind = "refused"
     if isinstance(outcome, Conflict):
         kind = "conflict"
-    elif isinstance(outcome.raw, KeptPart):
+    elif isinstance(outcome.raw, TruncatedEvent):
         kind = "beginning"
     return _quarantined_event(shard, record, outcome, kind)
 

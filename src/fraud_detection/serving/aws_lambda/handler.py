@@ -222,7 +222,7 @@ class Processor:
             self.say(log_line)
         stages = {
             "decide": decided - began,
-            "keep": stored - decided,
+            "store": stored - decided,
             "save": saved - stored,
             "endpoint": endpoint_s,
         }

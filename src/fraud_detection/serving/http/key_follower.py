@@ -41,7 +41,7 @@ class KeysFollower:
             content = self.path.read_bytes()
         except OSError as error:
             self._seen = None
-            self._keep(f"{self.path}: cannot be read: {error.strerror}")
+            self._report_problem(f"{self.path}: cannot be read: {error.strerror}")
             return
         if content == self._seen:
             return
@@ -49,7 +49,7 @@ class KeysFollower:
         try:
             keys = load_keys(self.path)
         except ConfigError as error:
-            self._keep(str(error))
+            self._report_problem(str(error))
             return
         if self._background.warnings.pop(KEYS, ""):
             LOG.warning("%s: is read again", self.path, extra={"event": "keys_mended"})
@@ -76,7 +76,7 @@ class KeysFollower:
             part.recovered()
             self._wake.wait(LOOK_EVERY_S)
 
-    def _keep(self, problem: str) -> None:
+    def _report_problem(self, problem: str) -> None:
         if self._background.warnings.get(KEYS) != problem:
             self._background.warnings[KEYS] = problem
             LOG.error("%s; the keys of before go on", problem, extra={"event": "keys_refused"})

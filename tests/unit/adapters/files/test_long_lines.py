@@ -13,7 +13,13 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Pipe, open_source
 from fraud_detection.adapters.files.long_lines import LineCutter, read_line
-from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, CutEvent, KeptPart, kept_part, too_large
+from fraud_detection.core.parse.oversize import (
+    MAX_EVENT_BYTES,
+    CutEvent,
+    TruncatedEvent,
+    too_large,
+    truncated_event,
+)
 
 SMALL = b'{"id": 1}'
 SIZES = [
@@ -52,9 +58,9 @@ def test_a_line_is_read_alike_however_it_arrives(size: int, end: bytes, tmp_path
                 assert event.rstrip(b"\r") == whole
             else:
                 assert MAX_EVENT_BYTES < len(event) <= MAX_EVENT_BYTES + 2
-                part = kept_part(event)
+                part = truncated_event(event)
                 assert part == whole[:65_536]
-                assert isinstance(part, KeptPart)
+                assert isinstance(part, TruncatedEvent)
                 assert part.full_sha256 in too_large(event)
         if size > MAX_EVENT_BYTES + 2:
             assert f"got {size:,}" in too_large(arrived[1])

@@ -584,7 +584,7 @@ def test_what_is_kept_of_a_large_payment_reads_as_the_whole_and_is_small(
     raw = json.dumps(event).encode()[:-1] + loose.encode() + b"}"
     with contextlib.suppress(RejectError):
         whole = make_parser().parse(raw, "row-1")
-        shortened = make_parser().kept(raw)
+        shortened = make_parser().stored_form(raw)
         assert len(shortened) < 16_384
         assert isinstance(whole, Transaction)
         assert repr(make_parser().parse(shortened, "row-1")) == repr(
@@ -594,4 +594,4 @@ def test_what_is_kept_of_a_large_payment_reads_as_the_whole_and_is_small(
 
 def test_a_payment_of_typical_size_is_stored_as_it_came() -> None:
     raw = json.dumps(GOOD | {"unknown": "x" * 10_000}).encode()
-    assert make_parser().kept(raw) == raw
+    assert make_parser().stored_form(raw) == raw

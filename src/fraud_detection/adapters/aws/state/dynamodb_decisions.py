@@ -159,12 +159,12 @@ class DynamoDedupIndex:
         content = zlib.compress(msgspec.msgpack.encode(events), 6)
         item: dict[str, Any] = {"id": {"S": self._journal}, "d": {"B": content[:PART_BYTES]}}
         if len(content) > PART_BYTES:
-            item["parts"] = {"SS": self._keep_parts(content)}
+            item["parts"] = {"SS": self._store_parts(content)}
         if self.counts is not None:
             item |= self.counts.item()
         batch_put(self._client, self._decisions, [item])
 
-    def _keep_parts(self, content: bytes) -> list[str]:
+    def _store_parts(self, content: bytes) -> list[str]:
         """Keep what is too much for one item in others, and return their ids.
 
         They are named after the whole content and written before it is spoken of: what stood there is never
