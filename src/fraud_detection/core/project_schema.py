@@ -69,7 +69,7 @@ class TimeSource(Settings, frozen=True):
     format: 'auto' reads ISO 8601 dates and times and epoch seconds, milliseconds,
     microseconds; 'number' counts `unit`s since `origin`; anything with a % is a strptime
     pattern.  Times without an offset are in `utc_offset_hours`.
-    ahead: a time that is further ahead of the clock at its arrival is impossible; null allows any.
+    max_future_skew: a time further ahead of the clock at its arrival is impossible; null allows any.
     """
 
     field: str | None = None
@@ -81,7 +81,7 @@ class TimeSource(Settings, frozen=True):
     utc_offset_hours: Annotated[float, Meta(ge=-14, le=14)] = 0.0
     earliest: dt.date = dt.date(1980, 1, 1)
     latest: dt.date = dt.date(2100, 1, 1)
-    ahead: Duration | None = msgspec.field(default_factory=lambda: Duration.parse("1d"))
+    max_future_skew: Duration | None = msgspec.field(default_factory=lambda: Duration.parse("1d"))
 
 
 class AmountSource(FieldSource, frozen=True):

@@ -92,7 +92,7 @@ def demo_project() -> Project:
 
 def beyond_the_clock(project: Project) -> Project:
     """Return the project for a simulation that runs faster than the clock: no time is too far ahead of it."""
-    event_time = msgspec.structs.replace(project.schema.event_time, ahead=None)
+    event_time = msgspec.structs.replace(project.schema.event_time, max_future_skew=None)
     schema = msgspec.structs.replace(project.schema, event_time=event_time)
     return msgspec.structs.replace(project, schema=schema)
 

@@ -1,6 +1,6 @@
 """Rate control: send each event when it is due, however slow the receiver is.  Only this part sleeps.
 
-Three threads share the work, so that none holds up another: `Ahead` makes events before
+Three threads share the work, so that none holds up another: `Prefetcher` makes events before
 they are due, `keep_rate` waits until each is due and hands it on, `Outbox` writes.  Between the
 last two stands a queue without a bound: a slow receiver finds its events waiting, late.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ITEMS_AHEAD = 32
+_PREFETCH_ITEMS = 32
 _EVENTS_A_WRITE = 1_024
 _POLL_S = 0.2
 _HELD_UP_S = 10.0
@@ -170,7 +170,7 @@ class Outbox:
         return events
 
 
-class Ahead(Generic[T]):
+class Prefetcher(Generic[T]):
     """Runs an iteration in a thread of its own, some items ahead of its reader.
 
     >>> with Ahead(range(3)) as items:
@@ -181,12 +181,12 @@ class Ahead(Generic[T]):
     def __init__(self, items: Iterable[T]) -> None:
         """Take what to iterate."""
         self._items = items
-        self._queue: queue.Queue[tuple[T] | None] = queue.Queue(_ITEMS_AHEAD)
+        self._queue: queue.Queue[tuple[T] | None] = queue.Queue(_PREFETCH_ITEMS)
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
 
-    def __enter__(self) -> Ahead[T]:
+    def __enter__(self) -> Prefetcher[T]:
         """Start iterating."""
         self._thread.start()
         return self

@@ -14,7 +14,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.file_targets import check_target
 from fraud_detection.simulator.history_file import HistorySummary, write_history
 from fraud_detection.simulator.live import LiveOptions, LiveStream
-from fraud_detection.simulator.rate_control import Ahead, Clock, Outbox, Receiver, SystemClock, keep_rate
+from fraud_detection.simulator.rate_control import Clock, Outbox, Prefetcher, Receiver, SystemClock, keep_rate
 from fraud_detection.simulator.schedule import ArrivalKind
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def send(stream: LiveStream, receiver: Receiver, clock: Clock) -> LiveSummary:
     began = clock.now() + _HEAD_START_S
     sent: Counter[ArrivalKind] = Counter()
     ended_by: Literal["limit", "interrupt", "receiver"] = "limit"
-    with Outbox(receiver, clock, began) as outbox, Ahead(stream.chunks(round(began * 1000))) as chunks:
+    with Outbox(receiver, clock, began) as outbox, Prefetcher(stream.chunks(round(began * 1000))) as chunks:
         try:
             for event in keep_rate(chunks, clock, began, outbox):
                 sent[event.arrival_kind] += 1

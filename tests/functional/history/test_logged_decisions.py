@@ -278,19 +278,21 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
     assert [past.fraud for past in early.payments if past.payment.transaction_id == transaction_id] == [None]
 
 
-def test_payments_that_come_late_turn_no_clock_back_and_one_ahead_turns_none_for_long(
+def test_late_payments_turn_no_clock_back_and_a_future_dated_one_turns_none_for_long(
     small_simulation: SmallSimulation, project: Project, events: list[bytes], key: None, tmp_path: Path
 ) -> None:
     del key
     payments = [event for event in events if not is_label(event)][:900]
     times = [ms(json.loads(event)["event_time"]) for event in payments]
     service = open_service(small_simulation.bundle, tmp_path / "state.db", project=project)[1]
-    ahead = json.loads(payments[300]) | {"transaction_id": "ahead", "event_time": "2027-01-01T00:00:00Z"}
+    future = json.loads(payments[300]) | {"transaction_id": "future", "event_time": "2027-01-01T00:00:00Z"}
     paid = json.loads(payments[400])
     label = {"type": "label", "transaction_id": paid["transaction_id"], "card_id": paid["card_id"]}
     early = label | {"is_fraud": 1, "label_known_at": paid["event_time"]}
     # The newer ones first, one far ahead among them, then three hundred that are older, then the label.
-    serve(service, [json.dumps(ahead).encode(), *payments[300:], *payments[:300], json.dumps(early).encode()])
+    serve(
+        service, [json.dumps(future).encode(), *payments[300:], *payments[:300], json.dumps(early).encode()]
+    )
     service.close()
     (logged,) = LoggedDecisionReader(tmp_path / "state.db").labels
     assert max(times) - logged.ingested_at < 0.1 * (max(times) - min(times))

@@ -604,8 +604,8 @@ def test_a_clock_that_jumps_moves_nothing(
     steady, jumping = (open_service(small_simulation.bundle, tmp_path / name)[1] for name in ("a.db", "b.db"))
     take(steady, events[:120])
     clock = time.time
-    for start, ahead in ((0, 0.0), (40, 10 * 365 * 86_400.0), (80, -10 * 365 * 86_400.0)):
-        monkeypatch.setattr(time, "time", lambda ahead=ahead: clock() + ahead)
+    for start, clock_shift in ((0, 0.0), (40, 10 * 365 * 86_400.0), (80, -10 * 365 * 86_400.0)):
+        monkeypatch.setattr(time, "time", lambda clock_shift=clock_shift: clock() + clock_shift)
         take(jumping, events[start : start + 40])
     found = [
         service.state_file.rows(

@@ -9,10 +9,10 @@ import pytest
 from fraud_detection.core.errors import RetryError
 from fraud_detection.simulator.messages import Timed
 from fraud_detection.simulator.rate_control import (
-    Ahead,
     FakeClock,
     FakeReceiver,
     Outbox,
+    Prefetcher,
     SystemClock,
     keep_rate,
 )
@@ -99,8 +99,8 @@ def test_another_failure_of_writing_is_raised() -> None:
         send(Full())
 
 
-def test_what_is_made_ahead_comes_whole_and_in_order() -> None:
-    with Ahead(range(1_000)) as items:
+def test_what_is_prefetched_comes_whole_and_in_order() -> None:
+    with Prefetcher(range(1_000)) as items:
         assert list(items) == list(range(1_000))
 
 
@@ -109,11 +109,11 @@ def test_an_error_of_making_events_reaches_the_reader() -> None:
         yield 1
         raise ValueError("no more")
 
-    with Ahead(broken()) as items, pytest.raises(ValueError, match="no more"):
+    with Prefetcher(broken()) as items, pytest.raises(ValueError, match="no more"):
         list(items)
 
 
-def test_making_events_ahead_stops_with_its_reader() -> None:
+def test_prefetching_events_stops_with_the_reader() -> None:
     made: list[int] = []
 
     def counted() -> Iterator[int]:
@@ -121,7 +121,7 @@ def test_making_events_ahead_stops_with_its_reader() -> None:
             made.append(number)
             yield number
 
-    with Ahead(counted()) as items:
+    with Prefetcher(counted()) as items:
         assert next(iter(items)) == 0
     assert len(made) < 100
 

@@ -20,8 +20,8 @@ from fraud_detection.core.events import Label
 
 READ_ROWS = 4096
 CLOCK = 100
-"""The time that payments have reached is the latest of so many, so that one dated ahead is soon forgotten."""
-AHEAD = 5
+"""The time that payments have reached is the latest of so many, so one in the future is soon forgotten."""
+MAX_SKEWED = 5
 """It never falls below what so many payments among `CLOCK` had reached: late ones turn no clock."""
 COLUMNS = """
     seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event, features,
@@ -101,7 +101,7 @@ class LoggedDecisionReader:
                 reached.append(following[1])
                 following, since = next(times, None), since + 1
                 if since % (CLOCK // 2) == 0:
-                    floor = max(floor, sorted(reached)[-AHEAD])
+                    floor = max(floor, sorted(reached)[-MAX_SKEWED])
             ingested_at = max(floor, *reached)
             labels.append(
                 Label(one, bool(fraud), known_at, source, seq, happened_at, ingested_at=ingested_at)

@@ -30,7 +30,7 @@ _CLOCK: Final = re.compile(
 """A time of which Python's reader, or that of an older Python, refuses a part that ISO 8601 allows."""
 _MINUTE: Final = 60
 _DAY_HOURS: Final = 24
-AHEAD: Final = "more than `schema.event_time.ahead` later than the clock"
+TOO_FAR_IN_FUTURE: Final = "more than `schema.event_time.max_future_skew` later than the clock"
 """So ends the reason of a time that is impossible only because it has not come yet."""
 _UTC = " UTC"
 """How databases write the zone when they export a time; ISO 8601 writes +00:00."""
@@ -64,20 +64,20 @@ class TimeBounds:
         """Take the declared bounds; the clock bounds nothing before `arrived` is told of it."""
         self.earliest: int = _to_ms(dt.datetime.combine(source.earliest, dt.time(), dt.UTC))
         self.latest: int = _to_ms(dt.datetime.combine(source.latest, dt.time(), dt.UTC))
-        self.ahead_ms: int = -1 if source.ahead is None else source.ahead.ms
+        self.max_future_skew_ms: int = -1 if source.max_future_skew is None else source.max_future_skew.ms
         self.clock_end: int = self.latest
 
     def arrived(self, now_ms: int) -> None:
         """Take note of the clock at which events arrive: none can be much later than that."""
-        if self.ahead_ms >= 0:
-            self.clock_end = now_ms + self.ahead_ms + 1
+        if self.max_future_skew_ms >= 0:
+            self.clock_end = now_ms + self.max_future_skew_ms + 1
 
     def check(self, time_ms: int, field: str, value: object) -> None:
         """Raise RejectError when the time, which the field gave as `value`, is impossible."""
         if not self.earliest <= time_ms < self.latest:
             raise RejectError(f"an impossible time: {value!r:.60}", f"$.{field}")
         if time_ms >= self.clock_end:
-            raise RejectError(f"an impossible time: {value!r:.60} is {AHEAD}", f"$.{field}")
+            raise RejectError(f"an impossible time: {value!r:.60} is {TOO_FAR_IN_FUTURE}", f"$.{field}")
 
 
 def number_ranges(source: TimeSource) -> list[tuple[float, float]]:

@@ -27,7 +27,7 @@ from fraud_detection.core.events import Conflict, Label, Quarantined
 from fraud_detection.core.id_text import whole
 from fraud_detection.core.lenient_json import BOM, items
 from fraud_detection.core.outcomes import Duplicate, Forbidden
-from fraud_detection.core.parse.times import AHEAD
+from fraud_detection.core.parse.times import TOO_FAR_IN_FUTURE
 from fraud_detection.history.label_file import as_label, as_label_or_as_it_is
 from fraud_detection.serving.http import batcher
 from fraud_detection.serving.http.api_keys import Access, Caller, Role
@@ -237,7 +237,7 @@ def line(result: batcher.Result) -> Reply:
         case Conflict():
             return CONFLICT, encode(conflict_record(result))
         case Quarantined():
-            early = result.reason.endswith(AHEAD)
+            early = result.reason.endswith(TOO_FAR_IN_FUTURE)
             return CONFLICT if early else 422, encode(quarantine_record(result))
         case Duplicate(transaction_id, True):
             return OK, encode(duplicate_record(transaction_id))

@@ -98,7 +98,7 @@ def test_payments_dated_far_from_now_free_nobody_however_many_they_are(
 
 @pytest.mark.parametrize("step", [1, -1])
 @pytest.mark.parametrize("away", [2, 8, 100])
-def test_a_backlog_or_clocks_ahead_in_each_minute_of_hours_free_nobody(step: int, away: int) -> None:
+def test_a_backlog_or_future_skew_in_each_minute_of_hours_frees_nobody(step: int, away: int) -> None:
     decline_cap = DeclineCap(settings(0.05, count=20, min_payments=100))
     declined = 0
     for begin in (0, 1_000):

@@ -221,10 +221,10 @@ def test_a_late_payment_is_seen_with_what_its_card_has_done_meanwhile() -> None:
     assert (after["card_count_1h"], after["card_count_30d"], after["card_amount_sum_30d"]) == (1, 2, 12.0)
 
 
-@pytest.mark.parametrize("ahead", [1, 2, 3])
-def test_a_few_payments_and_labels_from_the_far_future_blind_nobody(ahead: int) -> None:
+@pytest.mark.parametrize("future_payments", [1, 2, 3])
+def test_a_few_payments_and_labels_from_the_far_future_blind_nobody(future_payments: int) -> None:
     engine, clean = memory(), memory()
-    for number in range(ahead):
+    for number in range(future_payments):
         future = START + (20_000 + 40 * number) * DAY
         engine.extract_and_update(payment(900 + number, future, 100_000))
         engine.apply_label(("c", "m"), future, fraud=True)

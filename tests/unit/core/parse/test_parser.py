@@ -300,7 +300,7 @@ def test_a_label_that_becomes_known_at_an_impossible_time_is_refused() -> None:
         make_parser().parse(json.dumps(event).encode())
 
 
-def test_a_time_far_ahead_of_the_clock_is_refused_once_the_clock_is_known() -> None:
+def test_a_time_beyond_the_future_skew_is_refused_once_the_clock_is_known() -> None:
     parser, day = make_parser(), 86_400_000
     future = {"time": 1_767_225_600_000 + 40 * day}
     assert read(parser, **future).event_time == future["time"]

@@ -1,4 +1,4 @@
-"""A payment dated far ahead of the clock moves nothing of any other payment."""
+"""A payment dated in the future of the clock moves nothing of any other payment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def latest(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def with_far_ahead(small_simulation: SmallSimulation) -> tuple[list[bytes], list[bytes]]:
+def with_future_dated(small_simulation: SmallSimulation) -> tuple[list[bytes], list[bytes]]:
     """Return a stream, and the same with payments of 2099 of its own cards and merchants among it."""
     events = small_simulation.live(400, labels="none", malformed_share=0)
     mixed = []
@@ -46,19 +46,19 @@ def with_far_ahead(small_simulation: SmallSimulation) -> tuple[list[bytes], list
 
 
 def test_the_simulated_project_has_the_default_bound() -> None:
-    ahead = demo_project().schema.event_time.ahead
-    assert ahead is not None
-    assert ahead.ms == 86_400_000
+    max_future_skew = demo_project().schema.event_time.max_future_skew
+    assert max_future_skew is not None
+    assert max_future_skew.ms == 86_400_000
 
 
-def test_scores_of_a_file_are_the_same_with_and_without_payments_dated_far_ahead(
+def test_scores_of_a_file_are_the_same_with_and_without_future_dated_payments(
     small_simulation: SmallSimulation,
     latest: Path,
-    with_far_ahead: tuple[list[bytes], list[bytes]],
+    with_future_dated: tuple[list[bytes], list[bytes]],
     tmp_path: Path,
 ) -> None:
     responses = []
-    for number, events in enumerate(with_far_ahead):
+    for number, events in enumerate(with_future_dated):
         source, out = tmp_path / f"{number}.jsonl", tmp_path / f"{number}.out.jsonl"
         source.write_bytes(b"\n".join(events) + b"\n")
         arguments = ["score", str(source), f"--bundle={small_simulation.bundle}", f"--out={out}", "--plain"]
@@ -70,21 +70,21 @@ def test_scores_of_a_file_are_the_same_with_and_without_payments_dated_far_ahead
     assert responses[0] == responses[1]
 
 
-def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_ahead(
+def test_decisions_of_a_stream_are_the_same_with_and_without_future_dated_payments(
     small_simulation: SmallSimulation,
     latest: Path,
-    with_far_ahead: tuple[list[bytes], list[bytes]],
+    with_future_dated: tuple[list[bytes], list[bytes]],
     tmp_path: Path,
 ) -> None:
     found = []
-    for number, events in enumerate(with_far_ahead):
+    for number, events in enumerate(with_future_dated):
         engine, service = open_service(small_simulation.bundle, tmp_path / f"{number}.db")
         preload_history(service, engine.project, latest, lambda *_: None)
         due = len(service.pipeline.pending_labels)
         outcomes = [one for event in events for one in service.take(Batch([event], None, 0), "requests")]
         decided = [one for one in outcomes if isinstance(one, Decided)]
         refused = [one for one in outcomes if isinstance(one, Quarantined)]
-        assert len(refused) == len(events) - len(with_far_ahead[0])
+        assert len(refused) == len(events) - len(with_future_dated[0])
         found.append(
             (
                 [(one.decision, one.values.tobytes()) for one in decided],
@@ -97,11 +97,11 @@ def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_
     assert found[0] == found[1]
 
 
-def test_history_leaves_a_payment_dated_far_ahead_out(
-    small_simulation: SmallSimulation, with_far_ahead: tuple[list[bytes], list[bytes]], tmp_path: Path
+def test_history_leaves_a_future_dated_payment_out(
+    small_simulation: SmallSimulation, with_future_dated: tuple[list[bytes], list[bytes]], tmp_path: Path
 ) -> None:
     kept = []
-    for number, events in enumerate(with_far_ahead):
+    for number, events in enumerate(with_future_dated):
         source = tmp_path / f"{number}.jsonl"
         source.write_bytes(b"\n".join(events) + b"\n")
         kept.append(read_history(small_simulation.project, source, lambda *_: None).payments)
