@@ -146,7 +146,7 @@ class _DecidedPayments:
         for index, builder in enumerate(self.segments):
             builder.add([payment.categories[index] for payment in rows.payments])
 
-    def traffic(self, window: Window, delay_ms: int) -> EvaluationSet:
+    def evaluation_set(self, window: Window, delay_ms: int) -> EvaluationSet:
         segments = self.segments or [CategoricalBuilder() for _ in self.categories]
         weight = np.concatenate(self.weights)
         return EvaluationSet(
@@ -208,7 +208,7 @@ def redecide_history(
                 arm.decide(rows.payments, values, scores)
         done = len(seen.ids)
         progress(f"deciding again: {done:,} payments", done / (stop - start))
-    return seen.traffic(window, table.info.delay_ms), [arm.decisions() for arm in arms]
+    return seen.evaluation_set(window, table.info.delay_ms), [arm.decisions() for arm in arms]
 
 
 def _by_model(arms: Sequence[Arm]) -> Mapping[Model, list[Arm]]:

@@ -62,11 +62,11 @@ def backtest(
     bundle, instead = _evaluated(table, settings)
     arms = arms_of(project, bundle, changes)
     window = window_of(table, arms[0].model.bundle, settings.start, settings.end, settings.as_of)
-    traffic, (baseline, *others) = redecide_history(table, arms, window, progress)
+    evaluation_set, (baseline, *others) = redecide_history(table, arms, window, progress)
     variants = []
     for number, (change, decisions) in enumerate(zip(changes, others, strict=True)):
         progress("evaluating", number / len(changes))
-        comparison = compare(traffic, baseline, decisions, project.costs, project.model.seed)
+        comparison = compare(evaluation_set, baseline, decisions, project.costs, project.model.seed)
         descriptions = tuple(described(project, change))
         variants.append(
             Variant(

@@ -66,7 +66,7 @@ class LiveTraffic:
     left_out: when those were paid, in ms, that the shadow has decided too and the champion has not.
     """
 
-    traffic: EvaluationSet
+    evaluation_set: EvaluationSet
     champion: ArmDecisions
     shadow: ArmDecisions
     left_out: np.ndarray
@@ -116,7 +116,7 @@ def live_traffic(
             f"no payment was decided by {_iso(moment)} that the shadow {config_id} has decided too"
         )
     left_out = np.array(pairs.left_out, np.int64)
-    return LiveTraffic(_traffic(pairs, engine, moment), *_decisions(pairs, engine, period), left_out)
+    return LiveTraffic(_evaluation_set(pairs, engine, moment), *_decisions(pairs, engine, period), left_out)
 
 
 def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecision]:
@@ -166,7 +166,7 @@ def _join(
         pairs.weight.append(weight_of(decision, payment.amount, eligibility))
 
 
-def _traffic(pairs: PairedDecisions, engine: Engine, as_of: int) -> EvaluationSet:
+def _evaluation_set(pairs: PairedDecisions, engine: Engine, as_of: int) -> EvaluationSet:
     schema = engine.project.schema
     payments, weight = pairs.payments, np.array(pairs.weight)
     times = np.array([payment.event_time for payment in payments], np.int64)

@@ -77,7 +77,7 @@ def compare_shadow(
     )
     project, period = champion.project, _champion_period(registry, champion)
     both = live_traffic(states, challenger, config_id, as_of, period)
-    found = compare(both.traffic, both.champion, both.shadow, project.costs, project.model.seed)
+    found = compare(both.evaluation_set, both.champion, both.shadow, project.costs, project.model.seed)
     gate_inputs = _gate_inputs(both, (champion, challenger), states)
     gate_result = evaluate_gate(found, gate_inputs, project.gate)
     return ShadowComparison(
@@ -156,16 +156,16 @@ def project_of(registry: ReleaseRegistry, number: int, config_id: str) -> Projec
 
 
 def _gate_inputs(both: LiveTraffic, engines: tuple[Engine, Engine], states: Sequence[Path]) -> GateInputs:
-    (champion, challenger), traffic = engines, both.traffic
-    mature = mature_weeks(weeks(traffic), "")[0]
-    since, until = mature.slices[0].span if mature.slices else traffic.span
-    evaluated = (mature.slice_number >= 0) & (traffic.label != UNKNOWN)
-    fraud, weight = (traffic.label[evaluated] == 1).astype(float), traffic.weights()[evaluated]
+    (champion, challenger), evaluation_set = engines, both.evaluation_set
+    mature = mature_weeks(weeks(evaluation_set), "")[0]
+    since, until = mature.slices[0].span if mature.slices else evaluation_set.span
+    evaluated = (mature.slice_number >= 0) & (evaluation_set.label != UNKNOWN)
+    fraud, weight = (evaluation_set.label[evaluated] == 1).astype(float), evaluation_set.weights()[evaluated]
     scores = [np.nan_to_num(arm.score[evaluated], nan=1.0) for arm in (both.champion, both.shadow)]
     gain = None
     if fraud.any():
         seed = champion.project.model.seed
-        _, _, gain = ranked((scores[0], scores[1]), fraud, weight, traffic.card.codes[evaluated], seed)
+        _, _, gain = ranked((scores[0], scores[1]), fraud, weight, evaluation_set.card.codes[evaluated], seed)
     latest = [one for state in states for one in _latest(state, challenger.configuration.config_id)]
     rescored, different = _rescored(challenger, latest)
     return GateInputs(

@@ -52,8 +52,8 @@ def _largest(
             card=evaluation_set.card.name(row),
             fraud=None if label == UNKNOWN else label == 1,
             segments={name: categorical.name(row) for name, categorical in evaluation_set.segments.items()},
-            first=_decision_of(arms[0], row),
-            second=_decision_of(arms[1], row),
+            baseline=_decision_of(arms[0], row),
+            variant=_decision_of(arms[1], row),
         )
 
 
@@ -70,17 +70,17 @@ def reasons(
     evaluation_set: EvaluationSet, arms: tuple[ArmDecisions, ArmDecisions], total: Segmentation
 ) -> tuple[Reason, ...]:
     """Return how often each reason fired, the most frequent first."""
-    first, second = (_fired(evaluation_set, arm, total) for arm in arms)
+    baseline, variant = (_fired(evaluation_set, arm, total) for arm in arms)
     codes = sorted(
-        {*first, *second}, key=lambda code: (-max(_often(first, code), _often(second, code)), code)
+        {*baseline, *variant}, key=lambda code: (-max(_often(baseline, code), _often(variant, code)), code)
     )
     none = Fired(payments=0, frauds=0.0, good=0.0, unlabelled=0)
     return tuple(
         Reason(
             code=code,
             message=_message(code, arms),
-            first=first.get(code, none),
-            second=second.get(code, none),
+            baseline=baseline.get(code, none),
+            variant=variant.get(code, none),
         )
         for code in codes
     )

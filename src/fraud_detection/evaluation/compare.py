@@ -27,38 +27,38 @@ BAND_QUANTILES = (0.25, 0.5, 0.75, 0.95)
 
 
 def compare(
-    traffic: EvaluationSet, first: ArmDecisions, second: ArmDecisions, costs: Costs, seed: int = 7
+    evaluation_set: EvaluationSet, baseline: ArmDecisions, variant: ArmDecisions, costs: Costs, seed: int = 7
 ) -> Comparison:
-    """Evaluate the second arm against the first on the same payments.
+    """Evaluate the variant against the baseline on the same payments.
 
     Raises ConfigError without a payment, or when an arm has not decided each of them once.
     """
-    arms = (first, second)
-    _check_sizes(traffic, arms)
-    by_week = weeks(traffic)
+    arms = (baseline, variant)
+    _check_sizes(evaluation_set, arms)
+    by_week = weeks(evaluation_set)
     total, days = mature_weeks(by_week, "all weeks with mature labels")
-    table = MetricsTable(traffic, arms, CostTable.of(traffic, arms, costs), seed)
-    (whole,) = table.metrics(all_payments(traffic, "all payments"))
+    table = MetricsTable(evaluation_set, arms, CostTable.of(evaluation_set, arms, costs), seed)
+    (whole,) = table.metrics(all_payments(evaluation_set, "all payments"))
     mature = table.metrics(total, days)
-    segments = {AMOUNT: amount_bands(traffic.amount), **traffic.segments}
+    segments = {AMOUNT: amount_bands(evaluation_set.amount), **evaluation_set.segments}
     return Comparison(
-        first=first.name,
-        second=second.name,
-        as_of=iso(traffic.as_of),
-        label_delay_days=traffic.delay_ms / DAY_MS,
-        capacity_per_day=(first.capacity, second.capacity),
-        weighted=traffic.weight is not None,
-        traffic=whole,
+        baseline=baseline.name,
+        variant=variant.name,
+        as_of=iso(evaluation_set.as_of),
+        label_delay_days=evaluation_set.delay_ms / DAY_MS,
+        capacity_per_day=(baseline.capacity, variant.capacity),
+        weighted=evaluation_set.weight is not None,
+        all_payments=whole,
         total=mature[0] if mature else None,
-        unobserved=unobserved_outcomes(traffic, arms, total, costs) if mature else None,
+        unobserved=unobserved_outcomes(evaluation_set, arms, total, costs) if mature else None,
         weeks=tuple(table.metrics(by_week)),
         segments={
             name: tuple(table.metrics(segment(categorical, total, MAX_VALUES), days))
             for name, categorical in segments.items()
         },
-        actions=_action_counts(first, second),
-        reasons=reasons(traffic, arms, total),
-        examples=examples(traffic, arms, total),
+        actions=_action_counts(baseline, variant),
+        reasons=reasons(evaluation_set, arms, total),
+        examples=examples(evaluation_set, arms, total),
     )
 
 
@@ -84,14 +84,14 @@ def _round(value: float) -> float:
     return float(f"{value:.0e}")
 
 
-def _action_counts(first: ArmDecisions, second: ArmDecisions) -> tuple[tuple[int, int, int], ...]:
-    counts = np.bincount(first.action * np.int64(3) + second.action, minlength=9).reshape(3, 3)
+def _action_counts(baseline: ArmDecisions, variant: ArmDecisions) -> tuple[tuple[int, int, int], ...]:
+    counts = np.bincount(baseline.action * np.int64(3) + variant.action, minlength=9).reshape(3, 3)
     return tuple((int(a), int(b), int(c)) for a, b, c in counts)
 
 
-def _check_sizes(traffic: EvaluationSet, arms: tuple[ArmDecisions, ArmDecisions]) -> None:
-    if not len(traffic):
+def _check_sizes(evaluation_set: EvaluationSet, arms: tuple[ArmDecisions, ArmDecisions]) -> None:
+    if not len(evaluation_set):
         raise ConfigError("there is no payment to evaluate in that time")
     for arm in arms:
-        if arm.action.size != len(traffic):
-            raise ConfigError(f"{arm.name}: {arm.action.size} decisions for {len(traffic)} payments")
+        if arm.action.size != len(evaluation_set):
+            raise ConfigError(f"{arm.name}: {arm.action.size} decisions for {len(evaluation_set)} payments")

@@ -67,7 +67,7 @@ class ArmMetrics(Record, frozen=True):
 
 
 class Difference(Record, frozen=True):
-    """Second arm minus first arm, paired by payment."""
+    """Variant minus baseline, paired by payment."""
 
     frauds_caught: Estimate
     money_caught: Estimate
@@ -98,8 +98,8 @@ class SegmentMetrics(Record, frozen=True):
     effective_frauds: float | None
     fraud_money: float | None
     changed: int
-    first: ArmMetrics
-    second: ArmMetrics
+    baseline: ArmMetrics
+    variant: ArmMetrics
     difference: Difference | None
 
 
@@ -117,8 +117,8 @@ class Reason(Record, frozen=True):
 
     code: str
     message: str
-    first: Fired
-    second: Fired
+    baseline: Fired
+    variant: Fired
 
 
 class ArmDecision(Record, frozen=True):
@@ -138,12 +138,12 @@ class Example(Record, frozen=True):
     card: str | None
     fraud: bool | None
     segments: dict[str, str | None]
-    first: ArmDecision
-    second: ArmDecision
+    baseline: ArmDecision
+    variant: ArmDecision
 
 
 class UnobservedOutcomes(Record, frozen=True):
-    """Payments with unobserved outcome that the first arm stopped and the second would approve.
+    """Payments with unobserved outcome that the baseline stopped and the variant would approve.
 
     money: sum of their amounts.  cost: by `costs` of the project, if all were fraud.
     """
@@ -168,18 +168,18 @@ class Comparison(Record, frozen=True):
     """Comparison of two arms on the same payments.
 
     as_of: label cut-off.  label_delay_days: label maturity window.
-    traffic: all payments, without figures that need labels.  total: the weeks with mature labels, None
+    all_payments: all of them, without figures that need labels.  total: the weeks with mature labels, None
     without one; unobserved: of these weeks too.
-    actions: payments by the actions of both arms, in the order approve, review, decline; rows: first arm.
+    actions: payments by the actions of both arms, in the order approve, review, decline; rows: baseline.
     """
 
-    first: str
-    second: str
+    baseline: str
+    variant: str
     as_of: str
     label_delay_days: float
     capacity_per_day: tuple[float | None, float | None]
     weighted: bool
-    traffic: SegmentMetrics
+    all_payments: SegmentMetrics
     total: SegmentMetrics | None
     unobserved: UnobservedOutcomes | None
     weeks: tuple[SegmentMetrics, ...]

@@ -77,7 +77,7 @@ def smoothed(
     return mixed
 
 
-def choose(  # noqa: PLR0913 - what prices and traffic are made of
+def choose(  # noqa: PLR0913 - costs, capacity and payments
     score: np.ndarray,
     label: np.ndarray,
     amount: np.ndarray,

@@ -168,9 +168,9 @@ def _loss(part: SegmentMetrics, gate: Gate) -> str:
 
 
 def _unobserved(found: Comparison, gate: Gate) -> Check:
-    if found.total is None or found.unobserved is None or found.total.second.outcomes is None:
+    if found.total is None or found.unobserved is None or found.total.variant.outcomes is None:
         return Check(name="unobserved outcomes", passed=False, message="no mature labels")
-    unobserved, saved = found.unobserved, found.total.second.outcomes.money_saved
+    unobserved, saved = found.unobserved, found.total.variant.outcomes.money_saved
     passed = unobserved.cost <= gate.unobserved * max(saved, 0.0)
     return Check(
         name="unobserved outcomes",
@@ -183,9 +183,9 @@ def _unobserved(found: Comparison, gate: Gate) -> Check:
 
 
 def _capacity(found: Comparison, inputs: GateInputs, gate: Gate) -> Check:
-    part, capacity = found.total or found.traffic, found.capacity_per_day[1]
+    part, capacity = found.total or found.all_payments, found.capacity_per_day[1]
     # Promoted, it answers what was left out too, and people review that as well.
-    reviews = part.second.reviews_per_day * (1 + inputs.left_out / max(part.payments, 1))
+    reviews = part.variant.reviews_per_day * (1 + inputs.left_out / max(part.payments, 1))
     most = None if capacity is None else capacity * gate.capacity
     return Check(
         name="reviewers",

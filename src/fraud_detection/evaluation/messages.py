@@ -24,15 +24,15 @@ class Row(msgspec.Struct, frozen=True):
     """One figure of both arms, and their difference."""
 
     figure: str
-    first: str
-    second: str
+    baseline: str
+    variant: str
     difference: str = ""
     meaning: str = ""
 
 
 def headline(comparison: Comparison) -> str:
     """Summarise a comparison in one sentence."""
-    whole, total = comparison.traffic, comparison.total
+    whole, total = comparison.all_payments, comparison.total
     share = f"{whole.changed:,} of {whole.payments:,} decisions would differ"
     if total is None or total.difference is None:
         return f"{share}; no week has mature labels yet, so fraud and money cannot be evaluated."
@@ -60,25 +60,27 @@ def span(part: SegmentMetrics) -> str:
 
 def rows(part: SegmentMetrics) -> Iterator[Row]:
     """Yield the figures of one slice."""
-    first, second = part.first, part.second
+    baseline, variant = part.baseline, part.variant
     yield from _outcomes(part)
-    yield _counted("reviews a day", first.reviews_per_day, second.reviews_per_day, "work for the reviewers")
+    yield _counted(
+        "reviews a day", baseline.reviews_per_day, variant.reviews_per_day, "work for the reviewers"
+    )
     yield Row(
         "reviews on the worst day",
-        _worst(first),
-        _worst(second),
-        f"{second.worst_day_reviews - first.worst_day_reviews:+,}",
+        _worst(baseline),
+        _worst(variant),
+        f"{variant.worst_day_reviews - baseline.worst_day_reviews:+,}",
         "against the capacity of a day",
     )
-    if first.days_over_capacity is not None or second.days_over_capacity is not None:
+    if baseline.days_over_capacity is not None or variant.days_over_capacity is not None:
         yield Row(
             "days with more reviews than capacity",
-            _days(first.days_over_capacity, part.days),
-            _days(second.days_over_capacity, part.days),
+            _days(baseline.days_over_capacity, part.days),
+            _days(variant.days_over_capacity, part.days),
         )
-    yield _counted("declined", first.declined, second.declined, "of all payments, labelled or not")
-    yield _counted("reviewed", first.reviewed, second.reviewed)
-    yield _counted("approved", first.approved, second.approved)
+    yield _counted("declined", baseline.declined, variant.declined, "of all payments, labelled or not")
+    yield _counted("reviewed", baseline.reviewed, variant.reviewed)
+    yield _counted("approved", baseline.approved, variant.approved)
 
 
 def unobserved_outcomes(found: Comparison) -> str:
@@ -87,14 +89,14 @@ def unobserved_outcomes(found: Comparison) -> str:
         return ""
     one = found.unobserved
     return (
-        f"no figure counts {money(one.payments)} payments ({money(one.money)} in money) that {found.first} "
-        f"stops and {found.second} approves: their outcome is unobserved; if all were fraud, they would cost "
-        f"{money(one.cost)}"
+        f"no figure counts {money(one.payments)} payments ({money(one.money)} in money) that "
+        f"{found.baseline} stops and {found.variant} approves: their outcome is unobserved; if all were "
+        f"fraud, they would cost {money(one.cost)}"
     )
 
 
 def _outcomes(part: SegmentMetrics) -> Iterator[Row]:
-    one, two, between = part.first.outcomes, part.second.outcomes, part.difference
+    one, two, between = part.baseline.outcomes, part.variant.outcomes, part.difference
     if one is None or two is None or between is None:
         return
     yield Row(
@@ -148,8 +150,8 @@ def _hurt(one: OutcomeMetrics, two: OutcomeMetrics, part: SegmentMetrics) -> Ite
     )
 
 
-def _counted(figure: str, first: float, second: float, meaning: str = "") -> Row:
-    return Row(figure, money(first), money(second), plus(second - first), meaning)
+def _counted(figure: str, baseline: float, variant: float, meaning: str = "") -> Row:
+    return Row(figure, money(baseline), money(variant), plus(variant - baseline), meaning)
 
 
 def _of(value: float, whole: float | None) -> str:

@@ -25,7 +25,7 @@ def ranked(
     card: np.ndarray,
     seed: int,
 ) -> tuple[Estimate, Estimate, Estimate]:
-    """Return the average precision of each arm, and second minus first, with 95 % intervals.
+    """Return the average precision of each arm, and variant minus baseline, with 95 % intervals.
 
     All arrays have one row per payment; card: int64, cluster of the bootstrap.  Both arms see the same draws.
     """

@@ -155,7 +155,7 @@ class MetricsTable:
     ) -> SegmentMetrics:
         lasts = each.days if days is None else days
         sums = [(Sums(total, arm), Sums(draws, arm)) for arm in (0, 1)]
-        first, second = (self._arm_metrics(arm, inside, lasts, *sums[arm], each.mature) for arm in (0, 1))
+        baseline, variant = (self._arm_metrics(arm, inside, lasts, *sums[arm], each.mature) for arm in (0, 1))
         actions = [arm.action[inside] for arm in self.arms]
         known = sums[0][0]
         return SegmentMetrics(
@@ -170,8 +170,8 @@ class MetricsTable:
             effective_frauds=round(known.effective("frauds"), 6) if each.mature else None,
             fraud_money=round(known.of("fraud_money"), 6) if each.mature else None,
             changed=int((actions[0] != actions[1]).sum()),
-            first=first,
-            second=second,
+            baseline=baseline,
+            variant=variant,
             difference=_difference(sums[0], sums[1]) if each.mature else None,
         )
 

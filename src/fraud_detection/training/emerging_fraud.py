@@ -58,7 +58,7 @@ class Watcher:
     def of(cls, dataset: Dataset, fold: Fold, settings: Model, question: Question) -> Watcher:
         """Learn, and cut off so that the share to review of the payments of the delay lie above.
 
-        They are the latest traffic, nothing was learned from them, and it takes no label to rank them.
+        They are the latest payments, nothing was learned from them, and it takes no label to rank them.
         """
         models = learn_fold(dataset, fold, settings, question.plan.seeds)
         latest = dataset.slice(fold.until, fold.test_from)

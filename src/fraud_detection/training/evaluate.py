@@ -72,7 +72,7 @@ def evaluate_slice(scored: Scored, cutoffs: Cutoffs, costs: Costs, seed: int) ->
         **_ranking(known, seed),
         **_calibration(known),
         **_accuracy(known, cutoffs, seed),
-        **_traffic(scored, cutoffs),
+        **_volumes(scored, cutoffs),
         **_stopped(known, cutoffs),
         **money(known, cutoffs, costs),
     }
@@ -221,7 +221,7 @@ def _stopped(known: Scored, cutoffs: Cutoffs) -> dict[str, float]:
     }
 
 
-def _traffic(scored: Scored, cutoffs: Cutoffs) -> dict[str, float]:
+def _volumes(scored: Scored, cutoffs: Cutoffs) -> dict[str, float]:
     declined = float((scored.score >= cutoffs.decline_at).sum())
     reviewed = float((scored.score >= cutoffs.review_at).sum()) - declined
     return {"reviews_per_day": reviewed / scored.days, "declines_per_day": declined / scored.days}

@@ -35,7 +35,7 @@ class Slices:
 
     train: Dataset
     validation: Dataset
-    traffic: Dataset
+    all_validation: Dataset
 
     @classmethod
     def of(cls, dataset: Dataset) -> Slices:
@@ -43,13 +43,13 @@ class Slices:
         cut = dataset.info.boundaries
         _check_no_overlap(dataset)
         _check_both_classes(dataset)
-        traffic = dataset.slice(cut.validation_from, cut.validation_until)
+        all_validation = dataset.slice(cut.validation_from, cut.validation_until)
         train = dataset.slice(cut.train_from, cut.train_until).labelled(cut.validation_from)
-        validation = traffic.labelled(cut.test_from)
+        validation = all_validation.labelled(cut.test_from)
         for name, rows in (("training", train), ("validation", validation)):
             if not len(rows):
                 raise ConfigError(f"no payment of the {name} slice has a known label; look at `schema.label`")
-        return cls(train, validation, traffic)
+        return cls(train, validation, all_validation)
 
 
 @dataclass(frozen=True, slots=True)

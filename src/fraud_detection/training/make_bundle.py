@@ -63,7 +63,7 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
         features=_feature_set(info),
         project=project,
         reference=normal,
-        vectors=vectors(slices.traffic, learned.scorer(threads=1)),
+        vectors=vectors(slices.all_validation, learned.scorer(threads=1)),
         card=model_card(project, periods, cutoffs, metrics, normal),
     )
     return assemble(contents, draft)
@@ -81,7 +81,7 @@ def make_refitted(evaluated: Bundle, slices: Slices, again: Refit) -> Bundle:
         before,
         model=again.learned.model,
         reference=normal,
-        vectors=vectors(slices.traffic, again.learned.scorer(threads=1)),
+        vectors=vectors(slices.all_validation, again.learned.scorer(threads=1)),
         card=model_card(before.project, periods, was.cutoffs, was.metrics, normal, was.name),
     )
     return assemble(contents, draft)
@@ -98,10 +98,12 @@ def iso(ms: int) -> str:
 
 
 def _validated(slices: Slices, learned: Learned, threads: int) -> Scored:
-    """Score all traffic of the validation slice, with its labels as known when the test slice begins."""
+    """Score all payments of the validation slice, with its labels as known when the test slice begins."""
     cut = slices.train.info.boundaries
-    score = np.array(learned.scorer(threads).score(slices.traffic.features))
-    return Scored.between(slices.traffic, score, (cut.validation_from, cut.validation_until), cut.test_from)
+    score = np.array(learned.scorer(threads).score(slices.all_validation.features))
+    return Scored.between(
+        slices.all_validation, score, (cut.validation_from, cut.validation_until), cut.test_from
+    )
 
 
 def _feature_set(info: FeatureTableInfo) -> FeatureSet:

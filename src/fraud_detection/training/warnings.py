@@ -18,8 +18,8 @@ def training_warnings(
 ) -> tuple[str, ...]:
     """Return the warnings, a sentence each.
 
-    frauds: in the training slice.  score: calibrated, of the traffic after it, shape (n,).  weight: for how
-    many payments each of that traffic stands.
+    frauds: in the training slice.  score: calibrated, of the validation slice, shape (n,).  weight: for how
+    many payments each of that slice stands.
 
     >>> from fraud_detection.core.score.bundle import Cutoffs
     >>> cutoffs = Cutoffs(review_at=0.5, decline_at=0.9)

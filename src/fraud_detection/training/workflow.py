@@ -220,9 +220,9 @@ def _test_until(info: FeatureTableInfo) -> int:
 
 def warnings_of(slices: Slices, learned: Learned, bundle: Bundle) -> tuple[str, ...]:
     """Return why a training should not be trusted, a sentence each."""
-    score = np.array(learned.scorer(threads=1).score(slices.traffic.features))
+    score = np.array(learned.scorer(threads=1).score(slices.all_validation.features))
     return training_warnings(
-        int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs, slices.traffic.weight
+        int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs, slices.all_validation.weight
     )
 
 

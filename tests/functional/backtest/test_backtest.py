@@ -67,15 +67,15 @@ def decided(
 def test_history_is_decided_as_the_services_decide_it(small_simulation: SmallSimulation) -> None:
     """Every payment of the file, by `fraud score` and by the backtest: action, score and rules alike."""
     change = Change(name="more", rules=(DEAR, CENTS, OFTEN), lists=(WATCHED,), decline_cap=DECLINE_CAP)
-    traffic, (_, decisions) = decided(small_simulation, [change])
+    evaluation_set, (_, decisions) = decided(small_simulation, [change])
     lines: list[bytes] = []
     engine = load_engine(small_simulation.bundle, apply_change(small_simulation.project, change))
     score_file(engine, small_simulation.history, lines.append, silent)
     served = {one["transaction_id"]: one for one in map(json.loads, lines)}
-    assert len(served) == len(traffic)
+    assert len(served) == len(evaluation_set)
     own = {"score", "no_score", "decline_cap", "watched", *(rule.name for rule in engine.project.rules)}
     fired: Counter[str] = Counter()
-    for row, one in enumerate(traffic.transaction_id.tolist()):
+    for row, one in enumerate(evaluation_set.transaction_id.tolist()):
         live = served[one]
         codes = tuple(reason["code"] for reason in live["reasons"] if reason["code"] in own)
         assert ("approve", "review", "decline")[decisions.action[row]] == live["action"]
@@ -86,22 +86,22 @@ def test_history_is_decided_as_the_services_decide_it(small_simulation: SmallSim
 
 
 def test_a_change_of_nothing_differs_nowhere(small_simulation: SmallSimulation) -> None:
-    traffic, (baseline, same) = decided(small_simulation, [Change(name="same")])
+    evaluation_set, (baseline, same) = decided(small_simulation, [Change(name="same")])
     assert np.array_equal(baseline.action, same.action)
-    found = compare(traffic, baseline, same, small_simulation.project.costs)
-    assert found.traffic.changed == 0
+    found = compare(evaluation_set, baseline, same, small_simulation.project.costs)
+    assert found.all_payments.changed == 0
 
 
 def test_declining_everything_hurts_every_good_customer(small_simulation: SmallSimulation) -> None:
-    traffic, (baseline, change) = decided(small_simulation, [Change(name="all", rules=(EVERYTHING,))])
-    found = compare(traffic, baseline, change, small_simulation.project.costs)
+    evaluation_set, (baseline, change) = decided(small_simulation, [Change(name="all", rules=(EVERYTHING,))])
+    found = compare(evaluation_set, baseline, change, small_simulation.project.costs)
     assert found.total is not None
-    arm = found.total.second.outcomes
+    arm = found.total.variant.outcomes
     assert arm is not None
-    mature = np.isin((traffic.event_time - 4 * DAY_MS) // (7 * DAY_MS), mature_weeks(found))
-    good = mature & (traffic.label == 0)
+    mature = np.isin((evaluation_set.event_time - 4 * DAY_MS) // (7 * DAY_MS), mature_weeks(found))
+    good = mature & (evaluation_set.label == 0)
     assert arm.good_declined.payments == good.sum() > 1000
-    assert arm.good_declined.cards == np.unique(traffic.card.codes[good]).size
+    assert arm.good_declined.cards == np.unique(evaluation_set.card.codes[good]).size
     assert arm.frauds_missed == 0
     assert arm.recall.value == 1.0
 
@@ -175,11 +175,15 @@ def test_a_label_that_is_used_before_it_was_known_is_noticed(
 def test_an_evaluation_that_is_given_later_labels_refuses(small_simulation: SmallSimulation) -> None:
     """A leak: labels of the end of history, evaluated as of an earlier moment."""
     as_of = moment(small_simulation)
-    traffic, _ = decided(small_simulation, [], as_of=as_of, end=as_of + 1)
+    evaluation_set, _ = decided(small_simulation, [], as_of=as_of, end=as_of + 1)
     dataset = read_dataset(small_simulation.features)
-    assert (traffic.label == UNKNOWN).any()
+    assert (evaluation_set.label == UNKNOWN).any()
     with pytest.raises(ConfigError, match=r"labels are later than `as_of`"):
-        replace(traffic, label=dataset.label[: len(traffic)], known_at=dataset.known_at[: len(traffic)])
+        replace(
+            evaluation_set,
+            label=dataset.label[: len(evaluation_set)],
+            known_at=dataset.known_at[: len(evaluation_set)],
+        )
 
 
 def test_a_table_knows_no_more_than_it_was_made_with(
@@ -232,11 +236,11 @@ def test_another_bundle_is_tried_with_its_own_scores(
     # It learned from the earlier ones, and would look better there than it is.
     assert window.start >= learned_until(read_bundle(small_simulation.bundle)) > int(past.times()[0])
     arms = arms_of(small_simulation.project, small_simulation.bundle, [change])
-    traffic, (_, decisions) = redecide_history(past, arms, window, silent)
+    evaluation_set, (_, decisions) = redecide_history(past, arms, window, silent)
     own = read_dataset(table).slice(window.start, window.end)
     scores = load_engine(bundle, small_simulation.project).strategy.scorer
     assert isinstance(scores, XGBoostScorer)
-    assert own.transaction_id.tolist() == traffic.transaction_id.tolist()
+    assert own.transaction_id.tolist() == evaluation_set.transaction_id.tolist()
     assert decisions.score.tolist() == list(scores.score(own.features))
 
 
@@ -258,7 +262,7 @@ def test_the_command_prints_the_money_and_writes_the_report(
     assert "stricter: review_at: 0.05 in place of what training chose" in printed
     assert "money saved" in printed
     told = msgspec.json.decode((out / "backtest.json").read_bytes(), type=Report)
-    assert told.variants[0].comparison.traffic.changed > 0
+    assert told.variants[0].comparison.all_payments.changed > 0
     assert told.variants[0].owner == "ann"
     assert json.loads(figures.read_text())["variants"][0]["name"] == "stricter"
     again = tmp_path / "again"

@@ -113,7 +113,7 @@ def test_the_gate_opens_for_what_is_better_and_for_nothing_else(
 ) -> None:
     good = of_good
     assert checks(good) == dict.fromkeys(checks(good), True)
-    assert good.comparison.traffic.payments > EVENTS / 2
+    assert good.comparison.all_payments.payments > EVENTS / 2
     bad = compare_shadow(trial.registry, [trial.state], trial.bad, None)
     assert not bad.gate_result.passed
     assert not checks(bad)["better"]
@@ -135,7 +135,7 @@ def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_h
     assert found.comparison.total is not None
     assert found.comparison.total.difference is not None
     assert found.comparison.total.difference.money_saved.value == 0
-    stopped = found.comparison.total.first
+    stopped = found.comparison.total.baseline
     assert found.comparison.unobserved.payments == stopped.reviewed + stopped.declined
     assert found.comparison.examples.newly_unobserved
     assert (
@@ -155,7 +155,7 @@ def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: ShadowCo
             db.execute("SELECT transaction_id, action FROM decided WHERE config_id = ?", (trial.good,))
         )
     both = ours.keys() & theirs.keys()
-    assert found.traffic.payments == len(both)
+    assert found.all_payments.payments == len(both)
     for one in range(3):
         for other in range(3):
             counted = sum(ours[payment] == one and theirs[payment] == other for payment in both)
@@ -234,7 +234,7 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
         by = dict(db.execute("SELECT config_id, count(*) FROM decisions GROUP BY config_id").fetchall())
     assert by.keys() == {first, later, rules_canary, model_canary, other}
     assert found["left_out"] == by[rules_canary] + by[model_canary] + by[other] > 100
-    assert found["comparison"]["traffic"]["payments"] == by[first] + by[later]
+    assert found["comparison"]["all_payments"]["payments"] == by[first] + by[later]
     assert f"left out: {found['left_out']:,} payments" in capsys.readouterr().out
 
     # What a configuration answered as a canary is its own, and counts once it is champion.
@@ -354,7 +354,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
         while shadows.step():
             pass
     found = compare_shadow(registry, [state], config_id, None)
-    assert found.comparison.traffic.second.reviews_per_day > 1
+    assert found.comparison.all_payments.variant.reviews_per_day > 1
     assert found.comparison.capacity_per_day == (0.01, 0.01)
     assert not checks(found)["reviewers"]
 
@@ -388,8 +388,8 @@ def test_each_arm_describes_its_rules_in_its_own_words(
             while shadows.step():
                 pass
     shown = compare_shadow(registry, [state], config_id, None).comparison.examples.largest
-    assert {one.second.reasons[0] for one in shown} == {"we say"}
-    assert {one.first.reasons[0] for one in shown} == {"it was so once", "they said"}
+    assert {one.variant.reasons[0] for one in shown} == {"we say"}
+    assert {one.baseline.reasons[0] for one in shown} == {"it was so once", "they said"}
 
 
 def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(

@@ -191,7 +191,7 @@ def test_a_champion_that_was_refitted_is_evaluated_by_the_bundle_that_was_evalua
     assert main(["retrain", *given, f"--bundle={out / found['bundle']}", f"--out={out}"]) == 0
     told = json.loads(figures.read_text())
     assert told["champion"]["average_precision"] == found["challenger"]["average_precision"]
-    assert told["backtest"]["variants"][0]["comparison"]["traffic"]["payments"] > 0
+    assert told["backtest"]["variants"][0]["comparison"]["all_payments"]["payments"] > 0
 
 
 def test_both_are_evaluated_on_the_same_rows_and_the_backtest_says_what_would_change(
@@ -204,7 +204,7 @@ def test_both_are_evaluated_on_the_same_rows_and_the_backtest_says_what_would_ch
     assert variant["name"] == f"challenger-{found['evaluated']}"
     (note,) = found["backtest"]["notes"]
     assert "the table was made as of then" in note
-    whole = variant["comparison"]["traffic"]
+    whole = variant["comparison"]["all_payments"]
     assert whole["payments"] >= found["champion"]["payments_count"]
     assert whole["changed"] > 0
 

@@ -407,7 +407,7 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
     found = compare_shadow(trial.registry, [state], trial.config_id, None)
     assert (found.gate_inputs.rescored, found.gate_inputs.different) == (STORED_ROWS, 0)
     assert min(found.gate_inputs.p99_us) > 0
-    assert found.comparison.traffic.payments > 1_000
+    assert found.comparison.all_payments.payments > 1_000
     failed = {check.name: check.message for check in found.gate_result.checks if not check.passed}
     assert "needs a new state file" in failed["schema"]
     before = lifecycle.current(trial.registry)

@@ -102,7 +102,7 @@ def assert_weeks(report: Mapping[str, Any], rows: list[Row], moment: dt.datetime
         since, until = (dt.datetime.fromisoformat(week[name]) for name in ("since", "until"))
         is_in = max(time for time in times if since <= time < until) + DELAY <= moment
         assert week["mature"] is is_in, week["name"]
-        for arm in (week["first"], week["second"]):
+        for arm in (week["baseline"], week["variant"]):
             assert (arm["outcomes"] is not None) is is_in
         assert (week["frauds"] is not None) is is_in
     assert {week["mature"] for week in comparison["weeks"]} == {True, False}

@@ -105,7 +105,7 @@ def test_the_whole_way_from_a_frame_to_money_saved(small_simulation: SmallSimula
     tried = fd.backtest(table, project, training.bundle, change)
     found = tried.report.variants[0].comparison
     assert found.total is not None
-    assert found.total.second.declined > found.total.first.declined
+    assert found.total.variant.declined > found.total.baseline.declined
     for report in (proposal, training, tried, training.bundle):
         assert "<table>" in report._repr_html_() or "<iframe" in report._repr_html_()
 

@@ -64,7 +64,7 @@ def test_a_backtest_takes_the_bundle_that_was_evaluated_on_its_test_slice_and_sa
     assert report["bundle"] == evaluated
     assert "was refit on this history" in capsys.readouterr().out
     test_slice = json.loads((refitted / "t.json").read_bytes())["payments_count"]
-    assert report["variants"][0]["comparison"]["traffic"]["payments"] >= test_slice
+    assert report["variants"][0]["comparison"]["all_payments"]["payments"] >= test_slice
 
 
 def metrics(**others: float) -> dict[str, float]:

@@ -32,8 +32,8 @@ class Paid(msgspec.Struct, frozen=True):
     cents: int | None
     card: str | None
     label: int
-    first: int
-    second: int
+    baseline: int
+    variant: int
     channel: str | None = "web"
     weight: int = 1
 
@@ -53,8 +53,8 @@ payments = st.lists(
         cents=st.none() | st.integers(0, 10**7),
         card=st.sampled_from(["a", "b", "c", None]),
         label=st.sampled_from([1, 0, 0, -1]),
-        first=st.integers(0, 2),
-        second=st.integers(0, 2),
+        baseline=st.integers(0, 2),
+        variant=st.integers(0, 2),
         channel=st.sampled_from(["web", "shop", None]),
         weight=st.integers(1, 3),
     ),
@@ -63,7 +63,7 @@ payments = st.lists(
 )
 
 
-def traffic(paid: list[Paid], as_of: int = AS_OF, *, weighted: bool = False) -> EvaluationSet:
+def evaluation_set(paid: list[Paid], as_of: int = AS_OF, *, weighted: bool = False) -> EvaluationSet:
     """Return the payments as they are evaluated; those after `as_of` are left out by the caller."""
     times = np.array([START + one.at for one in paid], np.int64)
     return EvaluationSet(

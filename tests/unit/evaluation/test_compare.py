@@ -14,7 +14,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Costs
 from fraud_detection.evaluation.compare import compare
 from fraud_detection.evaluation.comparison import Comparison, Estimate, SegmentMetrics
-from tests.unit.evaluation.payments import AS_OF, DAY, START, Paid, decisions, payments, traffic
+from tests.unit.evaluation.payments import AS_OF, DAY, START, Paid, decisions, evaluation_set, payments
 
 few = settings(deadline=None, max_examples=settings().max_examples * 15 // 100)
 """An example is dozens of payments, evaluated for two arms with intervals: 15, and 75 in `make test-long`."""
@@ -30,9 +30,9 @@ COSTS = Costs(
 
 
 def outcomes(paid: list[Paid], *, weighted: bool = False, capacity: float | None = None) -> Comparison:
-    first = decisions("baseline", [one.first for one in paid], capacity)
-    second = decisions("change", [one.second for one in paid], capacity)
-    return compare(traffic(paid, weighted=weighted), first, second, COSTS)
+    baseline = decisions("baseline", [one.baseline for one in paid], capacity)
+    variant = decisions("change", [one.variant for one in paid], capacity)
+    return compare(evaluation_set(paid, weighted=weighted), baseline, variant, COSTS)
 
 
 def price(one: Paid, action: int) -> float:
@@ -104,7 +104,7 @@ def test_caught_missed_hurt_and_money_are_those_of_a_naive_recount(paid: list[Pa
     found = outcomes(paid, weighted=weighted)
     mature = [one for one in paid if one.week < 2]
     assert found.total is not None
-    for arm in ("first", "second"):
+    for arm in ("baseline", "variant"):
         same(told(found.total, arm), recounted(mature, arm))
         for number, week in enumerate(found.weeks[:2]):
             same(told(week, arm), recounted([one for one in paid if one.week == number], arm))
@@ -119,15 +119,15 @@ def test_every_payment_is_in_one_week_and_every_evaluated_one_in_one_value_of_a_
     paid: list[Paid],
 ) -> None:
     found = outcomes(paid)
-    assert found.traffic.payments == len(paid) == sum(week.payments for week in found.weeks)
+    assert found.all_payments.payments == len(paid) == sum(week.payments for week in found.weeks)
     assert found.total is not None
     for parts in found.segments.values():
         assert sum(part.payments for part in parts) == found.total.payments
         assert sum(part.frauds or 0 for part in parts) == found.total.frauds
         assert sum(part.changed for part in parts) == found.total.changed
     assert sum(map(sum, found.actions)) == len(paid)
-    differ = sum(one.first != one.second for one in paid)
-    assert found.traffic.changed == differ == sum(week.changed for week in found.weeks)
+    differ = sum(one.baseline != one.variant for one in paid)
+    assert found.all_payments.changed == differ == sum(week.changed for week in found.weeks)
 
 
 @few
@@ -138,8 +138,8 @@ def test_what_cannot_be_known_yet_is_reported_as_traffic_and_never_evaluated(pai
     late = [one for one in paid if one.week == 2]
     if late:
         assert not last.mature
-        assert (last.frauds, last.first.outcomes, last.difference) == (None, None, None)
-        assert last.first.declined == sum(one.first == 2 for one in late)
+        assert (last.frauds, last.baseline.outcomes, last.difference) == (None, None, None)
+        assert last.baseline.declined == sum(one.baseline == 2 for one in late)
     turned = [
         msgspec.structs.replace(one, label=1 - one.label if one.label >= 0 else 1) if one.week == 2 else one
         for one in paid
@@ -157,21 +157,21 @@ def test_a_payment_without_a_label_is_counted_and_is_neither_good_nor_fraud(paid
     known = outcomes([one for one in paid if one.label >= 0]) if any(one.label >= 0 for one in paid) else None
     assert found.total is not None
     assert found.total.unlabelled == sum(one.label == -1 for one in paid if one.week < 2)
-    assert found.total.first.declined == sum(one.first == 2 for one in paid if one.week < 2)
+    assert found.total.baseline.declined == sum(one.baseline == 2 for one in paid if one.week < 2)
     if known is not None:
         assert known.total is not None
-        for arm in ("first", "second"):
+        for arm in ("baseline", "variant"):
             same(told(known.total, arm), told(found.total, arm))
 
 
 @few
 @given(payments)
 def test_a_side_beside_itself_differs_nowhere(paid: list[Paid]) -> None:
-    found = outcomes([msgspec.structs.replace(one, second=one.first) for one in paid])
-    assert found.traffic.changed == 0
+    found = outcomes([msgspec.structs.replace(one, variant=one.baseline) for one in paid])
+    assert found.all_payments.changed == 0
     for part in (found.total, *found.weeks[:2], *found.segments["channel"]):
         assert part is not None
-        assert part.first == part.second
+        assert part.baseline == part.variant
         assert part.difference is not None
         for name, one in msgspec.structs.asdict(part.difference).items():
             assert one.value in (0.0, None), name
@@ -183,10 +183,10 @@ def test_a_side_beside_itself_differs_nowhere(paid: list[Paid]) -> None:
 @few
 @given(payments)
 def test_declining_everything_hurts_every_good_customer_and_misses_nothing(paid: list[Paid]) -> None:
-    found = outcomes([msgspec.structs.replace(one, second=2, weight=1) for one in paid])
+    found = outcomes([msgspec.structs.replace(one, variant=2, weight=1) for one in paid])
     good = [(one, n) for n, one in enumerate(paid) if one.week < 2 and one.label == 0]
     assert found.total is not None
-    arm = found.total.second.outcomes
+    arm = found.total.variant.outcomes
     assert arm is not None
     assert arm.good_declined.payments == len(good)
     assert arm.good_declined.cards == len({one.card or n for one, n in good})
@@ -203,19 +203,19 @@ def test_a_weight_of_two_counts_as_two_payments(paid: list[Paid]) -> None:
     assert twice.total is not None
     assert doubled.total is not None
     same(
-        {k: v for k, v in told(doubled.total, "second").items() if "cards" not in k},
-        {k: v for k, v in told(twice.total, "second").items() if "cards" not in k},
+        {k: v for k, v in told(doubled.total, "variant").items() if "cards" not in k},
+        {k: v for k, v in told(twice.total, "variant").items() if "cards" not in k},
     )
     # What people have to do is no estimate: it is counted as it was.
-    assert doubled.total.second.reviewed == once.total.second.reviewed
+    assert doubled.total.variant.reviewed == once.total.variant.reviewed
 
 
 @few
 @given(payments, st.integers(0, 3))
 def test_reviews_a_day_and_the_worst_day_are_those_of_the_calendar(paid: list[Paid], capacity: int) -> None:
     found = outcomes(paid, capacity=float(capacity))
-    days = Counter(one.at // DAY for one in paid if one.first == 1)
-    arm = found.traffic.first
+    days = Counter(one.at // DAY for one in paid if one.baseline == 1)
+    arm = found.all_payments.baseline
     assert arm.reviewed == sum(days.values())
     assert arm.reviews_per_day == pytest.approx(arm.reviewed / 21, abs=1e-6)
     assert arm.worst_day_reviews == max(days.values(), default=0)
@@ -231,14 +231,14 @@ def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(p
     found = outcomes(paid)
     by_id = {f"t{number}": one for number, one in enumerate(paid)}
     wanted: dict[str, Callable[[Paid], bool]] = {
-        "newly_caught": lambda one: one.label == 1 and one.first == 0 and one.second > 0 and one.week < 2,
-        "newly_missed": lambda one: one.label == 1 and one.first > 0 and one.second == 0 and one.week < 2,
-        "newly_hurt": lambda one: one.label == 0 and one.second > one.first and one.week < 2,
-        "newly_spared": lambda one: one.label == 0 and one.second < one.first and one.week < 2,
+        "newly_caught": lambda one: one.label == 1 and one.baseline == 0 and one.variant > 0 and one.week < 2,
+        "newly_missed": lambda one: one.label == 1 and one.baseline > 0 and one.variant == 0 and one.week < 2,
+        "newly_hurt": lambda one: one.label == 0 and one.variant > one.baseline and one.week < 2,
+        "newly_spared": lambda one: one.label == 0 and one.variant < one.baseline and one.week < 2,
         "newly_unobserved": lambda one: (
-            one.label == -1 and one.first > 0 and one.second == 0 and one.week < 2
+            one.label == -1 and one.baseline > 0 and one.variant == 0 and one.week < 2
         ),
-        "largest": lambda one: one.first != one.second,
+        "largest": lambda one: one.baseline != one.variant,
     }
     for name, fits in wanted.items():
         shown = getattr(found.examples, name)
@@ -247,16 +247,19 @@ def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(p
         for example in shown:
             one = by_id[example.transaction_id]
             assert fits(one)
-            assert example.first.action == ("approve", "review", "decline")[one.first]
-            assert example.second.reasons == ((), ("a burst of payments",), ("score",))[one.second]
+            assert example.baseline.action == ("approve", "review", "decline")[one.baseline]
+            assert example.variant.reasons == ((), ("a burst of payments",), ("score",))[one.variant]
 
 
 def test_a_reason_that_means_something_else_in_each_arm_is_reported_in_the_words_of_both() -> None:
     paid = [Paid(0, 5000, "a", 1, 1, 1)]
-    first, second = (decisions(name, [1]) for name in ("baseline", "change"))
-    other = dataclasses.replace(second, messages={"burst": "six in a minute"})
-    unsaid = dataclasses.replace(second, messages={})
-    told = [compare(traffic(paid), first, one, COSTS).reasons[0].message for one in (second, other, unsaid)]
+    baseline, variant = (decisions(name, [1]) for name in ("baseline", "change"))
+    other = dataclasses.replace(variant, messages={"burst": "six in a minute"})
+    unsaid = dataclasses.replace(variant, messages={})
+    told = [
+        compare(evaluation_set(paid), baseline, one, COSTS).reasons[0].message
+        for one in (variant, other, unsaid)
+    ]
     assert told[0] == told[2] == "a burst of payments"
     assert told[1] == "baseline: a burst of payments; change: six in a minute"
 
@@ -275,15 +278,15 @@ def unobserved(*paid: Paid, weighted: bool = False) -> tuple[float, float, float
     [
         {"label": 0},
         {"label": 1},
-        {"first": 0},
-        {"second": 1},
-        {"second": 2},
+        {"baseline": 0},
+        {"variant": 1},
+        {"variant": 2},
         {"at": 15 * DAY},
     ],
     ids=["good", "fraud", "approved before", "reviewed", "declined", "young"],
 )
 def test_unobserved_is_what_was_stopped_and_would_pass_without_a_label(seen: dict[str, int]) -> None:
-    reviewed = msgspec.structs.replace(STOPPED, first=1, cents=None)
+    reviewed = msgspec.structs.replace(STOPPED, baseline=1, cents=None)
     other = msgspec.structs.replace(STOPPED, **seen)
     assert unobserved(STOPPED, reviewed, other) == (2, 50, 50 + 2 * 20)
 
@@ -292,7 +295,7 @@ def test_the_control_group_stands_for_the_stopped_once_some_of_it_are_labelled()
     stopped = [msgspec.structs.replace(STOPPED, weight=0)] * 300
     # People looked at one of them; as others may be in the control group instead, no figure counts what they
     # said.
-    reviewed = msgspec.structs.replace(STOPPED, first=1, weight=0, label=1)
+    reviewed = msgspec.structs.replace(STOPPED, baseline=1, weight=0, label=1)
     through = msgspec.structs.replace(STOPPED, weight=100, label=0)
     untold = msgspec.structs.replace(STOPPED, weight=100)
     without_draw = msgspec.structs.replace(STOPPED, cents=90_000)
@@ -308,7 +311,7 @@ def test_the_control_group_stands_for_the_stopped_once_some_of_it_are_labelled()
     assert unobserved(*stopped, fraud, untold, weighted=True) == (100, 5_000, 7_000)
     assert unobserved(*stopped, fraud, without_draw, weighted=True) == (1, 900, 920)
     # One that the change would stop too says nothing of those that it would let pass.
-    elsewhere = msgspec.structs.replace(through, second=2)
+    elsewhere = msgspec.structs.replace(through, variant=2)
     assert unobserved(*stopped, elsewhere, weighted=True)[0] == 300
 
 
@@ -323,8 +326,8 @@ def test_more_payments_give_narrower_intervals_and_the_same_seed_the_same_ones()
 
 def precision(found: Comparison) -> Estimate:
     assert found.total is not None
-    assert found.total.first.outcomes is not None
-    return found.total.first.outcomes.precision
+    assert found.total.baseline.outcomes is not None
+    return found.total.baseline.outcomes.precision
 
 
 def width(found: Estimate) -> float:
@@ -347,7 +350,7 @@ def test_three_hits_in_three_are_no_certainty() -> None:
 
 @pytest.mark.parametrize("what", ["label", "payment"])
 def test_a_label_or_a_payment_from_after_the_as_of_time_is_refused(what: str) -> None:
-    good = traffic([Paid(0, 100, "a", 1, 1, 1), Paid(DAY, 100, "a", 0, 1, 1)])
+    good = evaluation_set([Paid(0, 100, "a", 1, 1, 1), Paid(DAY, 100, "a", 0, 1, 1)])
     column = "known_at" if what == "label" else "event_time"
     leaked = getattr(good, column).copy()
     leaked[1] = AS_OF + 1
@@ -358,13 +361,17 @@ def test_a_label_or_a_payment_from_after_the_as_of_time_is_refused(what: str) ->
 def test_a_side_that_did_not_answer_every_payment_is_refused() -> None:
     paid = [Paid(0, 100, "a", 1, 1, 1)]
     with pytest.raises(ConfigError, match="0 decisions for 1 payments"):
-        compare(traffic(paid), decisions("a", [1]), decisions("b", []), COSTS)
+        compare(evaluation_set(paid), decisions("a", [1]), decisions("b", []), COSTS)
 
 
 def test_without_a_mature_week_answers_are_counted_and_nothing_is_evaluated() -> None:
     paid = [Paid(0, 100, "a", 1, 1, 2)]
-    young = traffic(paid, as_of=START + DAY)
+    young = evaluation_set(paid, as_of=START + DAY)
     found = compare(young, decisions("a", [1]), decisions("b", [2]), COSTS)
     assert found.total is None
-    assert (found.traffic.changed, found.segments["channel"], found.examples.newly_caught) == (1, (), ())
+    assert (found.all_payments.changed, found.segments["channel"], found.examples.newly_caught) == (
+        1,
+        (),
+        (),
+    )
     assert len(found.examples.largest) == 1

@@ -8,7 +8,7 @@ from fraud_detection.core.project_schema import Costs, Gate
 from fraud_detection.evaluation.compare import compare
 from fraud_detection.evaluation.comparison import Comparison
 from fraud_detection.evaluation.gate import Check, GateInputs, evaluate_gate
-from tests.unit.evaluation.payments import DAY, Paid, decisions, traffic
+from tests.unit.evaluation.payments import DAY, Paid, decisions, evaluation_set
 
 
 def inputs(
@@ -29,9 +29,9 @@ def inputs(
 
 
 def compared(paid: list[Paid], *, weighted: bool = False, capacity: float | None = None) -> Comparison:
-    first = decisions("champion", [one.first for one in paid], capacity)
-    second = decisions("shadow", [one.second for one in paid], capacity)
-    return compare(traffic(paid, weighted=weighted), first, second, Costs())
+    baseline = decisions("champion", [one.baseline for one in paid], capacity)
+    variant = decisions("shadow", [one.variant for one in paid], capacity)
+    return compare(evaluation_set(paid, weighted=weighted), baseline, variant, Costs())
 
 
 def check(name: str, found: Comparison, known: GateInputs, gate: Gate | None = None) -> Check:

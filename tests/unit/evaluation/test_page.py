@@ -17,7 +17,7 @@ from fraud_detection.evaluation.messages import headline, money, rows, signed, u
 from fraud_detection.evaluation.report.charts import SMALL_HEIGHT, SMALL_WIDTH, Bars, by_week, intervals
 from fraud_detection.evaluation.report.page import page
 from fraud_detection.evaluation.report.svg import Scale, number
-from tests.unit.evaluation.payments import DAY, START, Paid, decisions, payments, traffic
+from tests.unit.evaluation.payments import DAY, START, Paid, decisions, evaluation_set, payments
 
 VOID = {"meta", "br"}
 
@@ -50,8 +50,10 @@ class Reading(HTMLParser):
 
 
 def compared(paid: list[Paid]) -> Comparison:
-    first = decisions("baseline", [one.first for one in paid], capacity=2.0)
-    return compare(traffic(paid), first, decisions("change", [one.second for one in paid]), Costs())
+    baseline = decisions("baseline", [one.baseline for one in paid], capacity=2.0)
+    return compare(
+        evaluation_set(paid), baseline, decisions("change", [one.variant for one in paid]), Costs()
+    )
 
 
 def report(*found: Comparison, name: str = "stricter", text: str = "rule x: review") -> Report:
@@ -71,7 +73,7 @@ def test_every_figure_of_the_report_is_on_the_page(paid: list[Paid]) -> None:
     assert headline(found) in text
     assert found.total is not None
     for row in rows(found.total):
-        for cell in (row.figure, row.first, row.second, row.difference):
+        for cell in (row.figure, row.baseline, row.variant, row.difference):
             assert cell in text
     assert unobserved_outcomes(found) in text
     for kind in msgspec.structs.asdict(found.examples).values():
@@ -102,7 +104,9 @@ def test_a_week_without_labels_is_grey_and_has_no_bar_of_money() -> None:
     paid = [Paid(week * 7 * DAY + DAY, 5000, f"c{week}", 1, 0, 2) for week in range(3)]
     text = page(report(compared(paid)))
     assert text.count('class="unknown"') == 3  # one a chart that needs labels
-    young = compare(traffic(paid[:1], as_of=START + DAY), decisions("a", [1]), decisions("b", [2]), Costs())
+    young = compare(
+        evaluation_set(paid[:1], as_of=START + DAY), decisions("a", [1]), decisions("b", [2]), Costs()
+    )
     said = "".join(Reading(page(report(young))).text)
     assert "no week has mature labels yet" in said
     assert "precision" not in said

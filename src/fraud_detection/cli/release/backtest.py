@@ -109,14 +109,14 @@ def lines_of(found: Comparison) -> Iterator[str]:
 def _table(found: Comparison) -> Iterator[str]:
     from fraud_detection.evaluation.messages import Row, rows, span
 
-    part = found.total or found.traffic
+    part = found.total or found.all_payments
     evaluated = sum(week.mature for week in found.weeks)
     yield (
         f"{span(part)}: {part.payments:,} payments; as of {found.as_of} the labels of {evaluated} of "
         f"{len(found.weeks)} weeks are mature"
     )
-    told = [Row("", found.first, found.second, "difference (95 %)"), *rows(part)]
-    lines = [(row.figure, row.first, row.second, row.difference) for row in told]
+    told = [Row("", found.baseline, found.variant, "difference (95 %)"), *rows(part)]
+    lines = [(row.figure, row.baseline, row.variant, row.difference) for row in told]
     wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         yield f"  {'  '.join(cell.ljust(width) for cell, width in zip(line, wide, strict=True))}".rstrip()

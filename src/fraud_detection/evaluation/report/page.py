@@ -98,7 +98,7 @@ def week_charts(found: Comparison) -> Iterator[tuple[str, str]]:
         ("Fraud missed, in money", lambda arm: arm.money_missed),
         ("Good payments declined", lambda arm: arm.good_declined.payments),
     )
-    arms = [week.first for week in found.weeks], [week.second for week in found.weeks]
+    arms = [week.baseline for week in found.weeks], [week.variant for week in found.weeks]
     for title, take in shown:
         outcomes = [[arm.outcomes for arm in own] for own in arms]
         values = [[None if one is None else take(one) for one in own] for own in outcomes]
@@ -108,7 +108,7 @@ def week_charts(found: Comparison) -> Iterator[tuple[str, str]]:
 
 
 def _bars(found: Comparison, values: Sequence[Sequence[float | None]]) -> list[Bars]:
-    return [Bars(name, own) for name, own in zip((found.first, found.second), values, strict=True)]
+    return [Bars(name, own) for name, own in zip((found.baseline, found.variant), values, strict=True)]
 
 
 def segment_chart(name: str, parts: Sequence[SegmentMetrics]) -> str:
@@ -123,7 +123,7 @@ def _saved(part: SegmentMetrics) -> tuple[str, Estimate]:
 
 def figures(part: SegmentMetrics) -> Iterator[tuple[str, str]]:
     """Yield the figures of a part that need labels: those of the change, and those of the baseline."""
-    return zip(_outcomes(part.second), _outcomes(part.first), strict=True)
+    return zip(_outcomes(part.variant), _outcomes(part.baseline), strict=True)
 
 
 def _outcomes(arm: ArmMetrics) -> Sequence[str]:
