@@ -20,7 +20,7 @@ from fraud_detection.engine.engine import Configuration
 class DeclineCapReplay(msgspec.Struct, frozen=True):
     """The decline cap at a past payment.
 
-    is_asked: score or rules asked for a decline.  admitted: what it answered, by what is stored.
+    decline_requested: score or rules asked for a decline.  admitted: what it answered, by what is stored.
     payments, declines: counted in its interval before the payment.  agrees: whether these counts say the
     same; None where that is unknown.
     """

@@ -41,8 +41,8 @@ class Redecision(msgspec.Struct):
     """A decision as it was stored, and as it comes out today.
 
     engine: that of the decision, from its configuration and bundle.  differences: empty where all is the
-    same. taken: what cannot come out of what is stored, and was taken as it stands there, in words. decline
-    cap: what it did then; None where the configuration has none.
+    same. taken: what cannot come out of what is stored, and was taken as it stands there, in words.
+    decline_cap: what it did then; None where the configuration has none.
     """
 
     stored: StoredDecision

@@ -53,7 +53,7 @@ class Verified(msgspec.Struct):
     rows: by kind.  last, chain_head: number and hash of the last row, the hash in hexadecimal.
     tampered: rows whose hash is not the expected one.  anchors_found: earlier anchors that match.
     faults: at most MAX_FAULTS are listed; fault_count says how many there are.
-    remarks: what is no fault and should be known, such as losses that somebody has accepted.
+    notes: what is no fault and should be known, such as losses that somebody has accepted.
     """
 
     state: str

@@ -235,7 +235,7 @@ class Gate(Settings, frozen=True):
     minus `tolerance`.  min_days, min_frauds: of payments whose labels are in.  calibration: by which
     factor expected and seen frauds may differ beyond chance.  segment_recall_loss: recall may fall by so much
     in a segment of at least `segment_frauds` frauds.  capacity: reviews a day, as a multiple of what people
-    can make.  latency: p99 of a payment, as a multiple of the champion's.  unseen: what payments may
+    can make.  latency: p99 of a payment, as a multiple of the champion's.  unobserved: what payments may
     cost that the champion stopped, it would approve, and nobody knows, were all of them fraud; as a share of
     the money that it saves.
     """

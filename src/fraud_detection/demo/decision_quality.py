@@ -11,7 +11,7 @@ import numpy as np
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import Project
-from fraud_detection.evaluation.cutoffs import prices
+from fraud_detection.evaluation.cutoffs import expected_costs
 from fraud_detection.evaluation.measures import Ranking
 from fraud_detection.simulator.ground_truth import live_ground_truth
 from fraud_detection.simulator.settings import SimulatorSettings
@@ -50,7 +50,7 @@ def quality(project: Project, simulation: SimulatorSettings, decided: Sequence[D
     score = np.array([0.0 if one.score is None else one.score for one in decided])
     action = np.array([one.action for one in decided], dtype=np.int64)
     fraud, flagged = label == 1, action > 0
-    each = prices(label, _amounts(project, decided), project.costs)
+    each = expected_costs(label, _amounts(project, decided), project.costs)
     paid = np.choose(action, [each.approved, each.reviewed, each.declined])
     return Quality(
         frauds=int(fraud.sum()),

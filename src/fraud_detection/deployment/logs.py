@@ -18,7 +18,7 @@ class CloudTally(msgspec.Struct):
 
     actions: decisions by answer.  again: decisions that were told more than once, because a batch that had
     failed told them again.  write_conflicts: profiles that another shard had changed before they were saved.
-    seconds: of all batches, by stage, in ms.
+    stages_ms: of all batches, by stage.
     """
 
     actions: Counter[str] = msgspec.field(default_factory=Counter)

@@ -49,8 +49,8 @@ from fraud_detection.engine.decision_engine import DecisionEngine, DecisionStrat
 class Pipeline:
     """Decides batches of raw events, in order, exactly once per transaction id.
 
-    due: labels of history, the latest first; each is learned before the first payment at or after its
-    time.  latest: the latest event time so far, in ms; every label due by then has been learned.
+    pending_labels: labels of history, the latest first; each is applied before the first payment at or after
+    its time.  watermark: the latest event time so far, in ms; every label due by then has been learned.
     counted_through: the number of the last event that the decline cap has counted; what is redelivered up to
     it is not counted again. failures: events of the last batch with which the program met an error.  Such a
     payment goes to review, what is none is set aside; all others are decided as ever.
@@ -113,11 +113,9 @@ class Pipeline:
         name_senders(result.outcomes, senders)
         return result
 
-    def apply_matured_labels(self, time_ms: int) -> list[Outcome]:
+    def apply_known_labels(self, time_ms: int) -> list[Outcome]:
         """Apply the labels of history that were known at a time, without a payment; return them."""
-        known = self.dedup_index.batch_state(
-            [], [label.transaction_id for label in self._matured_by(time_ms)]
-        )
+        known = self.dedup_index.batch_state([], [label.transaction_id for label in self._known_by(time_ms)])
         self.memory.prefetch(list(known.entities.values()))
         return self._apply_labels_until(time_ms, known)
 
@@ -165,14 +163,14 @@ class Pipeline:
         """Load deduplication state and profiles for the whole batch, with one call each."""
         payments = [item for item in parsed if isinstance(item, Transaction)]
         labels = [item for item in parsed if isinstance(item, Label)]
-        labels += self._matured_by(max([payment.event_time for payment in payments], default=-1))
+        labels += self._known_by(max([payment.event_time for payment in payments], default=-1))
         known = self.dedup_index.batch_state(
             [payment.transaction_id for payment in payments], [label.transaction_id for label in labels]
         )
         self.memory.prefetch([payment.entities for payment in payments] + list(known.entities.values()))
         return known
 
-    def _matured_by(self, time_ms: int) -> list[Label]:
+    def _known_by(self, time_ms: int) -> list[Label]:
         return list(
             itertools.takewhile(lambda label: label.known_at <= time_ms, reversed(self.pending_labels))
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from fraud_detection.core.events import Action
 from fraud_detection.core.project_schema import Costs
-from fraud_detection.evaluation.cutoffs import prices
+from fraud_detection.evaluation.cutoffs import expected_costs
 from fraud_detection.evaluation.evaluation_set import NONE, ArmDecisions, EvaluationSet
 from fraud_detection.evaluation.time_split import UNKNOWN
 
@@ -73,17 +73,17 @@ class _CostColumns:
         self.fraud, self.good = fraud * weight, (1.0 - fraud) * weight
         self.money = np.nan_to_num(amount.astype(np.float64))
         self.weight = weight
-        self.prices = prices(fraud, amount, costs)
+        self.expected_costs = expected_costs(fraud, amount, costs)
 
     def shared(self) -> list[np.ndarray]:
         fraud = self.fraud
-        return [fraud, fraud * self.weight, fraud * self.money, self.prices.approved * self.weight]
+        return [fraud, fraud * self.weight, fraud * self.money, self.expected_costs.approved * self.weight]
 
     def own(self, action: np.ndarray) -> list[np.ndarray]:
         flagged = (action > Action.APPROVE).astype(np.float64)
         declined, reviewed = action == Action.DECLINE, action == Action.REVIEW
         caught = self.fraud * flagged
-        by_action = [self.prices.approved, self.prices.reviewed, self.prices.declined]
+        by_action = [self.expected_costs.approved, self.expected_costs.reviewed, self.expected_costs.declined]
         return [
             flagged * self.weight,
             flagged * self.weight**2,

@@ -29,19 +29,19 @@ With thousands of frauds it is nothing; with five it keeps one odd payment from 
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class ExpectedCosts:
     """What each of n payments costs under each answer, in major units; float64, shape (n,)."""
 
     approved: np.ndarray
     reviewed: np.ndarray
     declined: np.ndarray
 
-    def weighted(self, weight: np.ndarray) -> Prices:
+    def weighted(self, weight: np.ndarray) -> ExpectedCosts:
         """Return the prices times the sampling weights."""
-        return Prices(self.approved * weight, self.reviewed * weight, self.declined * weight)
+        return ExpectedCosts(self.approved * weight, self.reviewed * weight, self.declined * weight)
 
 
-def prices(fraud: np.ndarray, amount: np.ndarray, costs: Costs) -> Prices:
+def expected_costs(fraud: np.ndarray, amount: np.ndarray, costs: Costs) -> ExpectedCosts:
     """Return the expected prices, where `fraud` is the probability (or the label, 1 or 0) of fraud.
 
     An unknown amount counts as 0: only the fixed parts of the costs apply.
@@ -55,7 +55,7 @@ def prices(fraud: np.ndarray, amount: np.ndarray, costs: Costs) -> Prices:
     missed = fraud * (costs.missed_fraud_share * money + costs.missed_fraud_fixed)
     offended = (1.0 - fraud) * (costs.declined_good_share * money + costs.declined_good_fixed)
     reviewed = costs.review + (1.0 - costs.review_recall) * missed
-    return Prices(missed, reviewed, offended)
+    return ExpectedCosts(missed, reviewed, offended)
 
 
 def smoothed(
@@ -77,7 +77,7 @@ def smoothed(
     return mixed
 
 
-def choose(  # noqa: PLR0913 - costs, capacity and payments
+def choose_cutoffs(  # noqa: PLR0913 - costs, capacity and payments
     score: np.ndarray,
     label: np.ndarray,
     amount: np.ndarray,
@@ -98,10 +98,10 @@ def choose(  # noqa: PLR0913 - costs, capacity and payments
     stands_for = np.where(label == UNKNOWN, 0.0, 1.0 if weight is None else weight)
     outcome = np.where(label == UNKNOWN, 0.0, smoothed(label, score, weight=stands_for))
     capacity = math.inf if policy.review_capacity_per_day is None else policy.review_capacity_per_day * days
-    return cheapest(score, prices(outcome, amount, costs).weighted(stands_for), capacity)
+    return cheapest_cutoffs(score, expected_costs(outcome, amount, costs).weighted(stands_for), capacity)
 
 
-def cheapest(score: np.ndarray, each: Prices, capacity: float) -> Cutoffs:
+def cheapest_cutoffs(score: np.ndarray, each: ExpectedCosts, capacity: float) -> Cutoffs:
     """Return the pair review_at <= decline_at of least total price with at most `capacity` reviews.
 
     Exact over all pairs of distinct scores, in O(n log n): with payments in falling order, the

@@ -11,7 +11,7 @@ import numpy as np
 from fraud_detection.core.events import Action
 from fraud_detection.core.project_schema import Costs
 from fraud_detection.evaluation.comparison import UnobservedOutcomes
-from fraud_detection.evaluation.cutoffs import prices
+from fraud_detection.evaluation.cutoffs import expected_costs
 from fraud_detection.evaluation.evaluation_set import NONE, ArmDecisions, EvaluationSet
 from fraud_detection.evaluation.slices import Segmentation
 from fraud_detection.evaluation.time_split import UNKNOWN
@@ -27,7 +27,7 @@ def unobserved_outcomes(
     return UnobservedOutcomes(
         payments=round(float(weight.sum()), 6),
         money=round(float((np.nan_to_num(amount) * weight).sum()), 6),
-        cost=round(float((prices(np.ones(rows.size), amount, costs).approved * weight).sum()), 6),
+        cost=round(float((expected_costs(np.ones(rows.size), amount, costs).approved * weight).sum()), 6),
     )
 
 

@@ -20,7 +20,12 @@ from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import Progress, read_history
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import preload_history
-from fraud_detection.serving.workers.ownership import Ownership, check_worker_count, label_shards, shard_path
+from fraud_detection.serving.workers.ownership import (
+    Ownership,
+    assign_workers,
+    check_worker_count,
+    shard_path,
+)
 from fraud_detection.serving.workers.replica import WorkerService
 
 MAKING = ".making"
@@ -55,7 +60,7 @@ def new_state(
             create_state(draft)
             stack.callback(_forget, draft)
         if workers > 1:
-            label_shards(drafts)
+            assign_workers(drafts)
         loaded = 0 if history is None or engine is None else _load_history(drafts, engine, history, progress)
         for draft, path in zip(drafts, paths, strict=True):
             adopt(draft, path)

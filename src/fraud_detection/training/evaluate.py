@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fraud_detection.evaluation.cutoffs import Prices, prices
+from fraud_detection.evaluation.cutoffs import ExpectedCosts, expected_costs
 from fraud_detection.evaluation.intervals import share_interval
 from fraud_detection.evaluation.measures import (
     DAY_MS,
@@ -113,12 +113,12 @@ def savings(known: Scored, cutoffs: Cutoffs, costs: Costs) -> dict[str, tuple[np
     }
 
 
-def _prices(known: Scored, costs: Costs) -> Prices:
-    each = prices((known.label == 1).astype(float), known.rows.amount, costs)
+def _prices(known: Scored, costs: Costs) -> ExpectedCosts:
+    each = expected_costs((known.label == 1).astype(float), known.rows.amount, costs)
     return each.weighted(known.weight)
 
 
-def _price_of(each: Prices, score: np.ndarray, cutoffs: Cutoffs) -> np.ndarray:
+def _price_of(each: ExpectedCosts, score: np.ndarray, cutoffs: Cutoffs) -> np.ndarray:
     reviewed = np.where(score >= cutoffs.review_at, each.reviewed, each.approved)
     return np.where(score >= cutoffs.decline_at, each.declined, reviewed)
 

@@ -18,7 +18,7 @@ from fraud_detection.core.score.bundle import (
     Periods,
     assemble,
 )
-from fraud_detection.evaluation.cutoffs import choose
+from fraud_detection.evaluation.cutoffs import choose_cutoffs
 from fraud_detection.training.evaluate import Scored, evaluate_slice
 from fraud_detection.training.reference import SCORE_EDGES, distribution, reference, vectors
 from fraud_detection.training.report.model_card import model_card
@@ -34,7 +34,7 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
     """Choose the cut-offs, evaluate the validation slice, and assemble the bundle."""
     info = slices.train.info
     scored = _validated(slices, learned, project.model.threads)
-    cutoffs = choose(
+    cutoffs = choose_cutoffs(
         scored.score,
         scored.label,
         scored.rows.amount,

@@ -33,7 +33,7 @@ class FeaturesReport(msgspec.Struct, frozen=True):
 
     decided: payments of state files; control_group: those of them that stand for others, left_out: those
     that others stand for.
-    immature: payments in no slice, since their labels are immature at `moment`, in ms: the one that was
+    immature_count: payments in no slice, since their labels are immature at `moment`, in ms: the one that was
     named, or the last one that history tells of.
     """
 

@@ -26,7 +26,7 @@ from fraud_detection.adapters.http import server as http_server
 from fraud_detection.adapters.http.connection import HttpLine
 from fraud_detection.adapters.http.connection_limit import Bound, BoundedLine
 from fraud_detection.adapters.http.messages import Request, Response
-from fraud_detection.adapters.http.request_reader import MAX_HEAD_BYTES, Room
+from fraud_detection.adapters.http.request_reader import MAX_HEADER_BYTES, RequestMemory
 from fraud_detection.adapters.http.responses import PROBLEM
 from fraud_detection.adapters.http.server import listen, run_loop, serve_on
 from fraud_detection.core.parse.drift import MAX_FIELDS, SchemaDrift
@@ -100,7 +100,7 @@ def test_what_has_no_end_ends_the_connection_and_others_are_answered(attack: str
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_head_that_is_too_large_is_refused_in_however_many_pieces_it_comes(times: int) -> None:
     head = b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"a: %b\r\n" % (b"y" * 100) * 1_000 + b"\r\n"
-    assert len(head) > 1.5 * MAX_HEAD_BYTES
+    assert len(head) > 1.5 * MAX_HEADER_BYTES
     size = len(head) // times + 1
     with listening(Echo()) as (port, _), connected(port) as line:
         for start in range(0, len(head), size):
@@ -118,7 +118,7 @@ def test_a_head_that_is_too_large_is_refused_in_however_many_pieces_it_comes(tim
 
 def test_many_short_headers_are_too_much_though_they_have_few_bytes() -> None:
     head = b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 2_000 + b"\r\n"
-    assert len(head) < MAX_HEAD_BYTES / 4
+    assert len(head) < MAX_HEADER_BYTES / 4
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(head)
         assert [status for status, _, _ in responses(read_all(line))] == [431]
@@ -146,7 +146,7 @@ def test_others_come_between_the_slices_of_a_long_head() -> None:
         line.connection_made(Sink())
         line.data_received(HEAD + b"a: %b\r\n" % (b"y" * 1_000) * 40 + b"Content-Length: 0\r\n\r\n")
         while not application.taken:
-            between.append(line._head_bytes)
+            between.append(line._header_bytes)
             await asyncio.sleep(0)
         line.connection_lost(None)
 
@@ -215,7 +215,7 @@ def test_half_a_connection_that_asks_no_more_has_its_answers() -> None:
 
 
 def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
-    room = Room(most=100_000)
+    room = RequestMemory(most=100_000)
     with listening_with(partial(HttpLine, Echo(), room=room)) as port, ExitStack() as stack:
         slow = [stack.enter_context(connected(port)) for _ in range(2)]
         for one in slow:

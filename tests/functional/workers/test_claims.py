@@ -43,7 +43,7 @@ RACES = 60
 def cards(small_simulation: SmallSimulation) -> list[str]:
     """Return a card of each worker."""
     ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)
-    of = {ownership.of_id(f"c{number}"): f"c{number}" for number in range(20)}
+    of = {ownership.worker_of(f"c{number}"): f"c{number}" for number in range(20)}
     return [of[worker] for worker in range(WORKERS)]
 
 

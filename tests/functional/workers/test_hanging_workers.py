@@ -153,7 +153,7 @@ def test_a_rate_whose_keeper_is_away_is_counted_by_shares(
 ) -> None:
     one, headers, free = keyed.one, keyed.headers, keyed.free
     ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)
-    home = ownership.of_id("till")
+    home = ownership.worker_of("till")
     own = [event for event in events if ownership.route(event).owner != home]
     (keeper,) = [pid for pid in children(one.process.pid) if number_of(pid) == home]
     with clients_by_worker(one, **free) as clients:

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from fraud_detection.core.decision_settings import PolicySettings
 from fraud_detection.core.project_schema import Costs
 from fraud_detection.core.score.calibration import Calibration
-from fraud_detection.evaluation.cutoffs import Prices, cheapest, choose, prices, round_between, smoothed
+from fraud_detection.evaluation.cutoffs import (
+    ExpectedCosts,
+    cheapest_cutoffs,
+    choose_cutoffs,
+    expected_costs,
+    round_between,
+    smoothed,
+)
 from fraud_detection.evaluation.time_split import UNKNOWN
 
 levels = st.sampled_from([0.0, 0.1, 0.15, 0.2, 0.35, 0.5, 0.75, 0.9, 0.99])
@@ -38,7 +45,7 @@ def test_no_other_pair_of_cutoffs_is_cheaper(
     rows: list[tuple[float, float, float, float]], capacity: float
 ) -> None:
     score, approved, reviewed, declined = np.array(rows).T
-    chosen = cheapest(score, Prices(approved, reviewed, declined), capacity)
+    chosen = cheapest_cutoffs(score, ExpectedCosts(approved, reviewed, declined), capacity)
     assert 0 <= chosen.review_at <= chosen.decline_at <= 1
     price, reviews = total(rows, chosen.review_at, chosen.decline_at)
     assert reviews <= capacity
@@ -57,8 +64,8 @@ def sample(frauds: int, seed: int = 3, payments: int = 4000) -> tuple[np.ndarray
 
 def test_cutoffs_beat_approving_reviewing_and_declining_everything() -> None:
     score, label, amount = sample(frauds=80)
-    chosen = choose(score, label, amount, Costs(), PolicySettings(), days=10)
-    each = prices(label, amount, Costs())
+    chosen = choose_cutoffs(score, label, amount, Costs(), PolicySettings(), days=10)
+    each = expected_costs(label, amount, Costs())
     found = np.where(score >= chosen.review_at, each.reviewed, each.approved)
     cost = np.where(score >= chosen.decline_at, each.declined, found).sum()
     assert cost < 0.8 * min(each.approved.sum(), each.reviewed.sum(), each.declined.sum())
@@ -70,7 +77,7 @@ def test_reviews_a_day_stay_within_capacity_and_unlabelled_payments_count(capaci
     score, label, amount = sample(frauds=80)
     label[::3] = UNKNOWN
     policy = PolicySettings(review_capacity_per_day=capacity)
-    chosen = choose(score, label, amount, Costs(), policy, days=10)
+    chosen = choose_cutoffs(score, label, amount, Costs(), policy, days=10)
     reviews = ((score >= chosen.review_at) & (score < chosen.decline_at)).sum()
     assert reviews / 10 <= capacity
 
@@ -79,16 +86,16 @@ def test_an_unlabelled_payment_does_not_count_as_legitimate() -> None:
     score, label, amount = sample(frauds=80)
     unknown = np.full(3000, UNKNOWN, np.int8)
     more = (np.r_[score, np.full(3000, 0.97)], np.r_[label, unknown], np.r_[amount, np.full(3000, 50.0)])
-    assert choose(*more, Costs(), PolicySettings(), days=10) == choose(
+    assert choose_cutoffs(*more, Costs(), PolicySettings(), days=10) == choose_cutoffs(
         score, label, amount, Costs(), PolicySettings(), days=10
     )
 
 
 def test_dearer_frauds_never_raise_the_review_cutoff() -> None:
     score, label, amount = sample(frauds=80)
+    prices = [Costs(missed_fraud_fixed=fixed) for fixed in (0.0, 20.0, 200.0, 2000.0)]
     chosen = [
-        choose(score, label, amount, Costs(missed_fraud_fixed=fixed), PolicySettings(), days=10).review_at
-        for fixed in (0.0, 20.0, 200.0, 2000.0)
+        choose_cutoffs(score, label, amount, each, PolicySettings(), days=10).review_at for each in prices
     ]
     assert chosen == sorted(chosen, reverse=True)
     assert chosen[0] > chosen[-1]
@@ -96,13 +103,13 @@ def test_dearer_frauds_never_raise_the_review_cutoff() -> None:
 
 def test_cutoffs_in_the_settings_win() -> None:
     policy = PolicySettings(review_at=0.3, decline_at=0.7)
-    chosen = choose(*sample(frauds=80), Costs(), policy, days=10)
+    chosen = choose_cutoffs(*sample(frauds=80), Costs(), policy, days=10)
     assert (chosen.review_at, chosen.decline_at, chosen.origin) == (0.3, 0.7, "settings")
 
 
 def test_without_a_single_fraud_the_calibrated_score_still_decides() -> None:
     score, label, amount = sample(frauds=0)
-    chosen = choose(score, label, amount, Costs(), PolicySettings(), days=10)
+    chosen = choose_cutoffs(score, label, amount, Costs(), PolicySettings(), days=10)
     # A payment of typical amount is worth a review once its expected loss passes the cost of one.
     assert 0.005 < chosen.review_at < 0.2
 
@@ -128,7 +135,7 @@ def test_a_round_number_lies_between_and_has_no_needless_digits(one: float, othe
 def test_the_capacity_is_that_of_a_day(days: float, reviews: int) -> None:
     score, label, amount = sample(frauds=200)
     policy, costs = PolicySettings(review_capacity_per_day=3.0), Costs(review=0.0, review_recall=1.0)
-    chosen = choose(score, label, amount, costs, policy, days)
+    chosen = choose_cutoffs(score, label, amount, costs, policy, days)
     reviewed = int(((score >= chosen.review_at) & (score < chosen.decline_at)).sum())
     assert reviewed == reviews
 

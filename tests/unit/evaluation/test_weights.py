@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fraud_detection.core.project_schema import Costs
 from fraud_detection.core.score.bundle import Cutoffs
-from fraud_detection.evaluation.cutoffs import choose
+from fraud_detection.evaluation.cutoffs import choose_cutoffs
 from fraud_detection.evaluation.intervals import share_interval
 from fraud_detection.evaluation.measures import Ranking, accuracy_measures, brier
 from fraud_detection.evaluation.time_split import UNKNOWN
@@ -176,12 +176,13 @@ def test_cutoffs_are_those_of_the_payments_that_the_seen_ones_stand_for() -> Non
     fraud, score, stopped = simulation(seed=5, payments=40_000)
     amount = np.random.default_rng(5).lognormal(3, 1, fraud.size)
     policy = project(policy={}).policy
-    whole = choose(score, fraud.astype(int), amount, COSTS, policy, days=10)
+    whole = choose_cutoffs(score, fraud.astype(int), amount, COSTS, policy, days=10)
     through = np.random.default_rng(6).random(fraud.size) < SHARE
     weight = np.where(stopped, np.where(through, 1 / SHARE, 0.0), 1.0)
     label = np.where(weight > 0, fraud, UNKNOWN)
-    weighted = choose(score, label, amount, COSTS, policy, days=10, weight=weight)
-    naive = choose(score, np.where(stopped & ~through, UNKNOWN, fraud), amount, COSTS, policy, days=10)
+    weighted = choose_cutoffs(score, label, amount, COSTS, policy, days=10, weight=weight)
+    unweighted = np.where(stopped & ~through, UNKNOWN, fraud)
+    naive = choose_cutoffs(score, unweighted, amount, COSTS, policy, days=10)
     assert weighted.review_at == pytest.approx(whole.review_at, rel=0.35)
     assert abs(weighted.review_at - whole.review_at) < abs(naive.review_at - whole.review_at)
 

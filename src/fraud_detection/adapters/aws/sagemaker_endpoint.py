@@ -38,7 +38,7 @@ class SageMakerScorer:
 
     budget_s: how long one batch may take, retries included; the client's own time-outs must be shorter.
     explain_at: rows from this probability on come with reasons.
-    answered: what the endpoint said of the last batch; no bundle when it said nothing.  last_error: why.
+    response: what the endpoint said of the last batch; no bundle when it said nothing.  last_error: why.
     seconds: how long it took.
     """
 

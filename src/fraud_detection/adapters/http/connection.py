@@ -22,7 +22,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from fraud_detection.adapters.http.messages import Application, Request, Response
-from fraud_detection.adapters.http.request_reader import RequestReader, Room, Turn
+from fraud_detection.adapters.http.request_reader import PendingRequest, RequestMemory, RequestReader
 from fraud_detection.adapters.http.responses import encoded, problem
 
 LOG = logging.getLogger(__name__)
@@ -53,20 +53,20 @@ class HttpLine(RequestReader, asyncio.Protocol):
         server_state: ServerState,
         app_state: dict[str, Any],  # noqa: ARG002 - uvicorn gives it
         _loop: asyncio.AbstractEventLoop | None = None,
-        room: Room | None = None,
+        room: RequestMemory | None = None,
     ) -> None:
         """Take what answers, and what uvicorn gives; `room` is of all connections."""
         self._application = application
         self._idle_s = config.timeout_keep_alive
         self._server = server_state
-        self._turns: deque[Turn] = deque()
-        self._held: deque[Turn] = deque()
+        self._turns: deque[PendingRequest] = deque()
+        self._held: deque[PendingRequest] = deque()
         self._in_hand = self._unread_at = 0
         self._unread = b""
         self._pumping = self._paused = self._full = False
         self._timer: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
-        super().__init__(_loop or asyncio.get_running_loop(), room or Room())
+        super().__init__(_loop or asyncio.get_running_loop(), room or RequestMemory())
 
     @property
     def idle(self) -> bool:
@@ -128,12 +128,12 @@ class HttpLine(RequestReader, asyncio.Protocol):
             if self._held:
                 self._dispatch(self._held.popleft())
             elif self._unread and not self._ending:
-                end = self._unread_at + (SLICE if self._reading_head else BODY_SLICE)
+                end = self._unread_at + (SLICE if self._reading_headers else BODY_SLICE)
                 piece, self._unread_at = self._unread[self._unread_at : end], end
                 if end >= len(self._unread):
                     self._unread, self._unread_at = b"", 0
                 self._feed(piece)
-                if self._reading_head and self._unread:
+                if self._reading_headers and self._unread:
                     # Others come first: a head may be much work for few bytes.
                     self._loop.call_soon(self._pump)
                     break
@@ -178,7 +178,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
 
     # --- answers ----------------------------------------------------------------
 
-    def _on_response(self, turn: Turn, response: Response) -> None:
+    def _on_response(self, turn: PendingRequest, response: Response) -> None:
         turn.response = response
         self._in_hand -= turn.size
         while self._turns and (told := self._turns[0].response) is not None:
@@ -207,7 +207,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
             self._waits = False
             self._transport.write(GO_ON)
 
-    def _write(self, turn: Turn, response: Response) -> None:
+    def _write(self, turn: PendingRequest, response: Response) -> None:
         self._server.total_requests += 1
         headers, request = self._server.default_headers, turn.request
         bare = request.method == "HEAD"
@@ -217,14 +217,14 @@ class HttpLine(RequestReader, asyncio.Protocol):
         """Answer somebody who cannot be understood, and hear no more of it."""
         if self._ending:
             return
-        turn = Turn(Request("", "", b"", b"", self._id_or_own()), last=True)
+        turn = PendingRequest(Request("", "", b"", b"", self._id_or_own()), last=True)
         self._turns.append(turn)
         self._ending = True
         later = ((b"retry-after", b"1"),) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
         self._unread = b""
         self._on_response(turn, problem(status, message, later))
 
-    def _came(self, turn: Turn) -> None:
+    def _came(self, turn: PendingRequest) -> None:
         """Let a request be answered, or wait until it may be."""
         blocked = bool(self._held) or self._blocked
         self._turns.append(turn)
@@ -233,7 +233,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
         else:
             self._dispatch(turn)
 
-    def _dispatch(self, turn: Turn) -> None:
+    def _dispatch(self, turn: PendingRequest) -> None:
         self._in_hand += turn.size
         if turn.refused is not None:
             self._on_response(turn, turn.refused)

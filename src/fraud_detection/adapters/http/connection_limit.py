@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 
 from fraud_detection.adapters.http.connection import HttpLine
 from fraud_detection.adapters.http.messages import Application
-from fraud_detection.adapters.http.request_reader import Room
+from fraud_detection.adapters.http.request_reader import RequestMemory
 from fraud_detection.adapters.http.responses import problem
 
 LOG = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Bound:
             b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
             % (refused.kind, len(refused.body), refused.body)
         )
-        self.most, self.leaving, self.room = most, set[_Leaving](), Room()
+        self.most, self.leaving, self.room = most, set[_Leaving](), RequestMemory()
         self._logged_at: float | None = None
 
     def lets_in(self, state: ServerState, now: float) -> bool:

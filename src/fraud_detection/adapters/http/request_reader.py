@@ -20,23 +20,23 @@ from fraud_detection.adapters.http.responses import problem
 
 LOG = logging.getLogger(__name__)
 
-MAX_HEAD_BYTES = 1 << 16
+MAX_HEADER_BYTES = 1 << 16
 FOR_EACH_HEADER = 32
 """Bytes that a header counts beyond its own, as in HTTP/2: a thousand short ones are much work."""
 MAX_BODY_BYTES = 1 << 20
-MAX_PASSED_OVER = 1 << 24
+MAX_DISCARDED_BYTES = 1 << 24
 NO_HOST = "a request of HTTP/1.1 needs one header `Host`, and no more"
-TOO_MUCH_HEAD = f"the headers have more than {MAX_HEAD_BYTES:,} bytes, or chunks are too small"
+TOO_MUCH_HEAD = f"the headers have more than {MAX_HEADER_BYTES:,} bytes, or chunks are too small"
 ENCODING_REFUSED = "a body is taken as it is: send it without `Content-Encoding`"
 TOO_LARGE = f"a request has at most {MAX_BODY_BYTES:,} bytes"
 NO_CHUNKS = "`Transfer-Encoding` may be `chunked`, once, in HTTP/1.1, and nothing else"
 
 SMALL_BODY = 1 << 14
 """A request as small as this one is taken however much the others hold."""
-MAX_DISCARDED_BYTES = 1 << 26
+MAX_HELD_BYTES = 1 << 26
 """Bytes of requests that all connections together may hold."""
 
-MATTERS = frozenset(
+READ_HEADERS = frozenset(
     (
         b"authorization",
         b"x-request-id",
@@ -49,11 +49,11 @@ MATTERS = frozenset(
 )
 """Headers that are read; all others cost one look into this set."""
 
-HARMLESS = re.compile(rb"[!-~]{1,128}")
+SAFE_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 """An id of a request that may be repeated as it is."""
 
 
-class Room:
+class RequestMemory:
     """What all connections of a server hold of requests, in bytes.
 
     >>> room = Room(most=10)
@@ -62,7 +62,7 @@ class Room:
     True
     """
 
-    def __init__(self, most: int = MAX_DISCARDED_BYTES) -> None:
+    def __init__(self, most: int = MAX_HELD_BYTES) -> None:
         """Start empty."""
         self.most, self.used = most, 0
 
@@ -76,7 +76,7 @@ class _Enough(Exception):  # noqa: N818 - nothing is wrong: the rest of a piece 
     """Ends the parsing of a piece whose request was refused."""
 
 
-class Turn:
+class PendingRequest:
     """A request that waits for its answer; `last` ends the connection."""
 
     __slots__ = ("last", "refused", "request", "response", "size")
@@ -90,23 +90,23 @@ class Turn:
 class RequestReader:
     """Makes requests of the bytes of a connection; what becomes of them is said by who derives from it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, room: Room) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, room: RequestMemory) -> None:
         """Start with an empty line."""
         self._loop, self._room = loop, room
         self._ending = False
         self.active_at = 0.0
         self._name = uuid.uuid4().hex[:16].encode()
         self._count = self._buffered_bytes = 0
-        self._raw_bytes = self._head_bytes = self._size = self._hosts = 0
+        self._raw_bytes = self._header_bytes = self._size = self._hosts = 0
         self._url = self._authorization = self._id = b""
         self._key: bytes | None = None
         self._body: list[bytes] = []
         self._chunked: list[bytes] = []
         self._waits = self._is_encoded = False
-        self._reading_head = True
+        self._reading_headers = True
 
     @abstractmethod
-    def _came(self, turn: Turn) -> None:
+    def _came(self, turn: PendingRequest) -> None:
         """Take a request."""
 
     @abstractmethod
@@ -144,7 +144,7 @@ class RequestReader:
         except httptools.HttpParserError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")
         # A head, trailers and sizes of chunks that never end; whole ones are counted by `on_header`.
-        if self._raw_bytes - self._size > MAX_HEAD_BYTES + (0 if self._reading_head else self._size):
+        if self._raw_bytes - self._size > MAX_HEADER_BYTES + (0 if self._reading_headers else self._size):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
 
     # --- called by the parser -----------------------------------------------
@@ -157,16 +157,16 @@ class RequestReader:
     def on_url(self, url: bytes) -> None:
         """Take a part of the address."""
         self._url += url
-        self._count_head(len(url))
+        self._count_header_bytes(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header that matters."""
-        self._head_bytes += len(name) + len(value) + FOR_EACH_HEADER
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._count_head(0)
+        self._header_bytes += len(name) + len(value) + FOR_EACH_HEADER
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._count_header_bytes(0)
         lowered = name.lower()
         # What follows the body speaks for nobody.
-        if lowered not in MATTERS or not self._reading_head:
+        if lowered not in READ_HEADERS or not self._reading_headers:
             return
         if lowered == b"authorization":
             self._authorization = value
@@ -185,7 +185,7 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         """Go on to the body, and let the caller send it if it waits for that."""
-        self._reading_head = False
+        self._reading_headers = False
         if self._hosts == 1 and not self._waits and not self._chunked:
             return
         current = self._parser.get_http_version() == "1.1"
@@ -210,7 +210,7 @@ class RequestReader:
         elif self._body:
             self._release(sum(len(part) for part in self._body))
             self._body = []
-        if self._size > MAX_PASSED_OVER:
+        if self._size > MAX_DISCARDED_BYTES:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
 
     def _release(self, size: int) -> None:
@@ -237,19 +237,19 @@ class RequestReader:
         request = Request(method, path, b"".join(self._body), *named)
         last = not self._parser.should_keep_alive()
         self._body = []
-        self._reading_head, self._raw_bytes, self._head_bytes, self._size = True, 0, 0, 0
+        self._reading_headers, self._raw_bytes, self._header_bytes, self._size = True, 0, 0, 0
         self.active_at = self._loop.time()
-        self._came(Turn(request, last=last, refused=refused))
+        self._came(PendingRequest(request, last=last, refused=refused))
 
-    def _count_head(self, size: int) -> None:
+    def _count_header_bytes(self, size: int) -> None:
         """Count bytes of a head or of trailers; refuse too many, and parse no more of them."""
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
+        self._header_bytes += size
+        if self._header_bytes > MAX_HEADER_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
             raise _Enough
 
     def _id_or_own(self) -> bytes:
-        return self._id if HARMLESS.fullmatch(self._id) else b"%b-%x" % (self._name, self._count)
+        return self._id if SAFE_REQUEST_ID.fullmatch(self._id) else b"%b-%x" % (self._name, self._count)
 
     def _begin(self) -> None:
         self._url = self._authorization = self._id = b""
@@ -258,4 +258,4 @@ class RequestReader:
         self._size = self._hosts = 0
         self._waits = self._is_encoded = False
         self._chunked = []
-        self._reading_head = True
+        self._reading_headers = True

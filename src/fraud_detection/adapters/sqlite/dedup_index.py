@@ -26,7 +26,7 @@ NEXT_IDS = "SELECT transaction_id FROM {} WHERE transaction_id > ? ORDER BY tran
 class SqliteDedupIndex:
     """The DedupIndex over the tables of a state file, and what of history has to be in them.
 
-    awaited: payments of which a label has come before them.  unsettled: payments that were decided, but are
+    awaited: payments of which a label has come before them.  unflushed: payments that were decided, but are
     not in the tables yet.  elsewhere: payments in hand that another worker has decided.
     """
 

@@ -68,7 +68,7 @@ SourceOffset = tuple[str, int, str]
 class Checkpoint(msgspec.Struct, array_like=True):
     """How far this engine has come; written with every batch.
 
-    recovery_from_seq: a restart reapplies from this event on.  latest: the latest event time in ms,
+    recovery_from_seq: a restart reapplies from this event on.  watermark: the latest event time in ms,
     by which all labels of history were learned.  surveyed: events in the tallies of drift, without
     labels, which are beside them.  offset, fingerprint: how far the source was read that is being read;
     those of sources read before stand in their own table, so that a batch writes one row for all this.
@@ -128,8 +128,8 @@ STORE_LEFT_SOURCE = """
 def append(db: sqlite3.Connection, flushed: int, slot: int, entry: Entry, epoch: int) -> bool:
     """Commit the entry that has a slot, from 1 on, among those that wait; no transaction may be open.
 
-    moved: number of the latest entry that is in the tables.  epoch: of the owner that writes; returns False,
-    and nothing is written, where the file has another owner since.
+    flushed: number of the latest entry that is in the tables.  epoch: of the owner that writes;
+    returns False, and nothing is written, where the file has another owner since.
     """
     row = (slot, flushed + slot, _ENCODER.encode(entry), epoch)
     return db.execute(APPEND, row).rowcount == 1

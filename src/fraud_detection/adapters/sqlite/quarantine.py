@@ -29,7 +29,8 @@ _ENCODER = msgspec.msgpack.Encoder()
 class Arrival(msgspec.Struct, frozen=True, gc=False):
     """A refused event that came.
 
-    row: the number of the row that has it.  at: when it came, in ms since 1970.  origin: a hash of the event
+    row: the number of the row that has it.  at: when it came, in ms since 1970.  digest: of the event.
+    origin: a hash of the event
     and its identity; empty where that never comes again.  counted: it came from that origin before.
     """
 

@@ -123,6 +123,6 @@ class _Guarded:
     def __exit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
-        """OnResult an error from a refusal."""
+        """Tell an error from a refusal."""
         if isinstance(error, Exception) and (refusal := self._health.met(error)) is not error:
             raise refusal from error

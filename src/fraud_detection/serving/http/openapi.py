@@ -126,7 +126,7 @@ def _decide(records: tuple[str, ...]) -> Json:
 
 
 def _label() -> Json:
-    described = _post("OnResult what became known of a payment", "Label", ("LabelRecord", "DuplicateRecord"))
+    described = _post("Report what became known of a payment", "Label", ("LabelRecord", "DuplicateRecord"))
     described["responses"]["404"] = _problem("None of several workers knows the payment.")
     return described
 

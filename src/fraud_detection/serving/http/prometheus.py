@@ -49,7 +49,7 @@ def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[st
             "Payments approved as control group, to observe their outcome.",
         ),
         "fraud_forbidden_events_total": (tally.forbidden, "Events whose sender lacked the role for them."),
-        "fraud_rejected_events_total": (requests.refused, "Events refused because too many waited."),
+        "fraud_overload_rejected_events_total": (requests.refused, "Events refused because too many waited."),
     }
     for name, (count, help_text) in counts.items():
         yield from head(name, "counter", help_text)

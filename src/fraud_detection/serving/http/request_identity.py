@@ -13,7 +13,7 @@ KEY = re.compile(rb"[!-~]{1,255}")
 
 
 def is_key(key: bytes | None) -> bool:
-    """OnResult whether a caller may use it as an `Idempotency-Key`; none at all will do too.
+    """Tell whether a caller may use it as an `Idempotency-Key`; none at all will do too.
 
     >>> is_key(None), is_key(b"order-7"), is_key(b"order 7"), is_key(b"")
     (True, True, False, False)

@@ -83,14 +83,14 @@ class Ownership:
         rename = {attribute: name for name, attribute in self.attributes.items()}
         self.decoder = msgspec.json.Decoder(msgspec.defstruct("Head", fields, rename=rename))
 
-    def of_id(self, identifier: str) -> int:
+    def worker_of(self, identifier: str) -> int:
         """Return the worker to whom an id falls, the same in every process and version."""
         return zlib.crc32(identifier.encode()) % self.workers
 
     def of(self, entities: tuple[str | None, ...], transaction_id: str) -> int:
         """Return the owner of a payment that was read already."""
         ordering = entities[ORDERING] if entities else None
-        return self.of_id(transaction_id if ordering is None else ordering)
+        return self.worker_of(transaction_id if ordering is None else ordering)
 
     def route(self, raw: bytes, identity: str | None = None) -> Route:
         """Return where an event belongs; `identity` is that of one without an id."""
@@ -108,14 +108,14 @@ class Ownership:
         if self.type_is_free and getattr(head, self.attributes["type"]) == "label":
             if ordering is None and transaction_id is None:
                 return Route(self._of_bytes(raw), None, is_label=True)
-            owner = None if ordering is None else self.of_id(ordering)
+            owner = None if ordering is None else self.worker_of(ordering)
             return Route(owner, transaction_id, is_label=True, ordering=ordering)
         if transaction_id is None or not self.has_id:
             transaction_id = identity
         routing_key = transaction_id if ordering is None else ordering
         if routing_key is None or (routing_key is identity and is_drawn(routing_key)):
             return Route(self._of_bytes(raw), transaction_id)
-        return Route(self.of_id(routing_key), transaction_id, ordering=ordering)
+        return Route(self.worker_of(routing_key), transaction_id, ordering=ordering)
 
     def _of_bytes(self, raw: bytes) -> int:
         """Return whom an event falls to that tells no owner: equal ones meet, and are one in quarantine."""
@@ -229,7 +229,7 @@ def check_shards(state: Path, workers: int) -> None:
             )
 
 
-def label_shards(paths: list[Path]) -> None:
+def assign_workers(paths: list[Path]) -> None:
     """Let new state files say whose they are, in the order of the workers."""
     set_id = secrets.token_hex(8)
     for worker, path in enumerate(paths):

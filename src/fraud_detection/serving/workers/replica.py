@@ -96,9 +96,7 @@ class WorkerService(EmbeddedService):
         self._apply(part, self.state_file.seq)
         self._deferred_events += len(part)
         self.replicated_until[worker] = until
-        self._apply_matured_labels(
-            max((past.known_at for past in part if past.event is not None), default=-1)
-        )
+        self._apply_known_labels(max((past.known_at for past in part if past.event is not None), default=-1))
         return [past.seq for past in part]
 
     def preload_own_history(self, history: Sequence[HistoricalPayment], ownership: Ownership) -> None:
@@ -167,12 +165,12 @@ class WorkerService(EmbeddedService):
             self.state_file.seq = before
             raise
 
-    def _apply_matured_labels(self, time_ms: int) -> None:
+    def _apply_known_labels(self, time_ms: int) -> None:
         """Learn own labels of history that have become known by a time which another's payments tell."""
         pipeline = self.pipeline
         if not pipeline.pending_labels or pipeline.pending_labels[-1].known_at > time_ms:
             return
-        self._commit(pipeline.apply_matured_labels(time_ms))
+        self._commit(pipeline.apply_known_labels(time_ms))
         self.committed((self.state_file.seq, time.monotonic()))
 
     def _apply(self, part: Sequence[LoggedEvent], number: int) -> None:

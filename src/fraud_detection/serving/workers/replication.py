@@ -28,9 +28,9 @@ MAX_PENDING = 100_000
 class Replicator:
     """Replicates the other workers' commits into the shared profiles of one worker.
 
-    behind: from a commit there until it was taken in here, an event; what was committed while no line
-    stood is not counted.  followed: events taken in.  retries: parts that could not be put down
-    because the own state file was busy or full, or not read, and are taken in later.  refused: is told of it.
+    lag: from each commit there until it was replicated here; what was committed without a connection is not
+    counted.  replicated: events.  retries: parts that could not be stored, since the own state file was busy
+    or full, or could not be read; they are replicated later.  on_error: called with each of these errors.
     """
 
     def __init__(self, service: WorkerService) -> None:

@@ -114,7 +114,7 @@ class Router:
 
         While that one is away each of the others allows its share: together less than the whole.
         """
-        home = self.ownership.of_id(caller.name)
+        home = self.ownership.worker_of(caller.name)
         if home == self.own or not caller.is_rate_limited:
             return caller.spend(events)
         try:

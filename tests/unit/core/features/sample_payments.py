@@ -55,7 +55,7 @@ def payment(
 
 @st.composite
 def streams(draw: st.DrawFn, largest: int = 25) -> list[Transaction]:
-    """ControlGroupSampler payments of a few cards and merchants within some weeks, in any order of time."""
+    """Draw payments of a few cards and merchants within some weeks, in any order of time."""
     drawn = draw(
         st.lists(
             st.tuples(

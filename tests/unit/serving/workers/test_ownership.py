@@ -77,5 +77,5 @@ def test_cards_are_distributed_evenly() -> None:
     ownership = Ownership(decode(SCHEMA, Schema, "test"), 4)
     counts = [0] * 4
     for card in range(10_000):
-        counts[ownership.of_id(f"card-{card}")] += 1
+        counts[ownership.worker_of(f"card-{card}")] += 1
     assert max(counts) < 1.1 * min(counts)
