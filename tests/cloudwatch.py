@@ -197,18 +197,18 @@ def _listed(value: Value) -> Series:
     return value
 
 
-def alarm_state(points: Sequence[bool | None], periods: int, least: int, missing: str) -> str:
+def alarm_state(points: Sequence[bool | None], periods: int, min_breaching: int, missing: str) -> str:
     """Return the state of an alarm whose evaluation range holds these points, the newest last.
 
-    points: whether each is breaching; None is missing.  periods, least: N and M of M out of N.
+    points: whether each is breaching; None is missing.  periods, min_breaching: N and M of M out of N.
     """
     there = [one for one in points if one is not None]
     if len(there) >= periods:
-        return ALARM if sum(there[-periods:]) >= least else OK
+        return ALARM if sum(there[-periods:]) >= min_breaching else OK
     if missing in ("breaching", "notBreaching"):
         filled = (periods - len(there)) * (missing == "breaching")
-        return ALARM if sum(there) + filled >= least else OK
-    if sum(there) >= least and missing == "missing":
+        return ALARM if sum(there) + filled >= min_breaching else OK
+    if sum(there) >= min_breaching and missing == "missing":
         return ALARM
     if False in there:
         return OK
@@ -216,7 +216,7 @@ def alarm_state(points: Sequence[bool | None], periods: int, least: int, missing
     oldest = len(points) - points.index(True) if there else 0
     if missing == "ignore":
         return RETAIN
-    return ALARM if oldest >= least else INSUFFICIENT
+    return ALARM if oldest >= min_breaching else INSUFFICIENT
 
 
 def state(alarm: Mapping[str, Any], metrics: Metrics, end: int, reading: Reading = DOCUMENTED) -> str:

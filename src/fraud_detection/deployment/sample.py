@@ -52,9 +52,9 @@ def _others(schema: Schema, value: int) -> dict[str, Any]:
         found |= {schema.place.latitude: float(value), schema.place.longitude: float(value)}
     amount = schema.amount
     if amount is not None:
-        least = -float("inf") if amount.minimum is None else amount.minimum
-        most = float("inf") if amount.maximum is None else amount.maximum
-        found[amount.field] = min(max(float(value), least + value - 1), most)
+        low = -float("inf") if amount.minimum is None else amount.minimum
+        high = float("inf") if amount.maximum is None else amount.maximum
+        found[amount.field] = min(max(float(value), low + value - 1), high)
     return found
 
 

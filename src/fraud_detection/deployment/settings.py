@@ -129,8 +129,8 @@ class Alarms(Settings, frozen=True):
     decline_share, score_drift: of what the new model answers; drift is the population stability index against
     training.  quarantined_share: of the events, those that cannot be read.  request_latency_ms: of a request
     to the endpoint, which holds all payments of a batch, up to 500.  iterator_age_s: age of the oldest
-    record that waits.  Shares and drift count from `least` decisions a minute on; two shares have an alarm
-    for slower streams too.  roll_back: false lets a repair go out while an alarm stands.
+    record that waits.  Shares and drift count from `min_decisions` a minute on; two shares have an alarm for
+    slower streams too.  roll_back: false lets a repair go out while an alarm stands.
     """
 
     email: str | None = None
@@ -139,7 +139,7 @@ class Alarms(Settings, frozen=True):
     score_drift: Annotated[float, Meta(gt=0)] = 0.5
     request_latency_ms: Annotated[float, Meta(gt=0)] = 200.0
     iterator_age_s: Annotated[int, Meta(ge=1)] = 60
-    least: Count = 100
+    min_decisions: Count = 100
     error_share: Share = 0.05
     quarantined_share: Share = 0.05
     roll_back: bool = True

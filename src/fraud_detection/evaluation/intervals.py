@@ -37,8 +37,8 @@ def share_interval(
         all_of_them += found + one * rng.poisson(int((own & ~hit).sum()), resamples)
     drawn = np.divide(hits, all_of_them, out=np.full(resamples, np.nan), where=all_of_them > 0)
     low, high = middle_95(list(drawn))
-    least, most = wilson(mean(hit, weight), effective(weight))
-    return (float(np.fmin(low, least)), float(np.fmax(high, most)))
+    wilson_low, wilson_high = wilson(mean(hit, weight), effective(weight))
+    return (float(np.fmin(low, wilson_low)), float(np.fmax(high, wilson_high)))
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:

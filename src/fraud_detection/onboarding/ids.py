@@ -70,9 +70,13 @@ def _ignore_repeated_id(columns: ColumnAssignment, profile: Profile) -> None:
     columns.ignore(profile, f"looks like the transaction's id, but repeats (--id {profile.name})")
 
 
-def _fitness(columns: ColumnAssignment, profile: Profile, least: float) -> int:
+def _fitness(columns: ColumnAssignment, profile: Profile, min_distinct: float) -> int:
     parts = set(name_tokens(profile.name))
-    if different(profile, columns.rows) < least or profile.missing > _MAX_MISSING or not like_ids(profile):
+    if (
+        different(profile, columns.rows) < min_distinct
+        or profile.missing > _MAX_MISSING
+        or not like_ids(profile)
+    ):
         return 0
     about_payment = bool(parts & EVENT) or parts <= ID
     return (2 * bool(parts & EVENT) + 2 * bool(parts & ID) + bool(parts <= ID)) if about_payment else 0

@@ -28,7 +28,7 @@ from tests.functional.serving.test_failing_payments import FAILING, BrokenRules
 from tests.stream_hours import StreamHours, refuse
 
 BUSY, QUIET = 110, 20
-"""Payments a minute: above and below `alarms.least`."""
+"""Payments a minute: above and below `alarms.min_decisions`."""
 UNREADABLE = b"\x80\x04not what it was"
 
 Alarms = dict[str, dict[str, Any]]

@@ -121,7 +121,7 @@ def test_a_model_that_declines_everything_is_rolled_back_while_the_old_one_serve
 ) -> None:
     old = read_bundle(small_simulation.bundle)
     new = broken(old)
-    settings = Deployment(environment="local", alarms=Alarms(least=20))
+    settings = Deployment(environment="local", alarms=Alarms(min_decisions=20))
     monitor = AlarmMonitor(settings, prepare(new, b"", IMAGE)[0])
     endpoint, lines = BlueGreen(old, new), list[dict[str, Any]]()
     processor = processor_of(small_simulation, endpoint, lines)
@@ -175,7 +175,7 @@ def test_a_healthy_model_with_another_scale_of_scores_is_not_rolled_back(
     old = read_bundle(small_simulation.bundle)
     new = rescaled(old)
     monitor = AlarmMonitor(
-        Deployment(environment="local", alarms=Alarms(least=20)), prepare(new, b"", IMAGE)[0]
+        Deployment(environment="local", alarms=Alarms(min_decisions=20)), prepare(new, b"", IMAGE)[0]
     )
     endpoint = BlueGreen(old, new)
     lines = deliver(small_simulation, endpoint, small_simulation.live(2_000, labels="none"))

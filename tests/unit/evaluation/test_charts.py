@@ -91,8 +91,8 @@ def test_a_picture_is_legible_on_a_light_and_on_a_dark_page(text: str) -> None:
         assert used <= set(found)
         selectors = {f".{one.get('class')}" for one in svg.iter(f"{SVG}text") if one.get("class")} | {"svg"}
         for selector in used - {".grid"}:
-            least = 4.5 if selector in selectors else 2.5
-            assert contrast(found[selector], PAGES[page]) >= least, (page, selector)
+            min_contrast = 4.5 if selector in selectors else 2.5
+            assert contrast(found[selector], PAGES[page]) >= min_contrast, (page, selector)
 
 
 def test_the_pictures_of_the_pages_are_drawn_as_they_would_be_today() -> None:

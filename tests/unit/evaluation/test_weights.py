@@ -61,14 +61,14 @@ def true_measures() -> dict[str, float]:
 @pytest.mark.parametrize("count", [30, pytest.param(120, marks=pytest.mark.long)])
 def test_precision_and_recall_lie_in_their_intervals_where_the_naive_ones_do_not(count: int) -> None:
     # 95 % of the samples, give or take three standard deviations; a mean of fewer samples is less exact.
-    least, near = 0.95 - 3 * math.sqrt(0.95 * 0.05 / count), 0.03 * math.sqrt(120 / count)
+    lowest, near = 0.95 - 3 * math.sqrt(0.95 * 0.05 / count), 0.03 * math.sqrt(120 / count)
     expected = true_measures()
     samples = [seen(seed) for seed in range(count)]
     weighted = [evaluate_slice(one, NEW, COSTS, seed=1) for one, _ in samples]
     naive = [evaluate_slice(one, NEW, COSTS, seed=1) for _, one in samples[: count // 3]]
     for name in ("precision", "recall"):
         inside = [one[f"{name}_low"] <= expected[name] <= one[f"{name}_high"] for one in weighted]
-        assert np.mean(inside) >= least, name
+        assert np.mean(inside) >= lowest, name
         fooled = [one[f"{name}_low"] <= expected[name] <= one[f"{name}_high"] for one in naive]
         assert np.mean(fooled) < 0.3, name
         assert np.mean([one[name] for one in weighted]) == pytest.approx(expected[name], rel=near), name

@@ -106,14 +106,14 @@ def computed(counts: dict[str, dict[str, Any]], expression: str, minutes: int = 
     return {"Metrics": [*queries, {"Id": "result", "Expression": expression, "ReturnData": True}]}
 
 
-def share(part: str, whole: str, least: int) -> str:
-    """Return the share of a part in a whole, 0 where the whole is less than `least`."""
-    return f"IF({whole} >= {least}, {part} / {whole}, 0)"
+def share(part: str, whole: str, min_count: int) -> str:
+    """Return the share of a part in a whole, 0 where the whole is less than `min_count`."""
+    return f"IF({whole} >= {min_count}, {part} / {whole}, 0)"
 
 
-def share_of_some(part: str, whole: str, least: int) -> str:
-    """Return the share of a part in a whole, 0 where the part is less than `least`."""
-    return f"IF({part} >= {least}, {part} / {whole}, 0)"
+def share_of_some(part: str, whole: str, min_count: int) -> str:
+    """Return the share of a part in a whole, 0 where the part is less than `min_count`."""
+    return f"IF({part} >= {min_count}, {part} / {whole}, 0)"
 
 
 def without(incoming: str, taken: tuple[str, ...]) -> str:
@@ -128,8 +128,8 @@ def without(incoming: str, taken: tuple[str, ...]) -> str:
     return f"SUM([{', '.join(parts)}])"
 
 
-def stability_index(shares: tuple[float, ...], least: int) -> str:
-    """Return `Bands.drift` in CloudWatch's language, 0 below `least` scores a minute.
+def stability_index(shares: tuple[float, ...], min_count: int) -> str:
+    """Return `Bands.drift` in CloudWatch's language, 0 below `min_count` scores a minute.
 
     >>> stability_index((0.75, 0.25), 10)
     'IF(band0+band1 >= 10, ((band0+0.5)/(band0+band1+1.0)-0.75)*LOG((band0+0.5)/(band0+band1+1.0)/0.75)\
@@ -139,4 +139,4 @@ def stability_index(shares: tuple[float, ...], least: int) -> str:
     smoothed = f"({total}+{0.5 * len(shares)})"
     now = [f"(band{index}+0.5)/{smoothed}" for index in range(len(shares))]
     terms = [f"({one}-{share})*LOG({one}/{share})" for one, share in zip(now, shares, strict=True)]
-    return f"IF({total} >= {least}, {'+'.join(terms)}, 0)"
+    return f"IF({total} >= {min_count}, {'+'.join(terms)}, 0)"

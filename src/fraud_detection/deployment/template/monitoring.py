@@ -157,7 +157,7 @@ def _shares(
     """Return two alarms of one share: of busy minutes, and of an hour in which little comes in."""
     part, whole, limit = of
     counts = {one: ours(one, settings) for one in ("decided", part)}
-    at_once = computed(counts, share(part, whole, settings.alarms.least))
+    at_once = computed(counts, share(part, whole, settings.alarms.min_decisions))
     slowly = computed(counts, share_of_some(part, whole, MIN_BAD), SOME_MINUTES)
     return {
         key: alarm(settings, name, message, at_once, limit, periods=2),
@@ -196,7 +196,7 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
             settings,
             "decline-share",
             f"Bundle {release.bundle} declines more than it may.",
-            computed(scored, share("above_decline", "scored", limits.least)),
+            computed(scored, share("above_decline", "scored", limits.min_decisions)),
             limits.decline_share,
             periods=2,
         ),
@@ -204,7 +204,7 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
             settings,
             "score-drift",
             f"The scores of bundle {release.bundle} are not distributed as in training.",
-            computed(banded, stability_index(release.bands.shares, limits.least)),
+            computed(banded, stability_index(release.bands.shares, limits.min_decisions)),
             limits.score_drift,
             periods=5,
         ),

@@ -163,7 +163,7 @@ def _mark(one: Mark, across: Scale, up: Scale) -> Iterator[str]:
         yield svg.text(LEFT + 8, y - 6, one.label)
 
 
-def _apart(heights: Sequence[float], least: float = 16.0) -> list[float]:
+def _apart(heights: Sequence[float], min_gap: float = 16.0) -> list[float]:
     """Return heights moved so that names at them do not lie on one another.
 
     >>> _apart([100.0, 102.0, 50.0])
@@ -171,7 +171,7 @@ def _apart(heights: Sequence[float], least: float = 16.0) -> list[float]:
     """
     moved, last = list(heights), -math.inf
     for index in sorted(range(len(heights)), key=lambda one: heights[one]):
-        last = moved[index] = max(heights[index], last + least)
+        last = moved[index] = max(heights[index], last + min_gap)
     return moved
 
 
