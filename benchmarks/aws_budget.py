@@ -35,7 +35,7 @@ class Demand(msgspec.Struct, frozen=True):
     largest_table_share: float = 0.55
     shared_writes: float = 0.6
     profile_bytes: float = 700.0
-    lane_bytes: float = 32.0
+    shard_bytes: float = 32.0
     read_units: float = 6.5
     calls: float = 0.25
     log_bytes: float = 491.0
@@ -106,7 +106,7 @@ def budget(rate: int, demand: Demand, limits: Limits, prices: Prices) -> Budget:
     by_function = 1000 / busy_ms * demand.records * limits.full
     shards = math.ceil(records / min(limits.shard_records_per_s * limits.full, by_function))
     # A profile that all shards touch holds a number for each of them.
-    shared_units = math.ceil((demand.profile_bytes + demand.lane_bytes * shards) / 1024) - 1
+    shared_units = math.ceil((demand.profile_bytes + demand.shard_bytes * shards) / 1024) - 1
     writes = rate * (demand.write_units + demand.shared_writes * shared_units)
     reads = rate * demand.read_units
     cores = rate * demand.rows * limits.row_ms / 1000 / limits.full

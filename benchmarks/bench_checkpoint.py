@@ -28,16 +28,16 @@ BY_SQLITE = 1_000
 """Pages of the log from which on SQLite merges it in a commit, if nobody says otherwise."""
 
 
-def measure(path: Path, commits: int, rate: float, *, beside: bool) -> tuple[list[float], int]:
+def measure(path: Path, commits: int, rate: float, *, checkpointed: bool) -> tuple[list[float], int]:
     """Return how long each commit took in s, sorted, and the bytes of the log at the end."""
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA cache_size = -65536")
-    db.execute(f"PRAGMA wal_autocheckpoint = {0 if beside else BY_SQLITE:d}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {0 if checkpointed else BY_SQLITE:d}")
     db.execute("CREATE TABLE rows (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, content BLOB NOT NULL)")
     db.execute("PRAGMA busy_timeout = 0")
-    merger = WalCheckpointer(path).start(Background()) if beside else None
+    merger = WalCheckpointer(path).start(Background()) if checkpointed else None
     taken, due = [], time.perf_counter()
     for _ in range(commits):
         row = (os.urandom(8).hex(), os.urandom(ROW_BYTES))
@@ -76,12 +76,13 @@ def main() -> None:
     print(machine().describe())
     with tempfile.TemporaryDirectory(dir=given.directory) as folder:
         for number in range(ROUNDS):
-            for beside in (False, True):
-                path = Path(folder) / f"{number}-{beside}.db"
-                taken, log = measure(path, given.commits, given.rate, beside=beside)
+            for checkpointed in (False, True):
+                path = Path(folder) / f"{number}-{checkpointed}.db"
+                taken, log = measure(path, given.commits, given.rate, checkpointed=checkpointed)
                 p50, p99, p999 = (1e6 * taken[int(share * len(taken))] for share in (0.5, 0.99, 0.999))
                 print(
-                    f"{'thread' if beside else 'commit'} p50 {p50:.0f} us, p99 {p99:.0f}, p99.9 {p999:,.0f}, "
+                    f"{'thread' if checkpointed else 'commit'} p50 {p50:.0f} us, p99 {p99:.0f}, p99.9 "
+                    f"{p999:,.0f}, "
                     f"longest {1e3 * taken[-1]:.1f} ms; {sum(one > LONG_S for one in taken)} over "
                     f"{1e3 * LONG_S:.0f} ms; log {log / 1e6:.0f} MB"
                 )

@@ -96,13 +96,13 @@ def _shadow(registry: ReleaseRegistry, state: Path) -> Iterator[None]:
     with (state.parent / "shadow.log").open("ab") as log:
         child = Child(command, os.environ, Path.cwd(), log)
         try:
-            _wait_until_it_follows(registry, state)
+            _wait_until_shadowing(registry, state)
             yield
         finally:
             child.stop(GRACE_S)
 
 
-def _wait_until_it_follows(registry: ReleaseRegistry, state: Path) -> None:
+def _wait_until_shadowing(registry: ReleaseRegistry, state: Path) -> None:
     """Let the shadow decide first what came while it was away."""
     (config_id,) = lifecycle.current(registry).shadows
     with closing(StateFile(state, reading=True)) as state_file:
@@ -128,11 +128,11 @@ def main() -> None:
     simulation = prepared(arguments.directory, screen.progress)
     figures = measure(simulation, arguments.rate, arguments.seconds, arguments.rounds)
     for one in figures.rounds:
-        screen.say(
+        screen.print(
             f"p50 {one.p50_ms[0]:.2f} and {one.p50_ms[1]:.2f} ms, p99 {one.p99_ms[0]:.2f} and "
             f"{one.p99_ms[1]:.2f} ms, decided in the shadow {one.decided:,}"
         )
-    screen.say(f"p99 with a shadow is {figures.p99_ratio:.2f} times that without")
+    screen.print(f"p99 with a shadow is {figures.p99_ratio:.2f} times that without")
     if arguments.json is not None:
         arguments.json.write_bytes(msgspec.json.encode(figures))
 

@@ -52,7 +52,7 @@ RATE = 100.0
 DRAIN_S = 600.0
 LOOKED_AT = 500
 CALLS = 300
-EAGER = PollIntervals(poll_s=0.05, catch_up_s=0.02)
+EAGER = PollIntervals(poll_s=0.05, lagging_poll_s=0.02)
 Figures = dict[str, float]
 
 
@@ -166,7 +166,7 @@ def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
         "backlog_records": len(sent),
         "backlog_records_per_s": len(sent) / seconds,
         "backlog_batch_records_mean": len(sent) / len(batches),
-        "overtaken_profiles_per_batch": sum(line["write_conflicts"] for line in batches) / len(batches),
+        "write_conflicts_per_batch": sum(line["write_conflicts"] for line in batches) / len(batches),
         "stale_share": sum(seconds > 0 for seconds in stale) / len(stale),
         "stale_p50_ms": 1000 * stale[len(stale) // 2],
         "stale_p99_ms": 1000 * stale[len(stale) * 99 // 100],
@@ -178,17 +178,17 @@ def steady(bundle: Bundle, history: Path, seconds: float, poll_s: float) -> Figu
     """Return the latency at a fixed rate, when a shard is read so often, and what it is made of."""
     name = f"poll_{round(1000 * poll_s)}ms"
     with (
-        scene(bundle, history, PollIntervals(poll_s=poll_s, catch_up_s=min(poll_s, 0.2))) as one,
+        scene(bundle, history, PollIntervals(poll_s=poll_s, lagging_poll_s=min(poll_s, 0.2))) as one,
         one.deployment,
     ):
         one.send(_payments(400), RATE)  # the function starts cold
         _drain(one)
         one.deployment.flush_logs()
-        warm = len(one.lines())
+        before = len(one.lines())
         one.send(_payments(400 + round(RATE * seconds))[400:], RATE)
         _drain(one)
         one.deployment.flush_logs()
-        lines = one.lines()[warm:]
+        lines = one.lines()[before:]
     decisions = [line["iterator_latency_ms"] for line in lines if line["type"] == "decision"]
     batches = [line for line in lines if line["type"] == "batch"]
     work = [line["stages_ms"] for line in batches]
@@ -248,7 +248,7 @@ def report(figures: Figures, arguments: argparse.Namespace) -> str:
         ),
         (
             "records a batch there; profiles write_conflicts by another shard a batch",
-            f"{figures['backlog_batch_records_mean']:.0f}; {figures['overtaken_profiles_per_batch']:.1f}",
+            f"{figures['backlog_batch_records_mean']:.0f}; {figures['write_conflicts_per_batch']:.1f}",
         ),
         (
             "decisions there with a profile that did not know all that had come by other shards",

@@ -60,7 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run_loop(_round_trips(Path(scratch), events[0]))
         with few_collections():
-            _decide_and_follow(engine, Path(scratch) / "state.db", first)
+            _decide_and_replicate(engine, Path(scratch) / "state.db", first)
 
 
 def _claim() -> None:
@@ -78,7 +78,7 @@ def _claim() -> None:
     _print("claim its id", time.process_time() - began, len(ids))
 
 
-def _decide_and_follow(engine: Engine, state: Path, events: list[bytes]) -> None:
+def _decide_and_replicate(engine: Engine, state: Path, events: list[bytes]) -> None:
     new_state(state, 2)
     paths = [shard_path(state, worker, 2) for worker in range(2)]
     services = [

@@ -140,7 +140,7 @@ class ServeWay:
             with serving(case, folder / "s.db", arguments, last) as one:
                 for indices in self._requests(case, parts):
                     self._request(one, case, indices, result)
-                    while self.workers > 1 and not self._followed(folder / "s.db"):
+                    while self.workers > 1 and not self._replicated(folder / "s.db"):
                         assert one.process.poll() is None
         return result
 
@@ -162,7 +162,7 @@ class ServeWay:
             read_response(case, positions, response.read(), result)
         client.close()
 
-    def _followed(self, state: Path) -> bool:
+    def _replicated(self, state: Path) -> bool:
         state_files = [
             StateFile(shard_path(state, one, self.workers), reading=True) for one in range(self.workers)
         ]

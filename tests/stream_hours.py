@@ -2,7 +2,7 @@
 
 The function is the real one, on stand-ins for the services.  Its own metrics are read from the lines that
 it logs, as CloudWatch reads them; those of AWS follow from what happened: records that were put, reads of
-the mapping, invocations and their errors, requests of the endpoint, batches that were given up.
+the mapping, invocations and their errors, requests of the endpoint, batches that were dead-lettered.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class StreamHours:
     """One shard and its function.
 
     read: whether the mapping reads the stream.  others_read: whether somebody else does.  retries: how often
-    a batch is tried again before it is given up.  latency_ms: of the endpoint.  late: records come at the
-    very end of a minute, and are handed over in the next.
+    a batch is tried again before it is dead-lettered.  latency_ms: of the endpoint.  late: records come at
+    the very end of a minute, and are handed over in the next.
     """
 
     def __init__(self, simulation: SmallSimulation) -> None:
@@ -49,7 +49,7 @@ class StreamHours:
         self.cloud.runtime.invoke_endpoint = self._measured  # type: ignore[method-assign]
         self.processor: Processor = self.cloud.processor()
         self._backlog: list[tuple[int, ShardEvent]] = []
-        self._put = self._tried = self._size = self._given_up = self._logged = 0
+        self._put = self._tried = self._size = self._dead_lettered = self._logged = 0
 
     def minute(self, events: Iterable[bytes] = ()) -> None:
         """Let a minute pass in which these events come in."""
@@ -66,9 +66,9 @@ class StreamHours:
         if self.read:
             self._hand_over()
         self._backlog += waiting
-        if self._given_up:
+        if self._dead_lettered:
             name, queue = "ApproximateNumberOfMessagesVisible", f"{self.settings.name}-failures"
-            self._measure("AWS/SQS", name, [float(self._given_up)], QueueName=queue)
+            self._measure("AWS/SQS", name, [float(self._dead_lettered)], QueueName=queue)
         self.now += 1
 
     @property
@@ -81,9 +81,9 @@ class StreamHours:
             # A batch that comes again is the same one, whatever came in meanwhile.
             batch = self._backlog[: self._size or BATCH]
             failed = self._fails([record for _, record in batch], self.now - batch[-1][0])
-            gives_up = failed and self._tried == self.retries
-            self._given_up += gives_up
-            if failed and not gives_up:
+            is_dead_lettered = failed and self._tried == self.retries
+            self._dead_lettered += is_dead_lettered
+            if failed and not is_dead_lettered:
                 self._tried, self._size = self._tried + 1, len(batch)
                 return
             self._backlog = self._backlog[len(batch) :]

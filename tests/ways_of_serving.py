@@ -347,14 +347,14 @@ class LambdaWay:
         return self._result(case, cloud)
 
     def _batches(self, case: Case, part: Part) -> Iterator[tuple[str, list[Arrived]]]:
-        shards = [(self._lane(case.events[index]), index) for index in range(part.start, part.stop)]
+        shards = [(self._shard_of(case.events[index]), index) for index in range(part.start, part.stop)]
         while shards:
             shard = shards[0][0]
             same = next((at for at, one in enumerate(shards) if one[0] != shard), len(shards))
             yield shard, [Arrived(str(FIRST + index), case.events[index], 1.0) for _, index in shards[:same]]
             shards = shards[same:]
 
-    def _lane(self, event: bytes) -> str:
+    def _shard_of(self, event: bytes) -> str:
         card = str(fields_of(event).get("card_id"))
         return f"shardId-{zlib.crc32(card.encode()) % self.shards:012d}"
 

@@ -110,7 +110,7 @@ def _show(output: Output, table: Iterable[tuple[str, str]], figures: Figures | S
         print_line(f"{what}: {value}")
     if figures.elsewhere_share > QUIET_SHARE:
         share = f"{100 * figures.elsewhere_share:.0f} %"
-        output.screen.say(f"other work took {share} of the cores: these are figures of a busy machine")
+        output.screen.print(f"other work took {share} of the cores: these are figures of a busy machine")
     output.write(msgspec.to_builtins(figures))
 
 

@@ -23,7 +23,7 @@ from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import BATCH, run_stream
 
 SOURCE = "bench"
-TOTAL, BEHIND = "total", "behind"
+TOTAL, DEFERRED = "total", "deferred"
 
 
 class EngineSettings(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ class EngineFigures(msgspec.Struct, frozen=True):
     """What was found.
 
     stages_us: of a payment alone, by stage; `total` is all of it until its answer, commit included, and
-    `behind` what was put off until the answer was given.
+    `deferred` what was put off until the answer was given.
     """
 
     features: int
@@ -149,7 +149,7 @@ def _bulk(simulation: BenchmarkSimulation, events: Sequence[bytes], folder: Path
 def _alone(
     service: EmbeddedService, events: Sequence[bytes], settings: EngineSettings, progress: Progress
 ) -> dict[str, Micros]:
-    total, behind = LatencyHistogram(), LatencyHistogram()
+    total, deferred = LatencyHistogram(), LatencyHistogram()
     with few_collections():
         take_all(service, events[: settings.before])
         pipeline = service.pipeline
@@ -157,7 +157,7 @@ def _alone(
         for event in events[settings.before : settings.before + settings.alone]:
             decided_at, put_off = take_alone(service, event)
             total.add(decided_at)
-            behind.add(put_off)
+            deferred.add(put_off)
     progress(f"one at a time: p50 {1000 * total.percentile_ms(50):,.0f} us", 1.0)
     stages = {name: micros(histogram) for name, histogram in service.stages.items()}
-    return {TOTAL: micros(total)} | stages | {BEHIND: micros(behind)}
+    return {TOTAL: micros(total)} | stages | {DEFERRED: micros(deferred)}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from benchmarks.load_generator.load import Latencies, Load
 from benchmarks.suite.closed_loop import ClosedLoop
-from benchmarks.suite.engine import BEHIND, TOTAL, Dispersion, EngineFigures, Micros
+from benchmarks.suite.engine import DEFERRED, TOTAL, Dispersion, EngineFigures, Micros
 from benchmarks.suite.figures import Figures
 from benchmarks.suite.http import Fixed, HttpFigures
 from benchmarks.suite.machine import Machine
@@ -17,7 +17,10 @@ from benchmarks.suite.soak import SoakFigures
 Row = tuple[str, str]
 
 MANY_MS = 100
-STAGES = {TOTAL: "a payment alone until its answer, commit included", BEHIND: "put off until it was answered"}
+STAGES = {
+    TOTAL: "a payment alone until its answer, commit included",
+    DEFERRED: "put off until it was answered",
+}
 
 PERCENTILES = "p50 / p99 / p99.9 / longest"
 LATE = " (the client itself was late: the server may be better)"
@@ -163,6 +166,6 @@ def _flat(flat: bool) -> str:  # noqa: FBT001 - its word
 
 def table(machine: Machine, elsewhere_share: float, found: Iterable[Row]) -> str:
     """Return figures as a page shows them."""
-    beside = f"other work took {100 * elsewhere_share:.0f} % of its cores meanwhile"
-    head = f"{machine.describe()}; {beside}.\n\n| | measured |\n|---|---|\n"
+    busy = f"other work took {100 * elsewhere_share:.0f} % of its cores meanwhile"
+    head = f"{machine.describe()}; {busy}.\n\n| | measured |\n|---|---|\n"
     return head + "\n".join(f"| {what} | {value} |" for what, value in found)

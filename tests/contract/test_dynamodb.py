@@ -211,7 +211,7 @@ class TestSets:
         change("DELETE", "a")(tables.client, tables.others)
         assert batch_get(tables.client, tables.others, [item("set")]) == [item("set", d={"B": b"x"})]
 
-    def test_each_lane_names_itself_once(self, tables: DynamoTables) -> None:
+    def test_each_shard_names_itself_once(self, tables: DynamoTables) -> None:
         for shard in ("a", "b", "a"):
             (shards,) = batch_get(tables.client, tables.others, [item(SHARDS)]) or [{}]
             ShardCounts(tables.client, tables.others).take(shard, shards, {})

@@ -78,7 +78,7 @@ def test_reading_goes_on_where_it_left_off_also_in_another_reader(stream: tuple[
     assert len(head) == 3
     assert again == rest != []
     end = first.read()
-    assert (end.records, end.behind_ms, end.closed) == ([], 0, False)
+    assert (end.records, end.lag_ms, end.closed) == ([], 0, False)
 
 
 def test_latest_passes_over_what_was_there(stream: tuple[Any, str]) -> None:
@@ -140,7 +140,7 @@ def test_a_reader_that_is_behind_is_reported(stream: tuple[Any, str], on: str) -
         )
     reader = ShardReader(*stream, SHARDS[0])
     assert len(reader.read(2).records) == 2
-    assert reader.read(1).behind_ms > 0
+    assert reader.read(1).lag_ms > 0
 
 
 Call = Callable[[Any, str], object]

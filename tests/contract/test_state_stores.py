@@ -72,9 +72,9 @@ class StoreHarness:
             finally:
                 state_file.close()
         else:
-            yield self.lane_store()
+            yield self.shard_store()
 
-    def lane_store(self, shard: str = "shardId-000000000001") -> VersionedProfileStore:
+    def shard_store(self, shard: str = "shardId-000000000001") -> VersionedProfileStore:
         stores: dict[str, Callable[[], VersionedProfileStore]] = {
             "dynamodb": lambda: DynamoProfiles(self.dynamo, "profiles", ENTITIES),
             "feature store": lambda: FeatureStoreProfiles(self.features, "live", ENTITIES),
@@ -210,13 +210,13 @@ class TestStoresOfShards:
         self, shards: StoreHarness, entity: int
     ) -> None:
         key = (entity, "one")
-        mine, theirs = shards.lane_store("a"), shards.lane_store("b")
+        mine, theirs = shards.shard_store("a"), shards.shard_store("b")
         for turn in (1, 2):  # of a new profile, and of one that is there
             mine.load([key])
             theirs.load([key])
             assert theirs.save({key: profile(turn, f"theirs {turn}")}) == set()
             refused = mine.save({key: profile(turn, f"mine {turn}")})
-            left = content(shards.lane_store("c").load([key])[key])
+            left = content(shards.shard_store("c").load([key])[key])
             if entity in TRAITS[shards.name].refuses:
                 assert (refused, left) == ({key}, f"theirs {turn}")
             else:  # one writer is the condition: of two, one's update is gone without a word
@@ -225,34 +225,34 @@ class TestStoresOfShards:
 
     def test_a_refused_save_keeps_the_others_of_the_call(self, shards: StoreHarness) -> None:
         keys = [(SHARED, f"e{n}") for n in range(120)]
-        mine, theirs = shards.lane_store("a"), shards.lane_store("b")
+        mine, theirs = shards.shard_store("a"), shards.shard_store("b")
         assert mine.load(keys) == theirs.load(keys) == {}
         theirs.save({keys[3]: profile(1, "theirs"), keys[77]: profile(1, "theirs")})
         refused = mine.save({key: profile(1, "mine") for key in keys})
         promised = SHARED in TRAITS[shards.name].refuses
         assert refused == ({keys[3], keys[77]} if promised else set())
-        left = shards.lane_store("c").load(keys)
+        left = shards.shard_store("c").load(keys)
         write_conflicts = {key for key in keys if content(left[key]) == "theirs"}
         assert write_conflicts == refused if promised else write_conflicts <= {keys[3], keys[77]}
 
-    def test_each_lane_finds_its_own_number(self, shards: StoreHarness) -> None:
+    def test_each_shard_finds_its_own_number(self, shards: StoreHarness) -> None:
         key = (SHARED, "one")
         for shard, at in [("a", 5), ("b", 9), ("a", 6)]:
-            store = shards.lane_store(shard)
+            store = shards.shard_store(shard)
             store.load([key])
             store.save({key: profile(at, "x")})
-        found = {shard: number(shards.lane_store(shard).load([key])[key]) for shard in ("a", "b", "c")}
+        found = {shard: number(shards.shard_store(shard).load([key])[key]) for shard in ("a", "b", "c")}
         assert found == {"a": 6, "b": 9, "c": 0}
 
     def test_the_version_counts_the_saves(self, shards: StoreHarness) -> None:
         for entity in (ORDERING, SHARED):
             key = (entity, "one")
             for saves in range(4):
-                store = shards.lane_store()
+                store = shards.shard_store()
                 store.load([key])
                 assert store.version(key) == saves
                 store.save({key: profile(saves, "x")})
-            store = shards.lane_store()
+            store = shards.shard_store()
             store.load([key])
             store.forget()
             assert store.version(key) == 0

@@ -22,7 +22,7 @@ def name_of(folder: Path) -> str:
     return str(folder.relative_to(ROOT))
 
 
-def says(folder: Path) -> str:
+def docstring(folder: Path) -> str:
     return ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
 
 
@@ -33,7 +33,7 @@ def test_no_folder_has_more_modules_than_a_reader_takes_in(folder: Path) -> None
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
 def test_each_package_says_what_it_is_and_what_it_is_not_and_where_to_begin(folder: Path) -> None:
-    text = says(folder)
+    text = docstring(folder)
     if folder.parent.name == "cli":
         assert text.startswith("Commands"), "a folder of commands names them"
         return
@@ -45,6 +45,6 @@ def test_each_package_says_what_it_is_and_what_it_is_not_and_where_to_begin(fold
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
 def test_each_module_that_the_text_of_a_package_names_exists(folder: Path) -> None:
-    for name in re.findall(r"`([a-z_/]+(?:\.py|/[a-z_]+))`", says(folder)):
+    for name in re.findall(r"`([a-z_/]+(?:\.py|/[a-z_]+))`", docstring(folder)):
         wanted = [start / f"{name}{end}" for start in (folder, PACKAGE) for end in ("", ".py")]
         assert any(path.exists() for path in wanted), name

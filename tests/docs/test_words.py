@@ -15,15 +15,15 @@ def test_no_banned_word_is_left() -> None:
 def test_a_banned_word_is_found_wherever_it_stands(tmp_path: Path) -> None:
     for folder in ("src", "docs"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "src/lane_reader.py").write_text(
-        '"""A lane in prose is no name."""\nMOST_LANES = {"lane": 1}\nraise_lane = f(plane)\n'
+    (tmp_path / "src/gadget_reader.py").write_text(
+        '"""A gadget in prose is no name."""\nMOST_GADGETS = {"gadget": 1}\nraise_gadget = f(gadgetry)\n'
     )
     (tmp_path / "docs/page.md").write_text("A put live folder.\nPut  on.\nput live-folder\n")
-    banned = [Banned("lane", "shard", "name"), Banned("put live", "publish", "prose")]
+    banned = [Banned("gadget", "shard", "name"), Banned("put live", "publish", "prose")]
     found = {(one.path, one.line, one.banned.word) for one in hits(tmp_path, banned)}
     assert found == {
         ("docs/page.md", 1, "put live"),
-        ("src/lane_reader.py", 0, "lane"),
-        ("src/lane_reader.py", 2, "lane"),
-        ("src/lane_reader.py", 3, "lane"),
+        ("src/gadget_reader.py", 0, "gadget"),
+        ("src/gadget_reader.py", 2, "gadget"),
+        ("src/gadget_reader.py", 3, "gadget"),
     }

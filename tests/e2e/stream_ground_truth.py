@@ -93,7 +93,7 @@ def records(client: Any, stream_arn: str) -> Iterator[tuple[str, StreamRecord]]:
     for shard in list_shards(client, stream_arn):
         reader = ShardReader(client, stream_arn, shard.name)
         found = reader.read()
-        while found.records or found.behind_ms:
+        while found.records or found.lag_ms:
             yield from ((shard.name, record) for record in found.records)
             found = reader.read()
 

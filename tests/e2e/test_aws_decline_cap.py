@@ -25,7 +25,7 @@ from tools.local_aws.local_deployment import LocalDeployment
 from tools.local_aws.shard_poller import PollIntervals
 
 TOOLS = ROOT / ".venv-aws"
-POLL_INTERVALS = PollIntervals(poll_s=0.05, catch_up_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
+POLL_INTERVALS = PollIntervals(poll_s=0.05, lagging_poll_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
 PAYMENTS, BATCH, SHARDS = 600, 5, 4
 TIMEOUT_S = 120.0
 
@@ -58,7 +58,7 @@ def test_a_project_with_every_limit_decides_on_aws_and_keeps_its_bound(
                 receiver.write(event)
             receiver.close()
             assert deployment.mapping.drained(TIMEOUT_S), services.tail()
-        assert sum(one.given_up for one in deployment.mapping.progress.values()) == 0
+        assert sum(one.dead_lettered for one in deployment.mapping.progress.values()) == 0
         dedup_index = DynamoDedupIndex(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
         kept = list(dedup_index.decisions())
     assert len(kept) == PAYMENTS

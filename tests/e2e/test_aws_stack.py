@@ -35,7 +35,7 @@ from tools.local_aws.shard_poller import PollIntervals
 from tools.local_aws.tap import Call, Hangup, Reply, Tap, refusal
 
 TOOLS = ROOT / ".venv-aws"
-FAST = PollIntervals(poll_s=0.05, catch_up_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
+FAST = PollIntervals(poll_s=0.05, lagging_poll_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
 TIMEOUT_S = 240.0
 FEW, MANY = 1_000, 20_000
 SHARDS = {FEW: 2, MANY: 4}
@@ -273,7 +273,9 @@ def test_a_card_is_decided_in_the_order_in_which_its_payments_came(day: Day) -> 
     assert len(last) > 100
 
 
-def test_each_malformed_record_is_in_quarantine_with_its_reason_and_nothing_was_given_up(day: Day) -> None:
+def test_each_malformed_record_is_in_quarantine_with_its_reason_and_nothing_was_dead_lettered(
+    day: Day,
+) -> None:
     malformed = {(event.shard, event.number): event.data for event in day.ground_truth.malformed}
     set_aside = [
         ((one.shard, int(position.sequence_number)), one.event)

@@ -184,7 +184,7 @@ def test_profiles_are_filled_from_history_once(
     assert again.stderr.splitlines()[-1] == first.stderr.splitlines()[-1]
 
 
-def test_batches_that_were_given_up_go_into_the_stream_again(
+def test_batches_that_were_dead_lettered_go_into_the_stream_again(
     fraud: Fraud, applied: str, clients: Callable[[str], Any]
 ) -> None:
     assert applied

@@ -47,13 +47,13 @@ def aws_demo(
     # Before payments stream, an interrupt ends it at once; what was started is ended and removed.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        report = demonstrate(settings, tools, stop, _Shown(screen), screen.progress, screen.say)
+        report = demonstrate(settings, tools, stop, _Shown(screen), screen.progress, screen.print)
     finally:
         signal.signal(signal.SIGTERM, before)
     screen.finish()
     if not report.transactions:
         raise ConfigError("ended before the first payment was decided: there is nothing to sum up")
-    screen.say(summary(report))
+    screen.print(summary(report))
     figures = msgspec.to_builtins(report)
     output.write(figures | figures.pop("quality"))
 
@@ -107,4 +107,4 @@ longest {figure(report.max_ms, 0)} ms (the stream was read every {report.poll_ms
 {report.write_conflicts:,} profiles were write_conflicts by another shard and taken in again
 {quality_lines(report.quality)}
 first decision {report.seconds_to_first_decision:.1f} s after the start; \
-{report.given_up:,} records given up"""
+{report.dead_lettered:,} records dead-lettered"""

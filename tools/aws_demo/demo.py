@@ -51,7 +51,7 @@ OVERLAP_MS = 1_000
 NEWEST = 8
 PAUSE_S = 0.05
 
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 
 
 class AwsDemoReport(msgspec.Struct):
@@ -79,7 +79,7 @@ class AwsDemoReport(msgspec.Struct):
     decisions_per_batch: float
     stages_ms: dict[str, float]
     write_conflicts: int
-    given_up: int
+    dead_lettered: int
     seconds_to_first_decision: float
     quality: Quality
 
@@ -123,7 +123,7 @@ def demonstrate(
     stop: Stop,
     show: Callable[[LiveLog], object],
     progress: Progress,
-    say: Say,
+    log: Log,
 ) -> AwsDemoReport:
     """Do all of it; nothing that was started is left behind, whatever happens."""
     began = time.monotonic()
@@ -131,7 +131,7 @@ def demonstrate(
     folder.mkdir(parents=True, exist_ok=True)
     learn(settings, demo_project(), progress)
     bundle = read_bundle(folder / "bundle")
-    with deployed(bundle, local_settings("demo"), tools, folder / "services", say) as (
+    with deployed(bundle, local_settings("demo"), tools, folder / "services", log) as (
         cloud,
         release,
         services,
@@ -157,7 +157,7 @@ def local_settings(environment: str, **more: Any) -> Deployment:  # noqa: ANN401
 
 @contextmanager
 def deployed(
-    bundle: Bundle, settings: Deployment, tools: Path, folder: Path, say: Say
+    bundle: Bundle, settings: Deployment, tools: Path, folder: Path, log: Log
 ) -> Iterator[tuple[applying.Cloud, Release, LocalServices]]:
     """Start local services and deploy to them; remove the stack and end the services afterwards."""
     with LocalServices(tools, folder) as services:
@@ -165,13 +165,13 @@ def deployed(
         stack = Stack(clients("cloudformation"), settings.name, PAUSE_S)
         cloud = applying.Cloud(stack, lambda name: Objects(clients("s3"), name), local=True)
         release, artefacts = prepare(bundle, package(bundle, settings.function), LOCAL_IMAGE)
-        applying.apply(settings, release, artefacts, cloud, say)
-        say(f"stack {settings.name} is deployed")
+        applying.apply(settings, release, artefacts, cloud, log)
+        log(f"stack {settings.name} is deployed")
         try:
             yield cloud, release, services
         finally:
-            say(f"removing stack {settings.name}")
-            applying.destroy(settings, cloud, say)
+            log(f"removing stack {settings.name}")
+            applying.destroy(settings, cloud, log)
 
 
 def fill(
@@ -190,7 +190,10 @@ def fill(
 @contextmanager
 def alive(services: LocalServices, outputs: dict[str, str], release: Release) -> Iterator[Running]:
     """Run the deployed function on its stream."""
-    clients, intervals = clients_of(services.environment()), PollIntervals(poll_s=POLL_S, catch_up_s=POLL_S)
+    clients, intervals = (
+        clients_of(services.environment()),
+        PollIntervals(poll_s=POLL_S, lagging_poll_s=POLL_S),
+    )
     with LocalDeployment(services, clients, outputs, release.model, intervals=intervals) as deployment:
         yield Running(deployment, clients, outputs, services.environment())
 
@@ -249,7 +252,7 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
         decisions_per_batch=tally.decided / max(tally.batches, 1),
         stages_ms={stage: total / max(tally.batches, 1) for stage, total in tally.stages_ms.items()},
         write_conflicts=tally.write_conflicts,
-        given_up=sum(one.given_up for one in running.deployment.mapping.progress.values()),
+        dead_lettered=sum(one.dead_lettered for one in running.deployment.mapping.progress.values()),
         seconds_to_first_decision=view.first_s - began,
         quality=quality(demo_project(), settings.simulation, decided),
     )

@@ -1,6 +1,6 @@
 """What becomes of a batch when its function has answered: go on, try again, split, or give up.
 
-Pure: no I/O and no clock.  `follow` decides about one invocation; `Delivery` walks a batch to its end,
+Pure: no I/O and no clock.  `next_step` decides about one invocation; `Delivery` walks a batch to its end,
 strictly in order, so that a checkpoint is always a single sequence number.
 """
 
@@ -34,12 +34,12 @@ class Step(msgspec.Struct, frozen=True):
     """
 
     checkpoint: int
-    given_up: Piece | None = None
+    dead_lettered: Piece | None = None
     left: tuple[Piece, ...] = ()
     again: bool = False
 
 
-def follow(piece: Piece, done: int, settings: MappingSettings) -> Step:
+def next_step(piece: Piece, done: int, settings: MappingSettings) -> Step:
     """Return what follows when the first `done` records of a piece succeeded.
 
     >>> settings = MappingSettings("s", "f", "LATEST", bisect_on_error=True, maximum_retry_attempts=2)
@@ -51,7 +51,7 @@ def follow(piece: Piece, done: int, settings: MappingSettings) -> Step:
     >>> follow(Piece(0, 9), 3, settings).left
     (Piece(start=3, stop=9, retries=0, invocations=1),)
 
-    A single record is tried as often as allowed, then given up:
+    A single record is tried as often as allowed, then dead-lettered:
 
     >>> follow(Piece(4, 5, retries=2, invocations=7), 0, settings).given_up
     Piece(start=4, stop=5, retries=2, invocations=8)
@@ -67,7 +67,7 @@ def follow(piece: Piece, done: int, settings: MappingSettings) -> Step:
         halves = Piece(start, middle, retries, invocations), Piece(middle, piece.stop, retries, invocations)
         return Step(start, left=halves)
     if settings.maximum_retry_attempts != FOREVER and retries >= settings.maximum_retry_attempts:
-        return Step(start, given_up=rest)
+        return Step(start, dead_lettered=rest)
     return Step(start, left=(msgspec.structs.replace(rest, retries=retries + 1),), again=True)
 
 
@@ -86,7 +86,7 @@ class Delivery:
 
     def delivered(self, done: int) -> Step:
         """Take the answer to the next piece: how many of its first records are done."""
-        step = follow(self._left.pop(0), done, self._settings)
+        step = next_step(self._left.pop(0), done, self._settings)
         self._left[:0] = step.left
         return step
 

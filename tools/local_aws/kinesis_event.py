@@ -1,4 +1,4 @@
-"""What a function gets from Kinesis, and what is told about records that were given up, in AWS's shapes."""
+"""What a function gets from Kinesis, and the messages about dead-lettered records, in the shapes of AWS."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     part: bytes
 
 
-class GivenUp(msgspec.Struct, frozen=True):
-    """Why records were given up, after how many invocations, and the last of these, if there was one."""
+class DeadLetter(msgspec.Struct, frozen=True):
+    """Why records were dead-lettered, after how many invocations, and the last of these, if there was one."""
 
     condition: str
     invocations: int
@@ -67,15 +67,15 @@ class EventShape:
         }
         return Waiting(record.number, record.arrived_s, msgspec.json.encode(content))
 
-    def failure(self, records: Sequence[Waiting], given_up: GivenUp, now_s: float) -> bytes:
-        """Return the message about records that were given up."""
-        last = given_up.last
+    def failure(self, records: Sequence[Waiting], dead_lettered: DeadLetter, now_s: float) -> bytes:
+        """Return the message about records that were dead-lettered."""
+        last = dead_lettered.last
         message: dict[str, object] = {
             "requestContext": {
                 "requestId": last.request_id if last else str(uuid.uuid4()),
                 "functionArn": self._settings.function_arn,
-                "condition": given_up.condition,
-                "approximateInvokeCount": given_up.invocations,
+                "condition": dead_lettered.condition,
+                "approximateInvokeCount": dead_lettered.invocations,
             },
         }
         if last is not None:

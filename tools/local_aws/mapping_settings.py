@@ -47,8 +47,8 @@ class MappingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     (500, True, -1)
 
     maximum_retry_attempts, maximum_record_age_s: -1 means for ever, that is as long as Kinesis keeps them.
-    on_failure: ARN of the SQS queue that is told what was given up; without it, it is only counted.
-    starting_s: where AT_TIMESTAMP starts, seconds since 1970.
+    on_failure: ARN of the SQS queue that gets a message about what was dead-lettered; without it, it is only
+    counted. starting_s: where AT_TIMESTAMP starts, seconds since 1970.
     """
 
     stream_arn: str

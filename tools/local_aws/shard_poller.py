@@ -22,8 +22,8 @@ from tools.local_aws.invocation import Function, Invocation
 from tools.local_aws.kinesis_event import (
     AGED,
     FAILED,
+    DeadLetter,
     EventShape,
-    GivenUp,
     Waiting,
     event_of,
     fitting,
@@ -47,7 +47,7 @@ class PollIntervals(msgspec.Struct, frozen=True):
     """
 
     poll_s: float = 1.0
-    catch_up_s: float = 0.2
+    lagging_poll_s: float = 0.2
     first_pause_s: float = 0.1
     longest_pause_s: float = 10.0
 
@@ -71,8 +71,8 @@ class ShardProgress:
     def __init__(self, checkpoint: str | None = None) -> None:
         """Start behind a checkpoint."""
         self.checkpoint = checkpoint
-        self.records = self.invocations = self.retries = self.splits = self.given_up = 0
-        self.throttled = self.behind_ms = 0
+        self.records = self.invocations = self.retries = self.splits = self.dead_lettered = 0
+        self.throttled = self.lag_ms = 0
         self.since_put = LatencyHistogram()
 
 
@@ -91,7 +91,7 @@ class ShardPoller:
         stopping: threading.Event,
         progress: ShardProgress,
     ) -> None:
-        """Take the ends; `on_failure` takes what is told about records that were given up."""
+        """Take the ends; `on_failure` takes what is told about records that were dead-lettered."""
         self.progress = progress
         self.idle_s = NEVER
         """When the last read began that found nothing, with nothing left to deliver."""
@@ -140,14 +140,14 @@ class ShardPoller:
         reading = self._try_to_read()
         if reading is None:
             return True
-        behind = reading.records or reading.behind_ms or self._waiting
-        self.idle_s = NEVER if behind else began
+        lags = reading.records or reading.lag_ms or self._waiting
+        self.idle_s = NEVER if lags else began
         if reading.records and not self._waiting:
             self._window_s = max(self._window_s, began)
         self._waiting += [self._shape.waiting(record) for record in reading.records]
-        self._closed, self.progress.behind_ms = reading.closed, reading.behind_ms
+        self._closed, self.progress.lag_ms = reading.closed, reading.lag_ms
         pause = self._intervals.poll_s
-        self._next_read_s = began + (min(pause, self._intervals.catch_up_s) if reading.behind_ms else pause)
+        self._next_read_s = began + (min(pause, self._intervals.lagging_poll_s) if reading.lag_ms else pause)
         return self.idle_s == NEVER
 
     def _wait_to_read(self) -> bool:
@@ -175,14 +175,18 @@ class ShardPoller:
             aged = self._aged(batch[piece.start : piece.stop])
             if aged:
                 old = delivery.expired(aged)
-                self._give_up(batch, old, GivenUp(AGED, old.invocations, last if old.invocations else None))
+                self._dead_letter(
+                    batch, old, DeadLetter(AGED, old.invocations, last if old.invocations else None)
+                )
                 continue
             last = self._invoke(batch, piece)
             numbers = [record.number for record in batch[piece.start : piece.stop]]
             step = delivery.delivered(records_done(last, numbers, self._settings))
             self._done(batch, piece.start, step.checkpoint)
-            if step.given_up is not None:
-                self._give_up(batch, step.given_up, GivenUp(FAILED, step.given_up.invocations, last))
+            if step.dead_lettered is not None:
+                self._dead_letter(
+                    batch, step.dead_lettered, DeadLetter(FAILED, step.dead_lettered.invocations, last)
+                )
             elif step.again:
                 self.progress.retries += 1
                 self._stopping.wait(self._intervals.pause_s(step.left[0].retries))
@@ -211,15 +215,15 @@ class ShardPoller:
             self.progress.records += stop - start
             self.progress.checkpoint = batch[stop - 1].number
 
-    def _give_up(self, batch: list[Waiting], piece: Piece, why: GivenUp) -> None:
-        """Report records as given up, then go on behind them; stopped before that, they are not given up."""
+    def _dead_letter(self, batch: list[Waiting], piece: Piece, why: DeadLetter) -> None:
+        """Dead-letter records, then go on after them; stopped before that, they are not dead-lettered."""
         message = self._shape.failure(batch[piece.start : piece.stop], why, time.time())
         failures = 0
         while not self._delivered(message):
             failures += 1
             if self._stopping.wait(self._intervals.pause_s(failures)):
                 return
-        self.progress.given_up += piece.stop - piece.start
+        self.progress.dead_lettered += piece.stop - piece.start
         self.progress.checkpoint = batch[piece.stop - 1].number
 
     def _delivered(self, message: bytes) -> bool:

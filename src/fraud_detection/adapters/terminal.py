@@ -27,9 +27,9 @@ class Terminal:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._live: Live | None = None
-        self._said: dict[str, float] = {}
+        self._printed_at: dict[str, float] = {}
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """Print one line that stays."""
         if self._quiet:
             return
@@ -44,7 +44,7 @@ class Terminal:
             return
         name = stage.partition(":")[0]
         if self.plain:
-            self._say_seldom(name, stage, share)
+            self._print_throttled(name, stage, share)
         else:
             self._draw(name, stage, share)
 
@@ -71,10 +71,10 @@ class Terminal:
             self._live.start()
         self._live.update(Group(_figures(figures), _rows(headings, rows)), refresh=True)
 
-    def _say_seldom(self, name: str, text: str, share: float) -> None:
+    def _print_throttled(self, name: str, text: str, share: float) -> None:
         now = time.monotonic()
-        if now - self._said.get(name, -PLAIN_EVERY_S) >= PLAIN_EVERY_S or share >= 1:
-            self._said[name] = now
+        if now - self._printed_at.get(name, -PLAIN_EVERY_S) >= PLAIN_EVERY_S or share >= 1:
+            self._printed_at[name] = now
             percent = f" ({100 * share:.0f} %)" if share > 0 else ""
             print(f"{text}{percent}", file=self._stream, flush=True)
 

@@ -118,10 +118,10 @@ def _features(again: Redecision) -> list[FeatureView]:
     contributions = again.scorer.contributions([again.values])[0]
     reasons = again.engine.strategy.reasons
     names = again.engine.bundle.contents.features.names
-    said = names if reasons is None else reasons.sentences(again.values)
+    status = names if reasons is None else reasons.sentences(again.values)
     return [
         FeatureView(name, _known(value), message, float(added))
-        for name, value, message, added in zip(names, again.values, said, contributions, strict=True)
+        for name, value, message, added in zip(names, again.values, status, contributions, strict=True)
     ]
 
 
@@ -146,9 +146,9 @@ def _rules(again: Redecision) -> Iterator[RuleView]:
     conditions = again.engine.strategy.rules.conditions(again.payment, again.values)
     for rule, holds in zip(again.engine.project.rules, conditions, strict=True):
         silent = _silence(span(rule), rule, again.payment.event_time)
-        said = silent or (FIRED if holds else NOT_KNOWN if holds is None else NOT_TRUE)
+        status = silent or (FIRED if holds else NOT_KNOWN if holds is None else NOT_TRUE)
         when = " ".join(rule.when.split())
-        yield RuleView(rule.name, "rule", said, when, rule.action, rule.owner, rule.reason, rule.version)
+        yield RuleView(rule.name, "rule", status, when, rule.action, rule.owner, rule.reason, rule.version)
 
 
 def _lists(again: Redecision) -> Iterator[RuleView]:
@@ -156,14 +156,14 @@ def _lists(again: Redecision) -> Iterator[RuleView]:
     for one in again.engine.project.lists:
         value = _text(again.payment, again.engine.project.schema, one.of)
         entry = next((entry for entry in one.entries if entry.value == value), None)
-        said = NOT_LISTED if entry is None else _entry_said(one, entry, again.payment, spoke)
+        status = NOT_LISTED if entry is None else _entry_status(one, entry, again.payment, spoke)
         owner, reason = ("", "") if entry is None else (entry.owner, entry.reason)
         what, action = f"{one.of} {value or '(missing)'}", ACTIONS[one.kind].label
         owner, reason = owner or one.owner, reason or one.reason
-        yield RuleView(one.name, f"{one.kind} list", said, what, action, owner, reason)
+        yield RuleView(one.name, f"{one.kind} list", status, what, action, owner, reason)
 
 
-def _entry_said(one: ListSettings, entry: ListEntry, payment: Transaction, spoke: set[str]) -> str:
+def _entry_status(one: ListSettings, entry: ListEntry, payment: Transaction, spoke: set[str]) -> str:
     holds, time_ms = span(entry, span(one)), payment.event_time
     silent = _silence(holds, entry, time_ms) and (
         _silence(span(one), one, time_ms) or _silence(span(entry), entry, time_ms)

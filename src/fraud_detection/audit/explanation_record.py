@@ -73,7 +73,7 @@ class RuleView(msgspec.Struct, frozen=True):
 
     name: str
     kind: str
-    said: str
+    status: str
     what: str
     action: str
     owner: str
@@ -83,7 +83,7 @@ class RuleView(msgspec.Struct, frozen=True):
     @property
     def fired(self) -> bool:
         """Tell whether it spoke."""
-        return self.said == FIRED
+        return self.status == FIRED
 
 
 class LabelView(msgspec.Struct, frozen=True):

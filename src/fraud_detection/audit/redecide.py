@@ -200,7 +200,7 @@ def _compare(record: StateReader, again: Redecision, configuration: Configuratio
     kept, recomputed = msgspec.structs.astuple(stored), journal.decision_row(stored.seq, outcome, before)
     for name, one, other in zip(COLUMNS, kept, recomputed, strict=False):
         if msgspec.msgpack.encode(one) != msgspec.msgpack.encode(other):
-            found.append(Difference(name, _said(name, one), _said(name, other)))
+            found.append(Difference(name, _as_text(name, one), _as_text(name, other)))
     if not configuration.is_intact:
         found.append(Difference("configuration", configuration.config_id, "its content was changed since"))
     if again.decline_cap is not None and again.decline_cap.agrees is False:
@@ -210,7 +210,7 @@ def _compare(record: StateReader, again: Redecision, configuration: Configuratio
         found.append(Difference("chain", stored.chain.hex(), expected.hex()))
 
 
-def _said(name: str, value: object) -> str:
+def _as_text(name: str, value: object) -> str:
     """Return a value of a column as people read it; two that differ never look the same."""
     if name in {"action", "counterfactual_action"} and isinstance(value, int) and 0 <= value < len(Action):
         return Action(value).label

@@ -48,7 +48,7 @@ class BacktestSettings(msgspec.Struct, frozen=True):
 
 
 def backtest(
-    project: Project, settings: BacktestSettings, progress: Progress, say: Callable[[str], None]
+    project: Project, settings: BacktestSettings, progress: Progress, log: Callable[[str], None]
 ) -> Report:
     """Backtest the change sets and compare each with the baseline.
 
@@ -58,7 +58,7 @@ def backtest(
         raise ConfigError("a backtest needs labels: declare `schema.label` in the project file")
     changes = [load_change(path) for path in settings.changes]
     arms_of(project, settings.bundle, changes)  # what cannot decide is refused before the long work
-    table = HistoricalTable(_table(project, settings, progress, say), project.schema)
+    table = HistoricalTable(_table(project, settings, progress, log), project.schema)
     bundle, instead = _evaluated(table, settings)
     arms = arms_of(project, bundle, changes)
     window = window_of(table, arms[0].model.bundle, settings.start, settings.end, settings.as_of)
@@ -87,7 +87,7 @@ def backtest(
 
 
 def _table(
-    project: Project, settings: BacktestSettings, progress: Progress, say: Callable[[str], None]
+    project: Project, settings: BacktestSettings, progress: Progress, log: Callable[[str], None]
 ) -> Path:
     if settings.features is not None and settings.data is None:
         if settings.labels:
@@ -104,7 +104,7 @@ def _table(
         table,
         [data, *settings.labels],
         lambda out: make_features(project, data, out, progress, settings.labels, for_training=False),
-        say,
+        log,
     )
 
 
@@ -114,17 +114,17 @@ def _evaluated(table: HistoricalTable, settings: BacktestSettings) -> tuple[Path
     A bundle that was refit leaves no payment behind it whose label is in.
     """
     bundle = read_bundle(settings.bundle)
-    beside = evaluated_bundle(settings.bundle.parent, bundle)
+    evaluated = evaluated_bundle(settings.bundle.parent, bundle)
     known = settings.as_of or table.info.as_of or table.latest_known_at()
     begin = learned_until(bundle)
     is_later = begin + table.info.delay_ms < known if settings.start is None else begin <= settings.start
-    if beside is None or is_later:
+    if evaluated is None or is_later:
         return settings.bundle, ()
     note = (
-        f"The bundle {bundle.name} was refit on this history; payments are decided by {beside.name}, "
+        f"The bundle {bundle.name} was refit on this history; payments are decided by {evaluated.name}, "
         "its evaluated bundle, from where that one stopped learning."
     )
-    return beside, (note,)
+    return evaluated, (note,)
 
 
 def _moment(table: HistoricalTable, as_of: int | None, window: Window) -> Iterator[str]:

@@ -87,7 +87,7 @@ class Retrained(msgspec.Struct, frozen=True):
 
 
 def retrain(
-    project: Project, settings: RetrainSettings, progress: Progress, say: Callable[[str], None]
+    project: Project, settings: RetrainSettings, progress: Progress, log: Callable[[str], None]
 ) -> Retrained:
     """Train and evaluate a challenger, and store it in a folder of its own name.
 
@@ -106,7 +106,9 @@ def retrain(
     progress("growing trees", 1.0)
     evaluation = settings.out / f"{evaluated.name}.evaluation"
     found = evaluate(better, table, settings.out / evaluated.name, evaluation, progress=progress)
-    notes, figures, report = _beside(project, champion, evaluated, settings, dataset, progress, say)
+    notes, figures, report = _compare_with_champion(
+        project, champion, evaluated, settings, dataset, progress, log
+    )
     again = refit(dataset, learned, better.model, lambda share: progress("refit", share))
     bundle = make_refitted(evaluated, slices, again)
     directory = settings.out / bundle.name
@@ -174,14 +176,14 @@ def _table(project: Project, champion: Bundle, settings: RetrainSettings, progre
     return read_dataset(settings.out / TABLE)
 
 
-def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to evaluate them on
+def _compare_with_champion(  # noqa: PLR0913, PLR0917 - two bundles, and what to evaluate them on
     project: Project,
     champion: Bundle,
     bundle: Bundle,
     settings: RetrainSettings,
     dataset: Dataset,
     progress: Progress,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> tuple[tuple[str, ...], dict[str, float] | None, Report | None]:
     """Evaluate the champion on the same rows, and backtest both."""
     # Its evaluated bundle had learned less, which leaves more history to evaluate it on.
@@ -201,7 +203,7 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to evaluate them 
         start=cut.test_from,
         end=cut.test_until,
     )
-    return (), figures, backtest(project, tried, progress, say)
+    return (), figures, backtest(project, tried, progress, log)
 
 
 def _evaluated_bundle(champion: Bundle, settings: RetrainSettings) -> Path | None:

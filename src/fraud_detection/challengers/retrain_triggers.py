@@ -107,10 +107,10 @@ def drift_of(champion: Bundle, states: Sequence[Path], now_ms: int) -> Drift:
         for index, feature in enumerate(reference.features)
     }
     ordered = dict(sorted(indexes.items(), key=lambda one: -one[1])) if len(matrix) else {}
-    follows = {name: value for name, value in ordered.items() if RISK in name}
-    payments = {name: value for name, value in ordered.items() if name not in follows}
+    risk = {name: value for name, value in ordered.items() if RISK in name}
+    payments = {name: value for name, value in ordered.items() if name not in risk}
     score = stability_index(reference.score, np.array(scores)) if enough else None
-    return Drift(len(matrix), score, payments, follows)
+    return Drift(len(matrix), score, payments, risk)
 
 
 def _recent(path: Path, now_ms: int) -> list[LoggedDecision]:

@@ -122,7 +122,7 @@ class Shadows:
 
         One that computes its features itself is backfilled first, part by part, while others decide.
         """
-        self._follow()
+        self._read_release()
         done = 0
         for name, by_state in self._shadows.items():
             for state, shadow in by_state.items():
@@ -145,7 +145,7 @@ class Shadows:
             self.decided += shadow.decide(part)
         return len(part)
 
-    def _follow(self) -> None:
+    def _read_release(self) -> None:
         version = self._registry.version()
         if version == self._version or time.monotonic() < self._again_at:
             return

@@ -37,8 +37,8 @@ def require(library: str, otherwise: str) -> None:
         raise ConfigError(f"needs {advice(library)}; {otherwise}")
 
 
-def tracks(project: Project, say: Callable[[str], None], *, wanted: bool) -> bool:
-    """Tell whether a training is tracked; `say` where it is not because MLflow is not installed.
+def tracks(project: Project, log: Callable[[str], None], *, wanted: bool) -> bool:
+    """Tell whether a training is tracked; `log` where it is not because MLflow is not installed.
 
     Raises ConfigError where what MLflow keeps cannot be used, or the project file names its own tracking
     server and MLflow is not installed.
@@ -57,7 +57,7 @@ def tracks(project: Project, say: Callable[[str], None], *, wanted: bool) -> boo
         raise ConfigError(
             f"`tracking` of the project file needs {advice('mlflow')}; or train with --no-tracking"
         )
-    say(f"this run is not tracked: that takes {advice('mlflow')}")
+    log(f"this run is not tracked: that takes {advice('mlflow')}")
     return False
 
 

@@ -160,7 +160,7 @@ def _custom_type(kind: type, value: object) -> object:
 
 def _advice(message: str, kind: type) -> str:
     path = re.search(r"at `\$(.*?)`", message)
-    at = _follow(kind, path[1] if path else "")
+    at = _resolve(kind, path[1] if path else "")
     choices = [
         choice
         for option in (at, *get_args(at))
@@ -179,7 +179,7 @@ def _advice(message: str, kind: type) -> str:
     return f"{hint}; allowed here: {', '.join(allowed)}"
 
 
-def _follow(kind: Any, path: str) -> Any:  # noqa: ANN401 - walks type hints
+def _resolve(kind: Any, path: str) -> Any:  # noqa: ANN401 - walks type hints
     """Return the type that `path` leads to, None where it leads nowhere."""
     for step in re.findall(r"\.(\w+)|\[(.*?)\]", path):
         kind = _inner(kind, step[0])

@@ -106,7 +106,7 @@ def prepare(settings: DemoSettings, project: Project, progress: Progress) -> Non
     history, replay = learn(settings, project, progress)
     create_state(folder / "state.db")
     state_file = StateFile(folder / "state.db")
-    store_replayed_history(state_file, replay, history.payments, labels_follow=True)
+    store_replayed_history(state_file, replay, history.payments, labels_in_stream=True)
     state_file.close()
 
 

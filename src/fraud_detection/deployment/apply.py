@@ -22,7 +22,7 @@ CHANGE_SET = "fraud-deploy"
 WATCHED = ("function-errors", "decline-share")
 """Alarms that take back a change of the function for some minutes after it."""
 
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 
 
 class Cloud(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ def plan(settings: Deployment, release: Release, artefacts: Sequence[Artefact], 
 
 
 def apply(
-    settings: Deployment, release: Release, artefacts: Sequence[Artefact], cloud: Cloud, say: Say
+    settings: Deployment, release: Release, artefacts: Sequence[Artefact], cloud: Cloud, log: Log
 ) -> Plan:
     """Make the stack what the settings and the release say; return what was done, nothing where nothing was.
 
@@ -70,25 +70,25 @@ def apply(
     wanted = plan(settings, release, artefacts, cloud)
     if not wanted.changes:
         # Somebody may have removed what the running system will need to start again.
-        _upload(artefacts, cloud, say)
+        _upload(artefacts, cloud, log)
         _protect(stack, settings)
         return wanted
     if "Bucket" not in stack.outputs():
-        say("making the bucket that the release has to lie in first")
-        _change(stack, render(build(settings)), [], say)
-    _upload(artefacts, cloud, say)
+        log("making the bucket that the release has to lie in first")
+        _change(stack, render(build(settings)), [], log)
+    _upload(artefacts, cloud, log)
     _change(
         stack,
         render(build(settings, release)),
         _parameters(running(stack), release, cloud),
-        say,
+        log,
         _rollback_alarms(stack, settings, cloud),
     )
     _protect(stack, settings)
     return wanted
 
 
-def destroy(settings: Deployment, cloud: Cloud, say: Say) -> bool:
+def destroy(settings: Deployment, cloud: Cloud, log: Log) -> bool:
     """Remove the stack with all its data; return False where there was none."""
     stack = cloud.stack
     if settings.protect:
@@ -105,26 +105,26 @@ def destroy(settings: Deployment, cloud: Cloud, say: Say) -> bool:
         raise ConfigError(f"stack {stack.name} is at work ({found['StackStatus']}); wait until it is done")
     if (bucket := stack.outputs().get("Bucket")) is not None:
         removed = cloud.objects(bucket).empty()
-        say(f"removed {removed:,} objects from {bucket}")
+        log(f"removed {removed:,} objects from {bucket}")
     told = stack.seen()
     stack.delete()
-    _follow(stack, told, say)
+    _log_events(stack, told, log)
     if bucket is not None and stack.status() == "DELETE_FAILED":
         # What was still at work may have written once more: now nothing is.
         cloud.objects(bucket).empty()
         told = stack.seen()
         stack.delete()
-        _follow(stack, told, say)
+        _log_events(stack, told, log)
     if (left := stack.status()) != "":
         raise ConfigError(f"stack {stack.name} could not be removed ({left}); the events above say why")
     return True
 
 
-def _upload(artefacts: Sequence[Artefact], cloud: Cloud, say: Say) -> None:
+def _upload(artefacts: Sequence[Artefact], cloud: Cloud, log: Log) -> None:
     bucket = cloud.objects(cloud.stack.outputs()["Bucket"])
     for artefact in artefacts:
         if bucket.put_once(artefact.key, artefact.content):
-            say(f"uploaded {artefact.key} ({len(artefact.content):,} bytes)")
+            log(f"uploaded {artefact.key} ({len(artefact.content):,} bytes)")
 
 
 def _protect(stack: Stack, settings: Deployment) -> None:
@@ -137,24 +137,24 @@ def _change(
     stack: Stack,
     template: str,
     parameters: Sequence[dict[str, Any]],
-    say: Say,
+    log: Log,
     rollback_alarms: Sequence[str] = (),
 ) -> None:
     told = stack.seen()
     if not stack.change(template, parameters, CHANGE_SET, rollback_alarms):
-        say("CloudFormation finds nothing to change")
+        log("CloudFormation finds nothing to change")
         return
-    failures = _follow(stack, told, say)
+    failures = _log_events(stack, told, log)
     if (status := stack.status()) not in GOOD or "ROLLBACK" in status:
         raise ConfigError(f"stack {stack.name}: the change failed and was taken back ({status}): {failures}")
 
 
-def _follow(stack: Stack, told: set[str], say: Say) -> str:
+def _log_events(stack: Stack, told: set[str], log: Log) -> str:
     """Tell what happens until it is over; return the first failure."""
     first = ""
     for event in stack.events(told):
         message = f": {event.reason}" if event.reason else ""
-        say(f"{event.at} {event.status:<20} {event.name} ({event.type}){message}")
+        log(f"{event.at} {event.status:<20} {event.name} ({event.type}){message}")
         if event.failed and not first and "cancelled" not in event.reason:
             first = f"{event.name} ({event.type}): {event.reason}"
     return first

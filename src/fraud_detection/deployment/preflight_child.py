@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 NUMBER = "49590338271490256608559692538361571095921575989136588898"
-LANE = "shardId-000000000000"
+SHARD = "shardId-000000000000"
 BANDS = 4
 
 
@@ -32,7 +32,7 @@ def main() -> str:
     record = import_module("fraud_detection.serving.aws_lambda.batch").ShardEvent(
         NUMBER, base64.b64decode(trial["event"]), 0.0
     )
-    if failed := processor.handle(LANE, [record]):
+    if failed := processor.handle(SHARD, [record]):
         return f"it asked for record {failed[0]} again"
     if services["s3"].objects:
         return f"it set a payment of its own schema aside: {_set_aside(services['s3'].objects)}"

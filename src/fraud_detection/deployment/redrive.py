@@ -1,4 +1,4 @@
-"""Batches that were given up, put into the stream again: nothing is lost as long as the stream keeps it."""
+"""Put dead-lettered batches into the stream again: nothing is lost as long as the stream keeps it."""
 
 from __future__ import annotations
 

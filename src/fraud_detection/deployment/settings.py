@@ -42,7 +42,7 @@ class Batches(Settings, frozen=True):
     """How records come to the function: the event source mapping.
 
     size: records at most a batch.  window_s: how long a batch may wait to fill.  retries: how often a batch
-    that failed is tried again.  age_s: older records are given up.  What is given up is named in the queue
+    that failed is tried again.  age_s: older records are dead-lettered.  They are named in the queue
     of failures, and stays in the stream for its retention.
     """
 

@@ -46,20 +46,22 @@ class CloudStatus(msgspec.Struct, frozen=True):
         risen = [name for name, state in self.alarms.items() if state == "ALARM"]
         silent = sum(state == "INSUFFICIENT_DATA" for state in self.alarms.values())
         quiet = f"none of {len(self.alarms)}" + (f", {silent} of them without data" if silent else "")
-        behind = "not counted" if self.iterator_age_ms is None else f"{self.iterator_age_ms / 1000:.1f} s"
+        iterator_age = (
+            "not counted" if self.iterator_age_ms is None else f"{self.iterator_age_ms / 1000:.1f} s"
+        )
         latency = f"put to decision p50 {self.p50_ms:,.0f} ms, p99 {self.p99_ms:,.0f} ms"
         if not self.transactions_per_s:
             latency = "nothing was decided in the last minute"
-        scored = self.model or "nothing answered in the last minute"
+        model = self.model or "no model decided in the last minute"
         refused = f"{self.quarantined:,} quarantined, {self.conflicts:,} in conflict"
         lines = [
             f"stack      {self.stack}: {self.status}",
-            f"model      {self.bundle} deployed, {scored}; endpoint {self.endpoint}",
+            f"model      {self.bundle} deployed, {model}; endpoint {self.endpoint}",
             f"decisions  {self.transactions_per_s:,.1f}/s, {self.degraded:,} without a score",
             f"refused    {refused}; {self.retries:,} batches to be tried again",
             f"latency    {latency}",
-            f"behind     oldest record {behind}",
-            f"given up   {self.failures:,} batches in the queue of failures",
+            f"lag        oldest record {iterator_age}",
+            f"failed     {self.failures:,} batches in the dead-letter queue",
             f"alarms     {', '.join(risen) or quiet}",
         ]
         return "\n".join([*lines, *([f"endpoint   {self.endpoint_error}"] if self.endpoint_error else [])])

@@ -114,7 +114,7 @@ def _better(total: SegmentMetrics | None, inputs: GateInputs, gate: Gate) -> Che
     return Check(
         name="better",
         passed=gain is not None and gain.low is not None and gain.low > -gate.tolerance,
-        message=f"{gate.metric}: {_said(gain)} in place of the champion's; its lower end must be above "
+        message=f"{gate.metric}: {_as_text(gain)} in place of the champion's; its lower end must be above "
         f"{-gate.tolerance:g}"
         if known
         else f"{gate.metric} is unknown: no mature labels",
@@ -162,9 +162,9 @@ def _loss(part: SegmentMetrics, gate: Gate) -> str:
     if difference is None:
         return ""
     if (difference.recall.value or 0.0) < -gate.segment_recall_loss:
-        return f"recall {_said(difference.recall)}"
+        return f"recall {_as_text(difference.recall)}"
     lost = (difference.money_saved.high or 0.0) < 0
-    return f"money saved {_said(difference.money_saved)}" if lost else ""
+    return f"money saved {_as_text(difference.money_saved)}" if lost else ""
 
 
 def _unobserved(found: Comparison, gate: Gate) -> Check:
@@ -206,7 +206,7 @@ def _latency(inputs: GateInputs, gate: Gate) -> Check:
     )
 
 
-def _said(one: Estimate | None) -> str:
+def _as_text(one: Estimate | None) -> str:
     if one is None or one.value is None:
         return "not known"
     if one.low is None or one.high is None:

@@ -9,7 +9,7 @@ from fraud_detection.core.project_schema import FieldSource
 from fraud_detection.onboarding.amounts import looks_like_money, not_numbers
 from fraud_detection.onboarding.column_assignment import ColumnAssignment, listed
 from fraud_detection.onboarding.column_keywords import CODES, ID, PERSONAL, PROTECTED, THINGS, name_tokens
-from fraud_detection.onboarding.columns import MOSTLY, Profile, follows
+from fraud_detection.onboarding.columns import MOSTLY, Profile, depends_on
 from fraud_detection.onboarding.entity_candidates import EntityCandidate, is_personal_name
 from fraud_detection.onboarding.missing_values import category_source
 from fraud_detection.onboarding.names import Namer
@@ -88,7 +88,7 @@ def _one_to_one(profile: Profile, leader: EntityCandidate | None) -> str | None:
     limit = _ONE_TO_ONE_CODE if is_code else _ONE_TO_ONE_NUMBER
     if not profile.whole and profile.kind == "number":
         return None
-    if profile.distinct >= limit * leader.profile.distinct and follows(profile, leader.profile):
+    if profile.distinct >= limit * leader.profile.distinct and depends_on(profile, leader.profile):
         return f"nearly one to one with {leader.name}: a model would memorise single {leader.name}s"
     return None
 

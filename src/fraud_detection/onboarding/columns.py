@@ -204,7 +204,7 @@ def same_partition(one: Profile, other: Profile) -> bool:
     return one.distinct == other.distinct == _pairs(one, other)
 
 
-def follows(column: Profile, leader: Profile) -> bool:
+def depends_on(column: Profile, leader: Profile) -> bool:
     """Tell whether the column has one value, or none, for each value of `leader`.
 
     >>> card, town = profile("card", ["a", "a", "b", "c"]), profile("town", ["x", "x", "x", "y"])
@@ -222,7 +222,7 @@ def _pairs(one: Profile, other: Profile) -> int:
 
 def means_missing(value: object) -> bool:
     """Tell whether the value is a word for 'missing'."""
-    return isinstance(value, str) and _MISSING.says(value)
+    return isinstance(value, str) and _MISSING.matches(value)
 
 
 def _numbers(values: tuple[object, ...]) -> Floats:

@@ -48,7 +48,7 @@ def infer_label(columns: ColumnAssignment, time_column: TimeColumn) -> LabelColu
         return None
     label_values = find_label_values(columns, profile)
     by_row = label_values.by_row(profile)
-    columns.assign(profile, WHERE, _said(by_row, label_values))
+    columns.assign(profile, WHERE, _label_finding(by_row, label_values))
     known_at = _known_at(columns, time_column, by_row)
     delay = _delay(columns, time_column, by_row, known_at)
     source = LabelSource(
@@ -99,7 +99,7 @@ def _named(profile: Profile) -> int:
     return 0 if NOT_LABEL & set(parts) else max((LABEL.get(part, 0) for part in parts), default=0)
 
 
-def _said(by_row: Floats, values: LabelValues) -> str:
+def _label_finding(by_row: Floats, values: LabelValues) -> str:
     labelled = np.isfinite(by_row)
     share = f"{np.nanmean(by_row):.2%}" if labelled.any() else "none"
     none = f"; {1 - labelled.mean():.0%} of rows are unlabelled" if not labelled.all() else ""
@@ -149,7 +149,7 @@ def _delay(
     columns: ColumnAssignment, time_column: TimeColumn, by_row: Floats, known_at: tuple[str, Floats] | None
 ) -> Duration:
     if columns.overrides.label_delay is not None:
-        return _said_delay(columns, time_column, columns.overrides.label_delay)
+        return _declared_delay(columns, time_column, columns.overrides.label_delay)
     if known_at is not None and len(known_at[1]):
         days = max(1, math.ceil(float(np.quantile(known_at[1], 0.9)) / DAY_MS))
         columns.add_finding(f"{WHERE}.delay", f"{days}d: nine of ten frauds were known by then")
@@ -182,7 +182,7 @@ def fitting_delay(days: float) -> str:
     return next(fitting, _SHORTER[-1])
 
 
-def _said_delay(columns: ColumnAssignment, time_column: TimeColumn, text: str) -> Duration:
+def _declared_delay(columns: ColumnAssignment, time_column: TimeColumn, text: str) -> Duration:
     try:
         delay = Duration.parse(text)
     except ValueError as error:

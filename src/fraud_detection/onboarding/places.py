@@ -8,7 +8,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import PlaceSource
 from fraud_detection.onboarding.column_assignment import ColumnAssignment
 from fraud_detection.onboarding.column_keywords import name_tokens, place_fitness
-from fraud_detection.onboarding.columns import Profile, follows
+from fraud_detection.onboarding.columns import Profile, depends_on
 from fraud_detection.onboarding.entity_candidates import EntityCandidate
 
 WHERE = "schema.place"
@@ -56,7 +56,7 @@ def _never_moves(
     columns: ColumnAssignment, pair: tuple[Profile, Profile], entities: list[EntityCandidate]
 ) -> bool:
     leader = next((entity for entity in entities if entity.returns), None)
-    if leader is None or not all(follows(profile, leader.profile) for profile in pair):
+    if leader is None or not all(depends_on(profile, leader.profile) for profile in pair):
         return False
     for profile in pair:
         columns.ignore(

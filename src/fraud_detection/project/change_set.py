@@ -114,7 +114,7 @@ def described(project: Project, change: Change) -> Iterator[str]:
     ['review_at: 0.2 in place of what training chose', 'new rule burst: review when card_count_1h >= 10']
     """
     for key, value in _given(msgspec.structs.asdict(change.policy)).items():
-        yield f"{key}: {_said(key, value)} in place of {_said(key, getattr(project.policy, key))}"
+        yield f"{key}: {_as_text(key, value)} in place of {_as_text(key, getattr(project.policy, key))}"
     yield from _described_names(project, change)
     for key, block in _given(
         {"decline_cap": change.decline_cap, "control_group": change.control_group}
@@ -143,7 +143,7 @@ def _described_names(project: Project, change: Change) -> Iterator[str]:
         yield f"without the list {name}"
 
 
-def _said(key: str, value: object) -> str:
+def _as_text(key: str, value: object) -> str:
     if value is None:
         return "no limit" if key == "review_capacity_per_day" else "what training chose"
     return str(value)

@@ -23,7 +23,7 @@ from fraud_detection.simulator.settings import DAY, Ints, Purpose, ScenarioSetti
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_WARM_UP_DAYS = 60
+_BURN_IN_DAYS = 60
 _PERIOD_DAYS = 10
 _PAYMENT_SALT = 0x7A
 
@@ -44,7 +44,7 @@ class Simulation:
         self._replacements: dict[int, list[tuple[int, int]]] = {}
         self._going_on = Payments.none()
         self._beginnings: dict[str, Ints] = {}
-        for day in range(-_WARM_UP_DAYS, 0):
+        for day in range(-_BURN_IN_DAYS, 0):
             self._begin_episodes(day)
 
     def days(self) -> Iterator[Block]:
@@ -70,13 +70,13 @@ class Simulation:
 
     def _begin_episodes(self, day: int) -> None:
         settings = self.population.settings
-        period, day_of_period = divmod(day + _WARM_UP_DAYS, _PERIOD_DAYS)
+        period, day_of_period = divmod(day + _BURN_IN_DAYS, _PERIOD_DAYS)
         if day_of_period == 0:
             self._beginnings = {kind: _beginnings(settings, kind, period) for kind in KINDS}
         for number, (kind, days) in enumerate(self._beginnings.items()):
             count = np.count_nonzero(days == day_of_period)
             if count and getattr(settings.scenarios, kind).begins_on(day):
-                rng = settings.generator(Purpose.FRAUD, day + _WARM_UP_DAYS, number)
+                rng = settings.generator(Purpose.FRAUD, day + _BURN_IN_DAYS, number)
                 scene = Scene(self.population, rng, self._presence, day)
                 begun = joined([episode(scene, kind) for _ in range(count)])
                 self._going_on = joined([self._going_on, replace(begun, issue=self._issue[begun.card])])

@@ -158,9 +158,11 @@ def evaluate(
     report_progress("reading features", 0.0)
     dataset = read_dataset(features_path)
     requested_bundle = bundle = read_bundle(bundle_path)
-    beside = evaluated_bundle(bundle_path.parent, bundle)
-    if beside is not None and bundle.manifest.periods.labels_as_of > iso(dataset.info.boundaries.test_from):
-        bundle = read_bundle(beside)
+    evaluated = evaluated_bundle(bundle_path.parent, bundle)
+    if evaluated is not None and bundle.manifest.periods.labels_as_of > iso(
+        dataset.info.boundaries.test_from
+    ):
+        bundle = read_bundle(evaluated)
     scorer = checked_scorer(bundle, dataset.info.fingerprint, project.model.threads)
     scored = score_test(dataset, bundle, scorer)
     report_progress("reading features", 1.0)

@@ -221,25 +221,25 @@ def test_rules_and_lists_say_why_they_spoke_or_did_not(decided_state: DecidedSta
     said = {rule.name: rule for rule in listed.rules}
     assert said["bad"].fired
     assert (said["bad"].owner, said["bad"].reason, said["bad"].kind) == ("bob", "x", "deny list")
-    assert said["quiet"].said == f"snoozed until {FUTURE}"
-    assert said["seen"].said == "not on it"
+    assert said["quiet"].status == f"snoozed until {FUTURE}"
+    assert said["seen"].status == "not on it"
     fired = decided_state.explain(
         decided_state.rows(f"config_id = '{first}' AND reasons LIKE '%\"often\"%'")[0][0]
     )
     often = next(rule for rule in fired.rules if rule.name == "often")
-    assert (often.said, often.owner, often.reason, often.version) == ("fired", "ann", "a trial", 4)
+    assert (often.status, often.owner, often.reason, often.version) == ("fired", "ann", "a trial", 4)
     later = decided_state.explain(decided_state.rows(f"config_id = '{second}'")[0][0])
     said = {rule.name: rule for rule in later.rules}
-    assert said["snoozed"].said == f"snoozed until {FUTURE}"
-    assert said["expired"].said == f"expired on {PAST}"
+    assert said["snoozed"].status == f"snoozed until {FUTURE}"
+    assert said["expired"].status == f"expired on {PAST}"
     means = {feature.name: feature.value for feature in later.features}
     known = means["card_amount_mean_5m"] is not None
-    assert said["unknown"].said == ("fired" if known else "not known, because a value is missing")
+    assert said["unknown"].status == ("fired" if known else "not known, because a value is missing")
     denied = [decided_state.explain(one) for one, _ in decided_state.rows(KINDS["denied by a list"])]
-    allowing = {rule.said for explanation in denied for rule in explanation.rules if rule.name == "ours"}
+    allowing = {rule.status for explanation in denied for rule in explanation.rules if rule.name == "ours"}
     assert allowing == {"not on it", "outvoted by a list that denies"}
     expired = [decided_state.explain(one) for one, _ in decided_state.rows("action = 0")[:40]]
-    messages = {rule.said for explanation in expired for rule in explanation.rules if rule.name == "over"}
+    messages = {rule.status for explanation in expired for rule in explanation.rules if rule.name == "over"}
     assert f"expired on {PAST}" in messages
 
 

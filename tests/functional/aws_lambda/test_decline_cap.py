@@ -162,7 +162,7 @@ def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
 @pytest.mark.parametrize(
     "calls", [2, 5, 8, *(pytest.param(calls, marks=pytest.mark.long) for calls in (1, 3, 4, 6, 7))]
 )
-def test_a_batch_that_was_given_up_half_way_counts_as_far_as_it_was_decided(
+def test_a_batch_that_was_dead_lettered_half_way_counts_as_far_as_it_was_decided(
     small_simulation: SmallSimulation, events: list[bytes], calls: int
 ) -> None:
     """Whatever is kept of it counts, and what is not kept frees its declines for later payments."""

@@ -260,8 +260,8 @@ def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
     cloud = Cloud(small_simulation)
     processor = cloud.processor()
     (shard, records), *_ = by_shard(events).items()
-    behind = int(records[-1].number) + 1_000
-    again = [ShardEvent(str(behind + index), one.data, 1.0) for index, one in enumerate(records[:BATCH])]
+    later = int(records[-1].number) + 1_000
+    again = [ShardEvent(str(later + index), one.data, 1.0) for index, one in enumerate(records[:BATCH])]
     for batch in (records[:BATCH], again):
         assert processor.handle(shard, batch) == []
     first, second = cloud.told("batch")
@@ -376,12 +376,12 @@ def test_what_other_shards_change_meanwhile_is_not_lost(
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3, 4))])
-def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come_again(
+def test_a_batch_that_was_dead_lettered_half_way_is_finished_by_the_next_and_may_come_again(
     small_simulation: SmallSimulation, events: list[bytes], undisturbed: Cloud, seed: int
 ) -> None:
     """Decisions are kept, profiles are not, or not all; the records come again later, with other numbers."""
     cloud, chance = Cloud(small_simulation), Random(seed)
-    shards, given_up = by_shard(events), dict[str, list[ShardEvent]]()
+    shards, dead_lettered = by_shard(events), dict[str, list[ShardEvent]]()
     allowed = [0]
 
     def busy(operation: str) -> None:
@@ -397,12 +397,12 @@ def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come
             if begin <= victim < begin + BATCH:
                 cloud.dynamo.before, allowed[0] = busy, chance.randrange(0, 2)
                 assert cloud.processor().handle(shard, batch) == [batch[0].number]
-                cloud.dynamo.before, given_up[shard] = lambda _: None, batch
+                cloud.dynamo.before, dead_lettered[shard] = lambda _: None, batch
             else:
                 assert cloud.processor().handle(shard, batch) == []
-    for shard, batch in given_up.items():
-        behind = int(shards[shard][-1].number) + 1_000
-        again = [ShardEvent(str(behind + index), one.data, 1.0) for index, one in enumerate(batch)]
+    for shard, batch in dead_lettered.items():
+        later = int(shards[shard][-1].number) + 1_000
+        again = [ShardEvent(str(later + index), one.data, 1.0) for index, one in enumerate(batch)]
         assert cloud.processor().handle(shard, again) == []
     assert profiles(cloud) == profiles(undisturbed)
     assert cloud.decisions().keys() == undisturbed.decisions().keys()

@@ -1,4 +1,4 @@
-"""Batches that were given up and are put into the stream again have the effect of one delivery."""
+"""Dead-lettered batches that are put into the stream again have the effect of one delivery."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Queue:
 
 
 class Aws(Cloud):
-    """A stream of one shard, the processor behind it, and the queue of what was given up."""
+    """A stream of one shard, the processor behind it, and the dead-letter queue."""
 
     def __init__(self, simulation: SmallSimulation, config: Path) -> None:
         super().__init__(simulation)
@@ -82,7 +82,7 @@ class Aws(Cloud):
         )
         assert processor.handle(self.shard, records_of({"Records": records})) == []
 
-    def give_up(self, records: Sequence[dict[str, Any]], after_calls: int) -> bool:
+    def dead_letter(self, records: Sequence[dict[str, Any]], after_calls: int) -> bool:
         """Deliver a batch that dies after so many calls, and give it up; return whether it died."""
         calls = iter(range(after_calls))
 
@@ -130,7 +130,7 @@ def test_payments_without_ids_that_are_put_again_are_decided_and_counted_once(
     stored_before = set[int]()
     for dies_at in range(len(calls)):
         aws = Aws(small_simulation, config)
-        aws.give_up(given(aws), dies_at)
+        aws.dead_letter(given(aws), dies_at)
         stored_before.add(len(aws.decisions()))
         aws.put(OTHER)
         aws.deliver(aws.fresh())
@@ -142,8 +142,8 @@ def test_payments_without_ids_that_are_put_again_are_decided_and_counted_once(
         assert aws.redrive() == Redriven(1, 4, 0)
         again = aws.fresh()
         assert {one["kinesis"]["partitionKey"].rpartition(":")[2] for one in again} == {"c1"}
-        # What was put again may be given up and put again too.
-        aws.give_up(again, len(calls) - dies_at)
+        # What was put again may be dead-lettered and redriven too.
+        aws.dead_letter(again, len(calls) - dies_at)
         aws.redrive()
         aws.put(OTHER)
         aws.deliver(aws.fresh())
@@ -180,6 +180,6 @@ def test_a_key_that_leaves_no_room_for_a_sequence_number_stays_as_it_is(
 ) -> None:
     aws = Aws(small_simulation, config)
     aws.put(EVENT, key="k" * 200)
-    assert aws.give_up(aws.fresh(), 0)
+    assert aws.dead_letter(aws.fresh(), 0)
     aws.redrive()
     assert [one["kinesis"]["partitionKey"] for one in aws.fresh()] == ["k" * 200]

@@ -41,7 +41,7 @@ def numbers(value: Any) -> Iterator[float]:  # noqa: ANN401 - JSON
         yield value
 
 
-STAGES = {"parse", "lookup", "features", "score", "decide", "reasons", "persist", "total", "behind"}
+STAGES = {"parse", "lookup", "features", "score", "decide", "reasons", "persist", "total", "deferred"}
 
 
 def test_every_figure_of_the_engine_is_measured(simulation: BenchmarkSimulation, tmp_path: Path) -> None:

@@ -366,7 +366,7 @@ def test_each_arm_describes_its_rules_in_its_own_words(
     first = lifecycle.current(registry).champion
     _, project = lifecycle.content_of(registry, first)
 
-    def saying(message: str, *, action: str = "review", name: str = "all") -> Project:
+    def with_message(message: str, *, action: str = "review", name: str = "all") -> Project:
         rule = {"name": name, "when": "amount >= 0", "action": action, "message": message}
         return msgspec.structs.replace(project, rules=(msgspec.convert(rule, RuleSettings),))
 
@@ -375,9 +375,9 @@ def test_each_arm_describes_its_rules_in_its_own_words(
             -80:
         ]
     )
-    shadow = [(lifecycle.bundle_of(registry, first), saying("we say", action="decline"))]
+    shadow = [(lifecycle.bundle_of(registry, first), with_message("we say", action="decline"))]
     (*_, config_id) = lifecycle.set_shadows(registry, shadow, ANN).shadows
-    for champion in (saying("it was so once", name="gone"), saying("they said")):
+    for champion in (with_message("it was so once", name="gone"), with_message("they said")):
         lifecycle.publish(registry, lambda _, champion=champion: champion, ANN)  # type: ignore[misc]
         with closing(Shadows(registry, [state])) as shadows:
             shadows.step()
@@ -411,7 +411,7 @@ def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(
     assert trial.good not in promoted.shadows
 
 
-class Overtaken(ReleaseRegistry):
+class ConflictingRegistry(ReleaseRegistry):
     """A folder into which somebody else writes just before one who has read it takes the lock."""
 
     def __init__(self, path: Path, other: Callable[[ReleaseRegistry], object]) -> None:
@@ -452,7 +452,7 @@ def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_
 ) -> None:
     path = tmp_path / "live"
     shutil.copytree(trial.registry.path, path)
-    registry = Overtaken(path, other)
+    registry = ConflictingRegistry(path, other)
     with pytest.raises(ConfigError, match="nothing was changed: see"):
         promote(registry, of_good, ANN, force=force)
     latest = lifecycle.current(ReleaseRegistry(path))
@@ -470,7 +470,9 @@ def test_a_shadow_that_another_writer_names_meanwhile_hinders_no_promotion(
         lifecycle.content_of(trial.registry, trial.good)[1],
     )
     ruleless = msgspec.structs.replace(project, rules=())
-    registry = Overtaken(path, lambda other: lifecycle.set_shadows(other, [(bundle, ruleless)], ANN))
+    registry = ConflictingRegistry(
+        path, lambda other: lifecycle.set_shadows(other, [(bundle, ruleless)], ANN)
+    )
     released = promote(registry, of_good, ANN)
     assert released is not None
     assert (released.champion, len(released.shadows)) == (trial.good, 2)

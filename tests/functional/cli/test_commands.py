@@ -130,9 +130,9 @@ def test_history_makes_the_features_of_the_next_file_warm(
     (tmp_path / "events.jsonl").write_bytes(events)
     common = ("events.jsonl", "--bundle", small_simulation.bundle)
     cold = fraud("score", *common, folder=tmp_path)
-    warm = fraud("score", *common, "--history", latest, folder=tmp_path)
-    assert warm.returncode == 0, told(warm)
-    assert cold.stdout != warm.stdout
+    with_history = fraud("score", *common, "--history", latest, folder=tmp_path)
+    assert with_history.returncode == 0, told(with_history)
+    assert cold.stdout != with_history.stdout
 
 
 def test_rules_that_were_changed_after_training_are_reported(

@@ -115,8 +115,10 @@ def test_every_file_beside_the_modules_goes_into_the_wheel() -> None:
     """A file that is forgotten is missed only where the wheel is installed alone."""
     package, listed = ROOT / "src/fraud_detection", SETTINGS["tool"]["setuptools"]["package-data"]
     packed = {path for pattern in listed["fraud_detection"] for path in package.glob(pattern)}
-    beside = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert {path for path in beside if path.suffix not in {".py", ".so", ".pyd"}} <= packed
+    package_files = [
+        path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
+    assert {path for path in package_files if path.suffix not in {".py", ".so", ".pyd"}} <= packed
 
 
 def test_the_locks_of_the_engine_and_of_the_image_stay_light() -> None:

@@ -112,7 +112,7 @@ def function_raises(scene: Scene) -> None:
     scene.pass_by(3, scene.payments())
 
 
-def batches_are_given_up(scene: Scene) -> None:
+def batches_are_dead_lettered(scene: Scene) -> None:
     scene.hours.retries = 0
     scene.hours.cloud.inject_faults(out_of_patience)
     scene.pass_by(2, scene.payments())
@@ -205,7 +205,7 @@ def payments_have_changed(scene: Scene) -> None:
 FAULTS: list[tuple[Callable[[Scene], None], set[str]]] = [
     (table_is_busy, {"IteratorAge"}),
     (function_raises, {"FunctionErrors"}),
-    (batches_are_given_up, {"FailuresWaiting"}),
+    (batches_are_dead_lettered, {"FailuresWaiting"}),
     (other_encoding, {"QuarantinedShare"}),
     (some_unreadable, {"QuarantinedShareOfHour"}),
     (all_unreadable_and_slow, {"QuarantinedShareOfHour", "NothingDecided"}),

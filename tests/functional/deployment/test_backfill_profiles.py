@@ -38,16 +38,16 @@ def test_history_comes_first_in_every_store(
         store.shard = shard
         return store
 
-    def warm() -> BackfillResult:
+    def backfill() -> BackfillResult:
         dedup_index = DynamoDedupIndex(dynamo, "decisions", "labels")
         dedup_index.shard = HISTORY
         return backfill_profiles(bundle, history, process(HISTORY), dedup_index, lambda *_: None)
 
-    first = warm()
+    first = backfill()
     assert len(dynamo.tables["profiles"]) + len(features.groups[GROUP]) == first.profiles
     assert bool(features.groups[GROUP]) is (kind == "feature-store")
     saves = features.calls["PutRecord"]
-    assert warm() == first
+    assert backfill() == first
     assert features.calls["PutRecord"] == saves
 
     ids = [key.partition("#")[2] for key in dynamo.tables["profiles"] if key.startswith("card#")]
@@ -57,5 +57,5 @@ def test_history_comes_first_in_every_store(
     stream.save({key: msgspec.msgpack.encode(["7", [content, "and more"]])})
     changed = process(HISTORY).load([key])
     with pytest.raises(ConfigError, match="before the stream begins"):
-        warm()
+        backfill()
     assert process(HISTORY).load([key]) == changed

@@ -108,9 +108,9 @@ def served(simulation: SmallSimulation, state: Path, *more: str) -> Iterator[Ser
 
 def replace(path: Path, content: bytes) -> None:
     """Give a file that is followed another content in one step: nobody reads a part of it."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(content)
-    beside.replace(path)
+    new = path.with_name(f"{path.name}.new")
+    new.write_bytes(content)
+    new.replace(path)
 
 
 @pytest.fixture(scope="module")

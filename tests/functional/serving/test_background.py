@@ -105,7 +105,7 @@ def test_a_server_is_ready_while_what_is_down_changes_no_decision(
     requests, access = RequestBatcher(service), Access(None)
     background = service.state_file.background
     (tmp_path / "events.jsonl").write_bytes(b"")
-    stream_input.SideSource(requests, str(tmp_path / "events.jsonl"))
+    stream_input.StreamInput(requests, str(tmp_path / "events.jsonl"))
     KeysFollower(tmp_path / "keys.yaml", access, background)
     api = Api(requests, access, b"")
 
@@ -209,12 +209,12 @@ def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_offset_reached(
         return Failing(Path(path), **options)
 
     monkeypatch.setattr(stream_input, "open_source", failing)
-    beside = stream_input.SideSource(requests, str(source))
+    reader = stream_input.StreamInput(requests, str(source))
 
     async def main() -> None:
-        beside.begin(asyncio.get_running_loop())
+        reader.begin(asyncio.get_running_loop())
         await asyncio.to_thread(until, lambda: service.tally.decided == len(events))
-        await beside.stop()
+        await reader.stop()
 
     asyncio.run(main())
     part = service.state_file.background.parts[stream_input.STREAM]

@@ -103,10 +103,10 @@ def test_a_damaged_file_fails_every_waiting_request_and_ends_the_process(
                 assert "met an error and ends" in json.loads(body)["detail"]
             assert clock.seconds() < 3
         assert ended(one) != 0
-        said = one.stop()
-    assert said.count("is damaged (database disk image is malformed)") == 1
-    assert ".recover" in said
-    assert "ended by an error; it stands above" in said
+        wait_for_message = one.stop()
+    assert wait_for_message.count("is damaged (database disk image is malformed)") == 1
+    assert ".recover" in wait_for_message
+    assert "ended by an error; it stands above" in wait_for_message
     assert profiles(state) == kept
     # What is said to do is enough.
     copy_state(with_history, state)
@@ -128,9 +128,9 @@ def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_d
     damage(state, table)
     arguments = ["serve", f"--bundle={small_simulation.bundle}", f"--state={state}", "--port=0", "--plain"]
     assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert f"{state}: is damaged (database disk image is malformed). Put a copy back" in said
-    assert "Traceback" not in said
+    wait_for_message = capsys.readouterr().err
+    assert f"{state}: is damaged (database disk image is malformed). Put a copy back" in wait_for_message
+    assert "Traceback" not in wait_for_message
 
 
 def test_a_stream_beside_the_requests_that_meets_a_damaged_file_ends_the_process(
@@ -190,11 +190,11 @@ def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
             body | {"duplicate": True} for body in decided
         ]
         assert {one.decide(event)[0] for event in events[20:60]} == {200}
-        said = one.stop()
+        wait_for_message = one.stop()
     assert one.process.returncode == 0
     writers = len(serving) or 1
-    assert said.count("cannot be read or written (disk I/O error, SQLITE_IOERR_WRITE)") == writers
-    assert said.count("can be written again") == writers
+    assert wait_for_message.count("cannot be read or written (disk I/O error, SQLITE_IOERR_WRITE)") == writers
+    assert wait_for_message.count("can be written again") == writers
 
 
 def ready(one: Served) -> bool:
@@ -276,7 +276,7 @@ def test_a_run_waits_for_its_disk_and_ends_when_it_is_asked_to(
         def shown(count: int) -> list[str]:
             return [json.loads(run.stdout.readline())["transaction_id"] for _ in range(count)]  # type: ignore[union-attr]
 
-        def said(message: bytes) -> None:
+        def wait_for_message(message: bytes) -> None:
             while message not in run.stderr.readline():  # type: ignore[union-attr]
                 assert run.poll() is None
 
@@ -284,20 +284,20 @@ def test_a_run_waits_for_its_disk_and_ends_when_it_is_asked_to(
         ids = shown(20)
         limit_files(run.pid, 1)
         send(events[20:40])
-        said(b"nothing more is decided until it can be written")
+        wait_for_message(b"nothing more is decided until it can be written")
         send(events[40:60])
         limit_files(run.pid, resource.RLIM_INFINITY)
-        said(b"can be written again")
+        wait_for_message(b"can be written again")
         ids += shown(40)
         assert ids == [json.loads(event)["transaction_id"] for event in events[:60]]
         limit_files(run.pid, 1)
         send(events[60:80])
-        said(b"nothing more is decided until it can be written")
+        wait_for_message(b"nothing more is decided until it can be written")
         run.send_signal(signal.SIGTERM)
         assert run.wait(TIMEOUT_S) == 2
         assert run.stdout.read() == b""
-        said_last = run.stderr.read()
-    assert b"Traceback" not in said_last
+        last_output = run.stderr.read()
+    assert b"Traceback" not in last_output
     with closing(opened(tmp_path / "state.db")) as state_file:
         assert state_file.rows("SELECT count(*), count(DISTINCT transaction_id) FROM decisions") == [(60, 60)]
 
@@ -323,11 +323,13 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
         until(lambda: len(set(children(one.process.pid)) - before) == 1)
         one.wait()
         assert [one.decide(event)[0] for event in own[:10]] == [200] * 10
-        said = one.stop()
-    assert f"{shard_path(state, 0, WORKERS)}: is damaged (database disk image is malformed)" in said
-    assert f"{shard_path(state, 1, WORKERS)}: is damaged" not in said
-    assert "worker 0: ended by an error; it stands above" in said
-    assert "worker 0 ended with code" in said
+        wait_for_message = one.stop()
+    assert (
+        f"{shard_path(state, 0, WORKERS)}: is damaged (database disk image is malformed)" in wait_for_message
+    )
+    assert f"{shard_path(state, 1, WORKERS)}: is damaged" not in wait_for_message
+    assert "worker 0: ended by an error; it stands above" in wait_for_message
+    assert "worker 0 ended with code" in wait_for_message
 
 
 def test_a_program_error_fails_every_request_and_nothing_of_the_batch_is_saved(

@@ -104,7 +104,7 @@ class Services:
         cloud, lines = Cloud(self.simulation), list[bytes]()
         processor = cloud.processor()
         processor.engine = make_engine(read_bundle(self.simulation.bundle), processor.scorer, self.project)
-        processor.say = lines.append
+        processor.write_line = lines.append
         records = [Arrived(str(number), event, 1.0) for number, event in enumerate(self.events, 1)]
         assert processor.handle("shardId-000000000000", records) == []
         logged = [line for line in lines if line.startswith(b'{"type":"decision"')]

@@ -187,7 +187,7 @@ def test_where_the_stream_carries_the_labels_of_history_they_count_when_it_does(
     replay = Replay(service.pipeline.memory)
     for _ in replay.rows(HISTORY):
         pass
-    store_replayed_history(service.state_file, replay, HISTORY, labels_follow=True)
+    store_replayed_history(service.state_file, replay, HISTORY, labels_in_stream=True)
     assert risk(service, serve(service, [paid(10, 13)])[0]) == (1, 1.0)
     serve(service, [told(2, 14, fraud=True), told(1, 3, fraud=True)])
     assert (service.tally.labels, service.tally.duplicates) == (1, 1)

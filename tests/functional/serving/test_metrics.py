@@ -12,7 +12,7 @@ import pytest
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.prometheus import BOUNDS_S, exposition
-from fraud_detection.serving.http.stream_input import STREAM, SideSource
+from fraud_detection.serving.http.stream_input import STREAM, StreamInput
 from tests.conftest import SmallSimulation
 from tests.exposition import Family, families
 from tests.functional.http.test_service import Served, served
@@ -85,7 +85,7 @@ def test_a_source_that_waits_for_the_state_is_behind_and_catches_up(
     source.write_bytes(b"\n".join(events) + b"\n")
     _, service = open_service(small_simulation.bundle, tmp_path / "state.db")
     requests = RequestBatcher(service)
-    beside = SideSource(requests, str(source))
+    reader = StreamInput(requests, str(source))
 
     def lag() -> float:
         return families(exposition(requests, {}))[LAG].total(LAG, f'source="{STREAM}"')
@@ -93,14 +93,14 @@ def test_a_source_that_waits_for_the_state_is_behind_and_catches_up(
     async def main() -> None:
         assert lag() == 0
         service.state_file.database.execute("PRAGMA query_only = 1")
-        beside.begin(asyncio.get_running_loop())
+        reader.begin(asyncio.get_running_loop())
         await asyncio.to_thread(until, lambda: lag() > 0.2)
         first, at = lag(), time.monotonic()
         await asyncio.sleep(0.3)
         assert lag() - first == pytest.approx(time.monotonic() - at, abs=0.1)
         service.state_file.database.execute("PRAGMA query_only = 0")
         await asyncio.to_thread(until, lambda: service.tally.decided == len(events) and lag() == 0)
-        await beside.stop()
+        await reader.stop()
 
     asyncio.run(main())
     requests.close()

@@ -36,7 +36,7 @@ from tools.local_aws.services import LocalServices
 from tools.local_aws.shard_poller import PollIntervals
 
 TOOLS = ROOT / ".venv-aws"
-FAST = PollIntervals(poll_s=0.02, catch_up_s=0.0, first_pause_s=0.01, longest_pause_s=0.05)
+FAST = PollIntervals(poll_s=0.02, lagging_poll_s=0.0, first_pause_s=0.01, longest_pause_s=0.05)
 TIMEOUT_S = 60.0
 NUMBERS = count(1)
 
@@ -224,7 +224,7 @@ def test_a_failing_record_is_cut_out_of_its_batch_and_reported_to_the_queue_alon
         assert mapping.drained(TIMEOUT_S)
         (progress,) = mapping.progress.values()
     assert a.delivered()["card"] == [n for n in range(100) if n != 37]
-    assert (progress.records, progress.given_up) == (99, 1)
+    assert (progress.records, progress.dead_lettered) == (99, 1)
     (message,) = a.messages()
     info = message.pop("KinesisBatchInfo")
     records = a.client("kinesis").get_records(
@@ -251,9 +251,9 @@ def test_after_a_partial_failure_only_the_records_from_there_on_come_again(
     with a.mapping() as mapping:
         assert mapping.drained(TIMEOUT_S)
         (progress,) = mapping.progress.values()
-    # The first batch was 0 to 19: 0 to 5 are done once, 6 to 19 are given up together, then it goes on.
+    # The first batch was 0 to 19: 0 to 5 are done once, 6 to 19 are dead-lettered together, then it goes on.
     assert a.delivered()["card"] == [*range(6), *range(20, 30)]
-    assert (progress.records, progress.given_up, progress.retries) == (16, 14, 1)
+    assert (progress.records, progress.dead_lettered, progress.retries) == (16, 14, 1)
     (message,) = a.messages()
     assert message["KinesisBatchInfo"]["batchSize"] == 14
     assert message["requestContext"]["approximateInvokeCount"] == 2

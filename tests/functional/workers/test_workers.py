@@ -78,7 +78,7 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def until_followed(one: Served, events: int) -> None:
+def until_replicated(one: Served, events: int) -> None:
     """Wait until each worker has taken in what the others decided."""
     until(lambda: total(one, "fraud_replicated_events_total") == events * (WORKERS - 1))
 
@@ -273,7 +273,7 @@ def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
             assert clients[index % 6].decide(event)[0] == 200
         # After a pause everybody knows everything.
         for index, event in enumerate(events[200:220]):
-            until_followed(one, 200 + index)
+            until_replicated(one, 200 + index)
             assert clients[index % 6].decide(event)[0] == 200
         one.stop()
     wanted = alone(small_simulation, events[:220], tmp_path / "alone.db")
@@ -296,9 +296,9 @@ def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
 class Load(threading.Thread):
     """Sends events one after another, each again until it is answered, as a till does; keeps every answer."""
 
-    def __init__(self, port: int, events: Sequence[bytes], *, gives_up: bool = False) -> None:
+    def __init__(self, port: int, events: Sequence[bytes], *, ends_on_error: bool = False) -> None:
         super().__init__()
-        self.port, self.events, self.gives_up = port, events, gives_up
+        self.port, self.events, self.ends_on_error = port, events, ends_on_error
         self.responses: dict[str, dict[str, Any]] = {}
         self.statuses: list[int] = []
         self.stopped = False
@@ -311,7 +311,7 @@ class Load(threading.Thread):
                     status, body, _ = line.decide(event)
                 except (OSError, HTTPException):
                     line.close()
-                    if self.gives_up:
+                    if self.ends_on_error:
                         return
                     time.sleep(0.02)
                     continue
@@ -384,7 +384,7 @@ def test_a_stop_answers_what_was_accepted_and_leaves_nothing_behind(
     one = Served(small_simulation, tmp_path / "state.db", TWO)
     one.wait()
     workers = children(one.process.pid)
-    parts = [Load(one.port, events[index::4], gives_up=True) for index in range(4)]
+    parts = [Load(one.port, events[index::4], ends_on_error=True) for index in range(4)]
     for part in parts:
         part.start()
     until(lambda: sum(len(part.responses) for part in parts) > 60)

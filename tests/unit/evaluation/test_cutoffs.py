@@ -62,7 +62,7 @@ def sample(frauds: int, seed: int = 3, payments: int = 4000) -> tuple[np.ndarray
     return score, label, rng.lognormal(4, 1, payments)
 
 
-def test_cutoffs_beat_approving_reviewing_and_declining_everything() -> None:
+def test_cutoffs_are_better_than_approving_reviewing_and_declining_everything() -> None:
     score, label, amount = sample(frauds=80)
     chosen = choose_cutoffs(score, label, amount, Costs(), PolicySettings(), days=10)
     each = expected_costs(label, amount, Costs())

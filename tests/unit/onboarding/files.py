@@ -90,6 +90,6 @@ def mentions(value: object) -> set[str]:
     return {text for name in fields for text in mentions(getattr(value, name))}
 
 
-def said(proposal: Proposal, where: str) -> str:
+def finding(proposal: Proposal, where: str) -> str:
     """Return all that was said of one path of the project file."""
     return "; ".join(str(finding) for finding in proposal.findings if finding.where == where)

@@ -10,7 +10,7 @@ import pytest
 from fraud_detection.adapters.files.tables import open_table, write_columns
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.onboarding import Overrides, propose
-from tests.unit.onboarding.files import ROWS, infer, payments, said, without
+from tests.unit.onboarding.files import ROWS, finding, infer, payments, without
 
 
 def test_ids_of_which_some_repeat_are_reported_with_the_flag_that_counts_them_once(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_ids_of_which_some_repeat_are_reported_with_the_flag_that_counts_them_on
     proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.transaction_id.field is None
-    told = said(proposal, "schema.transaction_id")
+    told = finding(proposal, "schema.transaction_id")
     assert "4.76% of the rows repeat one (such as 't00000')" in told
     assert "--id transaction_id (unsure)" in told
 
@@ -41,7 +41,7 @@ def test_an_id_that_some_rows_lack_is_the_id_and_no_number_to_learn_from(
     assert schema.transaction_id.field == "txn"
     assert "txn" not in schema.numbers
     share = sum(one is None for one in ids) / ROWS
-    assert f"{share:.2%} of the rows have none" in said(proposal, "schema.transaction_id")
+    assert f"{share:.2%} of the rows have none" in finding(proposal, "schema.transaction_id")
 
 
 def test_a_column_that_counts_the_rows_is_left_out_though_some_lack_it(tmp_path: Path) -> None:
@@ -117,12 +117,12 @@ def test_amounts_below_zero_as_on_a_bank_statement_are_refused(tmp_path: Path) -
 
 def test_without_an_amount_the_costs_are_said_to_be_those_of_nobody(tmp_path: Path) -> None:
     columns = payments()
-    assert not said(infer(tmp_path, columns), "costs")
+    assert not finding(infer(tmp_path, columns), "costs")
     del columns["amount"]
 
     proposal = infer(tmp_path, columns)
 
-    assert "every missed fraud costs 20" in said(proposal, "costs")
+    assert "every missed fraud costs 20" in finding(proposal, "costs")
     assert "every missed fraud costs 20" in proposal.yaml_text
 
 

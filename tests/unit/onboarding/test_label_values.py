@@ -10,7 +10,7 @@ import pytest
 from fraud_detection.adapters.files.tables import open_table, write_columns
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.onboarding import Overrides, propose
-from tests.unit.onboarding.files import ROWS, answering, infer, payments, said, without
+from tests.unit.onboarding.files import ROWS, answering, finding, infer, payments, without
 
 
 @pytest.mark.parametrize("name", ["is_legit", "genuine", "not_fraud"])
@@ -72,7 +72,7 @@ def test_a_number_may_be_said_with_or_without_its_fraction(tmp_path: Path) -> No
 
     proposal = infer(tmp_path, columns, Overrides(label_positive=("1",)))
 
-    assert "means fraud (25.00%)" in said(proposal, "schema.label")
+    assert "means fraud (25.00%)" in finding(proposal, "schema.label")
 
 
 def test_a_value_too_rare_for_the_sample_is_no_reason_to_refuse(tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_a_value_too_rare_for_the_sample_is_no_reason_to_refuse(tmp_path: Path) 
     write_columns(path, {"when": 1_700_000_000 + np.arange(rows), "label": label})
     assert "scam" not in open_table(path).sample(50_000)["label"]
 
-    said_both = Overrides(label_positive=("scam",), label_negative=("legit",))
-    found = propose(open_table(path), said_both).project.schema.label
+    both_values = Overrides(label_positive=("scam",), label_negative=("legit",))
+    found = propose(open_table(path), both_values).project.schema.label
     assert found is not None
     assert found.positive == ("scam",)
 
@@ -97,7 +97,7 @@ def test_a_label_without_a_value_is_called_empty(tmp_path: Path) -> None:
     proposal = infer(tmp_path, columns)
 
     assert proposal.ignored["is_fraud"] == "never has a value"
-    assert "`is_fraud` never has a value" in said(proposal, "schema.label")
+    assert "`is_fraud` never has a value" in finding(proposal, "schema.label")
 
     with pytest.raises(ConfigError, match="--label is_fraud: the column never has a value"):
         infer(tmp_path, columns, Overrides(label="is_fraud"))

@@ -17,8 +17,8 @@ def test_words_for_missing_are_reported_with_their_share_and_missing_in_the_prop
     columns = payments()
     columns["card_id"] = [word if n % 4 == 0 else f"c{n % 40}" for n in range(ROWS)]
     proposal = infer(tmp_path, columns, Overrides())
-    (said,) = [one.text for one in proposal.findings if one.where == "schema.missing"]
-    assert f"'{word.lower()}' in 25.0% of `card_id`" in said
+    (finding,) = [one.text for one in proposal.findings if one.where == "schema.missing"]
+    assert f"'{word.lower()}' in 25.0% of `card_id`" in finding
     assert word.lower() in proposal.project.schema.missing
     assert not proposal.project.schema.entities["card"].required
     assert "missing: [" in proposal.yaml_text

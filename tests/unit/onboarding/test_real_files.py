@@ -9,7 +9,7 @@ import pytest
 from fraud_detection.adapters.files.tables import open_table
 from fraud_detection.onboarding import Proposal, propose
 from tests.root import ROOT
-from tests.unit.onboarding.files import checked, said
+from tests.unit.onboarding.files import checked, finding
 
 DATA = ROOT.parent / "shared" / "data"
 
@@ -88,6 +88,6 @@ def test_aws_transactions(tmp_path: Path) -> None:
     assert schema.label is not None
     assert schema.label.known_at is None
     assert "no later than the payment" in proposal.ignored["LABEL_TIMESTAMP"]
-    assert "50% of rows are unlabelled" in said(proposal, "schema.label")
+    assert "50% of rows are unlabelled" in finding(proposal, "schema.label")
     assert {"customer_name", "billing_phone", "billing_street"} <= set(proposal.ignored)
     assert "one to one" in proposal.ignored["ip_address"]

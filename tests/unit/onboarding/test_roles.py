@@ -9,7 +9,7 @@ import pytest
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.onboarding import Overrides, Question
-from tests.unit.onboarding.files import ROWS, answering, infer, payments, said, times, without
+from tests.unit.onboarding.files import ROWS, answering, finding, infer, payments, times, without
 
 
 class TestTime:
@@ -38,7 +38,7 @@ class TestTime:
         proposal = infer(tmp_path, without("event_time") | {"step": [n // 4 for n in range(ROWS)]})
 
         assert proposal.project.schema.event_time.unit == "h"
-        assert "arbitrary" in said(proposal, "schema.event_time")
+        assert "arbitrary" in finding(proposal, "schema.event_time")
         assert "night" not in proposal.project.features.calendar
 
     def test_a_date_in_pieces_is_put_together(self, tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ class TestTime:
 
         proposal = infer(tmp_path, payments() | {"event_time": either})
 
-        assert "--time-format" in said(proposal, "schema.event_time")
-        assert "(unsure)" in said(proposal, "schema.event_time")
+        assert "--time-format" in finding(proposal, "schema.event_time")
+        assert "(unsure)" in finding(proposal, "schema.event_time")
 
     def test_a_wrong_pattern_is_refused_with_examples(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"--time-format .* such as '2026"):
@@ -250,7 +250,7 @@ class TestEntities:
         proposal = infer(tmp_path, columns)
 
         assert proposal.project.schema.entities["email"].field == "customer_email"
-        assert "personal data" in said(proposal, "schema.entities.email")
+        assert "personal data" in finding(proposal, "schema.entities.email")
 
     def test_full_card_numbers_are_warned_of(self, tmp_path: Path) -> None:
         columns = payments()
@@ -258,7 +258,7 @@ class TestEntities:
             4_000_000_000_000_000 + int(str(card)[1:]) for card in columns.pop("card_id")
         ]
 
-        assert "tokens" in said(infer(tmp_path, columns), "schema.entities.card")
+        assert "tokens" in finding(infer(tmp_path, columns), "schema.entities.card")
 
     def test_a_place_that_moves_gives_a_speed(self, tmp_path: Path) -> None:
         dice = random.Random(4)
@@ -287,7 +287,7 @@ class TestWhatIsSaid:
     def test_every_ignored_column_is_said_aloud_with_its_reason(self, tmp_path: Path) -> None:
         proposal = infer(tmp_path, payments() | {"balance_after": [n % 17 for n in range(ROWS)]})
 
-        assert said(proposal, "ignored `balance_after`").endswith(proposal.ignored["balance_after"])
+        assert finding(proposal, "ignored `balance_after`").endswith(proposal.ignored["balance_after"])
 
     def test_reasons_stand_as_comments_above_what_they_speak_of(self, tmp_path: Path) -> None:
         lines = infer(tmp_path, payments()).yaml_text.splitlines()
@@ -298,5 +298,5 @@ class TestWhatIsSaid:
     def test_a_finding_is_written_even_where_it_is_the_default(self, tmp_path: Path) -> None:
         proposal = infer(tmp_path, payments())
 
-        assert "(likely)" in said(proposal, "schema.label.delay")
+        assert "(likely)" in finding(proposal, "schema.label.delay")
         assert "    delay: 7d\n" in proposal.yaml_text

@@ -14,7 +14,7 @@ import pytest
 from fraud_detection.adapters.files.tables import open_table, write_columns
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.onboarding import Overrides, propose
-from tests.unit.onboarding.files import ROWS, Columns, checked, infer, payments, said, times, write_csv
+from tests.unit.onboarding.files import ROWS, Columns, checked, finding, infer, payments, times, write_csv
 
 
 def test_an_ordinary_file_is_understood_whole(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_two_columns_are_enough(tmp_path: Path) -> None:
     assert proposal.project.schema.event_time.field == "when"
     assert proposal.project.schema.amount is not None
     assert proposal.project.schema.label is None
-    assert "--label" in said(proposal, "schema.label")
+    assert "--label" in finding(proposal, "schema.label")
 
 
 @pytest.mark.parametrize("columns_of_each", [(75, 23), pytest.param((300, 98), marks=pytest.mark.long)])
@@ -105,8 +105,8 @@ def test_times_with_the_name_of_their_zone_are_read(tmp_path: Path) -> None:
 
     proposal = infer(tmp_path, columns)
 
-    assert "ISO dates and times, to the second" in said(proposal, "schema.event_time")
-    assert not said(proposal, "rows")
+    assert "ISO dates and times, to the second" in finding(proposal, "schema.event_time")
+    assert not finding(proposal, "rows")
 
 
 def test_milliseconds_with_a_fraction_are_read_to_the_last_row(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_milliseconds_with_a_fraction_are_read_to_the_last_row(tmp_path: Path) -
 
     proposal = infer(tmp_path, columns)
 
-    assert "milliseconds since 1970" in said(proposal, "schema.event_time")
-    assert not said(proposal, "rows")
+    assert "milliseconds since 1970" in finding(proposal, "schema.event_time")
+    assert not finding(proposal, "rows")
 
 
 @pytest.mark.parametrize("scale", [1, 1_000, 1_000_000, 1_000_000_000])
@@ -128,10 +128,10 @@ def test_counts_since_1970_are_read_in_any_unit(tmp_path: Path, scale: int) -> N
 
     assert proposal.project.schema.event_time.field == "event_time"
     assert proposal.project.schema.event_time.format == "auto"
-    assert not said(proposal, "rows")
+    assert not finding(proposal, "rows")
 
 
-def test_a_full_time_beats_a_date_and_the_other_is_called_the_same(tmp_path: Path) -> None:
+def test_a_full_time_is_preferred_to_a_date_and_the_other_is_called_the_same(tmp_path: Path) -> None:
     columns = {"trans_date": [text[:10] for text in times()]} | payments()
 
     proposal = infer(tmp_path, columns)
@@ -147,7 +147,7 @@ def test_without_an_id_rows_are_numbered(tmp_path: Path) -> None:
     proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.transaction_id.field is None
-    assert "known by its offset" in said(proposal, "schema.transaction_id")
+    assert "known by its offset" in finding(proposal, "schema.transaction_id")
 
 
 def test_a_column_without_a_name_that_counts_the_rows_is_ignored(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_an_empty_label_is_neither_fraud_nor_legitimate(tmp_path: Path) -> None:
 
     assert proposal.project.schema.label is not None
     assert "" not in (*proposal.project.schema.label.positive, *proposal.project.schema.label.negative)
-    assert "50% of rows are unlabelled" in said(proposal, "schema.label")
+    assert "50% of rows are unlabelled" in finding(proposal, "schema.label")
 
 
 def test_true_and_false_of_parquet_are_a_label(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_few_strings_among_numbers_count_as_missing(tmp_path: Path) -> None:
     proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.numbers["age"].field == "age"
-    assert "no numbers" in said(proposal, "schema.numbers")
+    assert "no numbers" in finding(proposal, "schema.numbers")
 
 
 def test_a_column_half_of_text_and_half_of_numbers_is_left_out_with_advice(tmp_path: Path) -> None:
@@ -218,13 +218,13 @@ def test_a_column_half_of_text_and_half_of_numbers_is_left_out_with_advice(tmp_p
 def test_an_age_in_days_is_no_trait_of_a_person(tmp_path: Path, name: str) -> None:
     columns = payments() | {name: [n % 70 for n in range(ROWS)]}
 
-    assert "traits of people" not in said(infer(tmp_path, columns), "schema")
+    assert "traits of people" not in finding(infer(tmp_path, columns), "schema")
 
 
 def test_an_age_is_a_trait_of_a_person(tmp_path: Path) -> None:
     columns = payments() | {"customer_age": [n % 70 for n in range(ROWS)]}
 
-    assert "customer_age: traits of people" in said(infer(tmp_path, columns), "schema")
+    assert "customer_age: traits of people" in finding(infer(tmp_path, columns), "schema")
 
 
 def test_columns_without_values_or_with_one_are_left_out(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_short_file_gets_a_short_delay_that_is_reported_as_unsure(tmp_path: Pa
 
     assert proposal.project.schema.label is not None
     assert proposal.project.schema.label.delay.ms <= 12 * 3_600_000
-    assert "--label-delay" in said(proposal, "schema.label.delay")
+    assert "--label-delay" in finding(proposal, "schema.label.delay")
 
 
 def test_a_sample_of_a_long_file_still_sees_that_ids_come_back(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_a_sample_of_a_long_file_still_sees_that_ids_come_back(tmp_path: Path) -
 
     proposal = propose(open_table(tmp_path / "long.parquet"))
 
-    assert "shares its id with 2.0 others" in said(proposal, "schema.entities.card")
+    assert "shares its id with 2.0 others" in finding(proposal, "schema.entities.card")
 
 
 def test_a_file_whose_rows_cannot_be_read_is_refused(tmp_path: Path) -> None:

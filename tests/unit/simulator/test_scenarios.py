@@ -50,7 +50,7 @@ def test_the_mean_length_that_shares_are_counted_with_is_true(population: Popula
 
 
 def test_card_testing_is_small_payments_then_large_ones_on_the_same_card(population: Population) -> None:
-    followed = 0
+    escalated = 0
     for payments in episodes(population, "card_testing"):
         assert (payments.channel == catalogue.ONLINE).all()
         for card in np.unique(payments.card):
@@ -59,8 +59,8 @@ def test_card_testing_is_small_payments_then_large_ones_on_the_same_card(populat
             small = own.pick(slice(2))
             assert (small.amount < 900).all()
             assert len(np.unique(small.merchant)) == 1
-            followed += int(own.amount[2:].max(initial=0) > 3 * small.amount.max())
-    assert followed > 60
+            escalated += int(own.amount[2:].max(initial=0) > 3 * small.amount.max())
+    assert escalated > 60
 
 
 def test_stolen_cards_are_used_in_stores_in_quick_succession(population: Population) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.local_aws.delivery import Delivery, Piece, follow, records_done
+from tools.local_aws.delivery import Delivery, Piece, next_step, records_done
 from tools.local_aws.invocation import Invocation
 from tools.local_aws.mapping_settings import MappingSettings
 
@@ -29,7 +29,7 @@ class Walk:
     def __init__(self, count: int, settings: MappingSettings, handle: Callable[[range], int]) -> None:
         self.invoked: list[range] = []
         self.done: list[int] = []
-        self.given_up: list[int] = []
+        self.dead_lettered: list[int] = []
         delivery = Delivery(count, settings)
         while (piece := delivery.next) is not None:
             records = range(piece.start, piece.stop)
@@ -39,12 +39,12 @@ class Walk:
             self.invoked.append(records)
             step = delivery.delivered(handle(records))
             self.done += range(piece.start, step.checkpoint)
-            if step.given_up is not None:
-                self.given_up += range(step.given_up.start, step.given_up.stop)
+            if step.dead_lettered is not None:
+                self.dead_lettered += range(step.dead_lettered.start, step.dead_lettered.stop)
 
     @property
     def checkpoint(self) -> int:
-        return len(self.done) + len(self.given_up)
+        return len(self.done) + len(self.dead_lettered)
 
 
 bounded = st.builds(
@@ -54,7 +54,7 @@ chances = st.randoms(use_true_random=False)
 
 
 @given(st.integers(0, 60), bounded, chances)
-def test_whatever_fails_every_record_is_done_or_given_up_and_none_is_both(
+def test_whatever_fails_every_record_is_done_or_dead_lettered_and_none_is_both(
     count: int, settings: MappingSettings, chance: Random
 ) -> None:
     walk = Walk(
@@ -62,7 +62,7 @@ def test_whatever_fails_every_record_is_done_or_given_up_and_none_is_both(
         settings,
         lambda records: chance.choice([0, 0, len(records), chance.randint(0, len(records))]),
     )
-    assert sorted(walk.done + walk.given_up) == list(range(count))
+    assert sorted(walk.done + walk.dead_lettered) == list(range(count))
 
 
 @given(st.integers(1, 60), bounded, chances)
@@ -77,20 +77,20 @@ def test_the_order_is_kept_and_nothing_done_is_delivered_again(
     starts = [records.start for records in walk.invoked]
     assert starts == sorted(starts)
     assert walk.done == sorted(walk.done)
-    assert walk.given_up == sorted(walk.given_up)
+    assert walk.dead_lettered == sorted(walk.dead_lettered)
 
 
 @given(st.integers(1, 60), bounded)
 def test_attempts_are_bounded_when_everything_fails(count: int, settings: MappingSettings) -> None:
     walk = Walk(count, settings, lambda _: 0)
-    assert walk.given_up == list(range(count))
+    assert walk.dead_lettered == list(range(count))
     # Splitting takes one invocation for each piece larger than a record, and uses up no retry.
     tries = settings.maximum_retry_attempts + 1
     assert len(walk.invoked) == (count - 1 + count * tries if settings.bisect_on_error else tries)
 
 
 @given(st.integers(1, 200), st.data(), st.integers(0, 3))
-def test_bisecting_gives_up_the_failing_records_and_no_other(
+def test_bisecting_dead_letters_the_failing_records_and_no_other(
     count: int, data: st.DataObject, retries: int
 ) -> None:
     failing = data.draw(st.sets(st.integers(0, count - 1), max_size=5))
@@ -99,7 +99,7 @@ def test_bisecting_gives_up_the_failing_records_and_no_other(
         settings_with(bisect=True, retries=retries),
         lambda records: 0 if failing & set(records) else len(records),
     )
-    assert walk.given_up == sorted(failing)
+    assert walk.dead_lettered == sorted(failing)
 
 
 @given(st.integers(1, 200), st.data(), st.integers(0, 3))
@@ -112,7 +112,7 @@ def test_bisecting_and_reporting_delivers_only_from_the_first_failed_record_on(
         settings_with(bisect=True, retries=retries),
         lambda records: min([n - records.start for n in failing & set(records)], default=len(records)),
     )
-    assert walk.given_up == sorted(failing)
+    assert walk.dead_lettered == sorted(failing)
 
 
 @pytest.mark.parametrize("bisect", [True, False])
@@ -139,7 +139,9 @@ def test_only_what_is_tried_again_as_it_was_waits() -> None:
 
 
 def test_a_partial_success_counts_as_a_retry_unless_batches_are_split() -> None:
-    rest = [follow(Piece(0, 9), 4, settings_with(bisect=bisect, retries=1)).left for bisect in (False, True)]
+    rest = [
+        next_step(Piece(0, 9), 4, settings_with(bisect=bisect, retries=1)).left for bisect in (False, True)
+    ]
     assert rest == [(Piece(4, 9, retries=1, invocations=1),), (Piece(4, 9, retries=0, invocations=1),)]
 
 
@@ -147,8 +149,8 @@ def test_a_partial_success_counts_as_a_retry_unless_batches_are_split() -> None:
 def test_records_that_became_too_old_leave_the_rest_as_it_is(count: int, data: st.DataObject) -> None:
     old = data.draw(st.integers(1, count))
     delivery = Delivery(count, BASE)
-    given_up = delivery.expired(old)
-    assert (given_up.start, given_up.stop, given_up.invocations) == (0, old, 0)
+    dead_lettered = delivery.expired(old)
+    assert (dead_lettered.start, dead_lettered.stop, dead_lettered.invocations) == (0, old, 0)
     rest = delivery.next
     assert (rest is None) is (old == count)
     assert rest is None or (rest.start, rest.stop) == (old, count)

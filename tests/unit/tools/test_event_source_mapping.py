@@ -22,7 +22,7 @@ from tools.local_aws.kinesis_event import MAX_EVENT_BYTES
 from tools.local_aws.mapping_settings import MappingSettings
 from tools.local_aws.shard_poller import PollIntervals
 
-FAST = PollIntervals(poll_s=0.001, catch_up_s=0.0, first_pause_s=0.0001, longest_pause_s=0.001)
+FAST = PollIntervals(poll_s=0.001, lagging_poll_s=0.0, first_pause_s=0.0001, longest_pause_s=0.001)
 TIMEOUT_S = 20.0
 Event = dict[str, Any]
 GOOD = b'{"batchItemFailures": []}'
@@ -65,7 +65,7 @@ class Function:
 
 
 class MappingHarness:
-    """A stream, a function a shard, and what was told about records that were given up."""
+    """A stream, a function a shard, and what was told about records that were dead-lettered."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ def test_an_event_has_the_shape_that_aws_documents() -> None:
     }
 
 
-def test_what_was_given_up_is_reported_in_the_shape_that_aws_documents() -> None:
+def test_what_was_dead_lettered_is_reported_in_the_shape_that_aws_documents() -> None:
     harness = MappingHarness(lambda _: "ValueError", maximum_retry_attempts=1)
     harness.kinesis.clock = lambda: 1573691884.835
     harness.put(1, 2)
@@ -201,7 +201,7 @@ def test_whatever_fails_every_record_is_processed_or_reported_and_each_key_stays
     with harness.mapping() as mapping:
         harness.kinesis.before = fault
         assert mapping.drained(TIMEOUT_S)
-    given_up = {
+    dead_lettered = {
         json.loads(record["Data"])["n"]
         for info in (one["KinesisBatchInfo"] for one in harness.failures)
         for record in harness.kinesis.records(info["shardId"])
@@ -209,11 +209,11 @@ def test_whatever_fails_every_record_is_processed_or_reported_and_each_key_stays
     }
     reported = [n for numbers in done.values() for n in numbers]
     assert len(reported) == len(set(reported))
-    assert set(reported) | given_up == set(range(400))
-    assert set(reported).isdisjoint(given_up)
+    assert set(reported) | dead_lettered == set(range(400))
+    assert set(reported).isdisjoint(dead_lettered)
     assert all(earlier < later for numbers in done.values() for earlier, later in pairwise(numbers))
     assert sum(shard.records for shard in mapping.progress.values()) == len(reported)
-    assert sum(shard.given_up for shard in mapping.progress.values()) == len(given_up)
+    assert sum(shard.dead_lettered for shard in mapping.progress.values()) == len(dead_lettered)
     assert sum(shard.throttled for shard in mapping.progress.values()) > 0
 
 
@@ -275,7 +275,7 @@ def test_records_that_became_too_old_are_dead_lettered_without_an_invocation() -
     assert message["requestContext"]["approximateInvokeCount"] == 0
     assert "responseContext" not in message
     assert message["KinesisBatchInfo"]["batchSize"] == 2
-    assert [(one.records, one.given_up) for one in mapping.progress.values()] == [(1, 2)]
+    assert [(one.records, one.dead_lettered) for one in mapping.progress.values()] == [(1, 2)]
 
 
 def test_without_a_bound_a_shard_waits_for_its_batch_and_the_others_do_not() -> None:

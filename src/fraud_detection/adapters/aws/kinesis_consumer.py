@@ -42,12 +42,12 @@ class Shard(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct, frozen=True):
     """What one call returned.
 
-    behind_ms: how far the reader is behind the end of the shard.
+    lag_ms: how far the reader lags behind the end of the shard.
     closed: the shard was split or merged, and this was the rest of it.
     """
 
     records: list[StreamRecord]
-    behind_ms: int
+    lag_ms: int
     closed: bool
 
 
@@ -155,7 +155,7 @@ def read_range(
     while not found or int(found[-1].number) < int(last):
         reading = reader.read()
         found += reading.records
-        if not reading.records and (reading.closed or not reading.behind_ms):
+        if not reading.records and (reading.closed or not reading.lag_ms):
             break
     return [record for record in found if int(first) <= int(record.number) <= int(last)]
 

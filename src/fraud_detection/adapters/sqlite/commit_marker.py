@@ -115,11 +115,11 @@ def read(path: Path) -> MarkerContent | None:
 
 def make(path: Path, marker: MarkerContent) -> None:
     """Write a new marker in the place of any other, on disk when this returns."""
-    beside = path.with_name(path.name + ".new")
-    with write_to(beside) as file:
+    new_path = path.with_name(path.name + ".new")
+    with write_to(new_path) as file:
         file.write(bytes(SLOTS * SLOT_BYTES))
         file.seek(marker.count % SLOTS * SLOT_BYTES)
         file.write(encoded(marker))
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    new_path.replace(path)

@@ -108,7 +108,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return len(self.decisions) + len(self.labels) + len(self.quarantined) + len(self.again)
 
 
-NOTHING_SAID = "[]"
+NO_NOTES = "[]"
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Entry)
@@ -222,7 +222,7 @@ def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
         payment.event_time,
         int(decision.action),
         decision.score,
-        msgspec.json.encode(told).decode() if told else NOTHING_SAID,
+        msgspec.json.encode(told).decode() if told else NO_NOTES,
         decision.policy,
         decision.bundle,
         msgspec.msgpack.encode(payment.entities),
@@ -232,7 +232,7 @@ def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
         None if let is None else int(let.counterfactual_action),
         None if let is None else let.sampling_rate,
         decision.caller,
-        msgspec.json.encode(decision.notes).decode() if decision.notes else NOTHING_SAID,
+        msgspec.json.encode(decision.notes).decode() if decision.notes else NO_NOTES,
     )
     return (*row, chain_hash(chain, row))
 

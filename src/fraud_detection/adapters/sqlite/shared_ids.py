@@ -44,7 +44,7 @@ class SharedIds:
         self._lock = threading.Lock()
         self._lock.acquire()
         if self._head[LAYERS]:
-            self._follow()
+            self._grow_to_shared()
             self._ids.layers[-1].room = self._head[ROOM]
 
     def is_complete(self) -> bool:
@@ -80,10 +80,10 @@ class SharedIds:
     def may_hold(self, one: str) -> bool:
         """Tell whether an id may have been entered; False is certain."""
         if self._layers < self._head[LAYERS]:
-            self._follow()
+            self._grow_to_shared()
         return self._ids.may_hold(one)
 
-    def _follow(self) -> None:
+    def _grow_to_shared(self) -> None:
         while len(self._ids.layers) < self._head[LAYERS]:
             self._ids.grow()
         self._layers = len(self._ids.layers)

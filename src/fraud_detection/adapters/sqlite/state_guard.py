@@ -95,7 +95,7 @@ class StateGuard:
         row = (os.getpid(), socket.gethostname(), since)
         self.epoch = db.execute(OWN, row).fetchone()[0]
         self._state_id = _meta(db, STATE_ID)
-        self._log = os.open(self._beside("-wal"), os.O_RDONLY)
+        self._log = os.open(self._sibling("-wal"), os.O_RDONLY)
         self._sizes = self._sizes_now()
 
     def check_owner(self, db: sqlite3.Connection) -> None:
@@ -152,7 +152,7 @@ class StateGuard:
 
     def _gone(self) -> str:
         files = [(self.path, self._lock.fd)]
-        files += [] if self._log is None else [(self._beside("-wal"), self._log)]
+        files += [] if self._log is None else [(self._sibling("-wal"), self._log)]
         for (path, fd), size in zip(files, self._sizes, strict=False):
             here = os.fstat(fd)
             try:
@@ -186,7 +186,7 @@ class StateGuard:
         log = os.fstat(self._log) if self._log is not None else file
         return (file.st_size if file.st_nlink else -1, log.st_size if log.st_nlink else -1)
 
-    def _beside(self, suffix: str) -> Path:
+    def _sibling(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)
 
     def _check(self, path: Path) -> None:

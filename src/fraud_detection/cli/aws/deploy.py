@@ -54,11 +54,11 @@ def apply(output: Output, *, settings: Path, bundle: Path, image: str | None) ->
     release, artefacts = release_of(deployment, bundle, image)
     screen = output.screen
     try:
-        done = applying.apply(deployment, release, artefacts, cloud, screen.say)
+        done = applying.apply(deployment, release, artefacts, cloud, screen.print)
     except KeyboardInterrupt:
-        screen.say("CloudFormation goes on by itself: `fraud deploy status` tells how; then apply again")
+        screen.print("CloudFormation goes on by itself: `fraud deploy status` tells how; then apply again")
         raise
-    screen.say("\n".join([done.head, *(f"note: {note}" for note in done.notes)]))
+    screen.print("\n".join([done.head, *(f"note: {note}" for note in done.notes)]))
     output.write(_figures(done))
 
 
@@ -76,8 +76,8 @@ def destroy(output: Output, *, settings: Path, yes: bool) -> None:
     deployment, cloud = open_cloud(settings)
     if not yes:
         _confirm(deployment)
-    there = applying.destroy(deployment, cloud, output.screen.say)
-    output.screen.say(f"stack {deployment.name}: {'removed' if there else 'there was none'}")
+    there = applying.destroy(deployment, cloud, output.screen.print)
+    output.screen.print(f"stack {deployment.name}: {'removed' if there else 'there was none'}")
     output.write({"removed": there})
 
 
@@ -114,7 +114,7 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
     profiles.shard = dedup_index.shard = HISTORY
     result = backfill_profiles(found, history, profiles, dedup_index, output.screen.progress)
     output.screen.finish()
-    output.screen.say(
+    output.screen.print(
         f"{result.payments:,} past payments: {result.profiles:,} profiles written, "
         f"{result.pending:,} payments with labels to come"
     )

@@ -198,7 +198,7 @@ def _rules(explanation: ExplanationRecord) -> Iterator[str]:
     if not explanation.rules:
         yield "  there were none"
     for one in sorted(explanation.rules, key=lambda rule: not rule.fired):
-        yield f"  {one.name} ({_rule_kind(one)}): {one.said}: {one.what}"
+        yield f"  {one.name} ({_rule_kind(one)}): {one.status}: {one.what}"
         if one.fired and (one.owner or one.reason):
             yield f"    owner: {one.owner or '(none)'}; reason: {one.reason or '(none)'}"
 

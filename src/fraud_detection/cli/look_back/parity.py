@@ -38,7 +38,7 @@ def parity(output: Output, *, events: int, seed: int) -> None:
             beyond_the_clock(demo_project()), CATEGORY_ENCODING, stream, events, state, screen.progress
         )
     screen.finish()
-    screen.say(
+    screen.print(
         f"{report.events:,} events ({report.transactions:,} payments, {report.labels:,} labels, "
         f"{report.duplicates:,} duplicates, {report.quarantined:,} quarantined; {report.restarts} restarts): "
         f"{report.values_compared:,} values compared, {report.values_different:,} different"

@@ -20,7 +20,7 @@ from fraud_detection.project.change_set import apply_change, load_change
 from fraud_detection.releases import lifecycle
 from fraud_detection.releases.registry import Release, ReleaseRegistry
 
-FOLLOWED_WITHIN_S = 15.0
+SERVED_WITHIN_S = 15.0
 OWN_FEATURES = (
     "bundle {} has other features than the services: `fraud shadow` makes them itself, and needs the "
     "--history that the service began with"
@@ -33,11 +33,9 @@ def announce(output: Output, request: ReleaseRequest, release: Release) -> None:
     print_line(line(release))
     if not request.no_tracking:
         update_model_registry(registry, release)
-    services = follow(registry, release)
-    followed = (
-        f"{services} service{'s' * (services != 1)} of this machine answer{'s' * (services == 1)} by it"
-    )
-    output.screen.say(followed if services else "no service of this machine follows the registry now")
+    services = wait_until_served(registry, release)
+    message = f"{services} service{'s' * (services != 1)} of this machine answer{'s' * (services == 1)} by it"
+    output.screen.print(message if services else "no service of this machine follows the registry now")
     output.write({"release": msgspec.to_builtins(release), "services": services})
 
 
@@ -57,24 +55,24 @@ def changed(registry: ReleaseRegistry, path: Path) -> tuple[Bundle, Project]:
     return bundle, apply_change(lifecycle.shadow_project(bundle, project), change_set)
 
 
-def follow(registry: ReleaseRegistry, release: Release) -> int:
+def wait_until_served(registry: ReleaseRegistry, release: Release) -> int:
     """Wait until every service of this machine answers by a release; return how many do.
 
     Raises ConfigError when one cannot: the release is there, and that service answers by the one before.
     """
-    until = time.monotonic() + FOLLOWED_WITHIN_S
+    until = time.monotonic() + SERVED_WITHIN_S
     while True:
         services = registry.services()
-        behind = [service for service in services if service.release < release.number]
-        stuck = [service for service in behind if service.problem]
-        if stuck or (behind and time.monotonic() > until):
-            service = (stuck or behind)[0]
-            why = service.problem or f"it did not follow within {FOLLOWED_WITHIN_S:g} s"
+        lagging = [service for service in services if service.release < release.number]
+        stuck = [service for service in lagging if service.problem]
+        if stuck or (lagging and time.monotonic() > until):
+            service = (stuck or lagging)[0]
+            why = service.problem or f"it did not follow within {SERVED_WITHIN_S:g} s"
             raise ConfigError(
                 f"release {release.number} is made, but service {service.name} ({service.state}) answers by "
                 f"release {service.release} on: {why}; take it back with `fraud rollback`"
             )
-        if not behind:
+        if not lagging:
             return len(services)
         time.sleep(0.05)
 

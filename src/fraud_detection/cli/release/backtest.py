@@ -65,12 +65,12 @@ def backtest(
 
     project, screen = open_project(config), output.screen
     settings = work.BacktestSettings(change, bundle, features, data, labels, start, end, as_of)
-    report = work.backtest(project, settings, screen.progress, screen.say)
+    report = work.backtest(project, settings, screen.progress, screen.print)
     screen.finish()
     files = write_report(report, out)
     for line in lines(report):
         print_line(line)
-    screen.say(f"wrote {' and '.join(map(str, files))}")
+    screen.print(f"wrote {' and '.join(map(str, files))}")
     output.write(msgspec.to_builtins(report))
 
 

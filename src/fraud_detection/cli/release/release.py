@@ -167,8 +167,8 @@ def show(output: Output, *, last: int, model_registry: bool, registry: Path) -> 
     for one in releases[-last:]:
         print_line(line(one))
     for service in services:
-        behind = "" if not service.problem else f"; cannot follow: {service.problem}"
-        print_line(f"service {service.name} ({service.state}) answers by release {service.release}{behind}")
+        problem = "" if not service.problem else f"; cannot follow: {service.problem}"
+        print_line(f"service {service.name} ({service.state}) answers by release {service.release}{problem}")
     if not services:
         print_line("no service of this machine follows this registry")
     output.write(

@@ -16,7 +16,7 @@ from fraud_detection.cli.extras import require, tracks
 from fraud_detection.cli.printing import Figures, Output, print_line
 from fraud_detection.cli.release.backtest import lines
 from fraud_detection.cli.train.quality import NAMES, told
-from fraud_detection.cli.train.training import past_file, say_warnings
+from fraud_detection.cli.train.training import past_file, print_warnings
 from fraud_detection.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def retrain(
     if waits is not None:
         reasons.append(waits)
     for reason in reasons:
-        screen.say(reason.message)
+        screen.print(reason.message)
     if waits is not None or (reasons and not any(reason.due for reason in reasons)):
         print_line("not yet")
         output.write({"due": False, "reasons": [msgspec.to_builtins(one) for one in reasons]})
@@ -97,9 +97,9 @@ def retrain(
         out=out,
         budget=Budget(trials, minutes),
         new_features=new_features,
-        tracking=tracks(project, screen.say, wanted=not no_tracking),
+        tracking=tracks(project, screen.print, wanted=not no_tracking),
     )
-    found = work.retrain(project, settings, screen.progress, screen.say)
+    found = work.retrain(project, settings, screen.progress, screen.print)
     screen.finish()
     _print_summary(screen, found)
     shadow = None
@@ -148,7 +148,7 @@ def _young_challenger(registry: ReleaseRegistry | None, older_than_ms: int | Non
 
 
 def _print_summary(screen: Terminal, found: Retrained) -> None:
-    say_warnings(screen, found.leakage_suspects, (*found.warnings, *found.notes))
+    print_warnings(screen, found.leakage_suspects, (*found.warnings, *found.notes))
     if found.tuned.trials:
         print_line(
             f"tuned: average precision {found.tuned.score:.4f} in place of {found.tuned.baseline_score:.4f} "

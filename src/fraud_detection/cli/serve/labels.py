@@ -61,8 +61,8 @@ def import_labels(
         found = into_server(to, key or os.environ.get("FRAUD_KEY", ""), file, screen.progress)
     screen.finish()
     for row, path, reason in found.refused[:MAX_REFUSALS]:
-        screen.say(f"{file}, row {row:,}: refused: {reason} - at `{path}`")
-    screen.say(_sentence(found))
+        screen.print(f"{file}, row {row:,}: refused: {reason} - at `{path}`")
+    screen.print(_sentence(found))
     output.write(
         {
             "learned": found.learned,

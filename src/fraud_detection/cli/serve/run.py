@@ -75,7 +75,7 @@ def run(
     if releases is not None:
         releases.close()
     screen.finish()
-    screen.say(summary(service.tally))
+    screen.print(summary(service.tally))
     log_stop(service.tally)
     if (refused := service.tally.refused()) is not None:
         LOG.warning(refused, extra={"event": "quarantined"})

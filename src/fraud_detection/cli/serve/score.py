@@ -51,7 +51,7 @@ def score(
         else:
             tally = score_file(engine, Path(file), lines.write, screen.progress, past)
     screen.finish()
-    screen.say(summary(tally))
+    screen.print(summary(tally))
     log_stop(tally)
     output.write(figures(tally))
     if (refused := tally.refused()) is not None:

@@ -15,10 +15,10 @@ from fraud_detection.cli.options import DecidedBy
 from fraud_detection.cli.serve.opening import opened
 from fraud_detection.serving.http.api_keys import Access, Key
 from fraud_detection.serving.http.batcher import WAIT_S, RequestBatcher
-from fraud_detection.serving.http.key_follower import KeysFollower, on_hangup, say_no_keys
+from fraud_detection.serving.http.key_follower import KeysFollower, log_no_keys, on_hangup
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.http.routes import Api
-from fraud_detection.serving.http.stream_input import Listening, SideSource, serve_beside
+from fraud_detection.serving.http.stream_input import Listening, StreamInput, serve_with_stream
 from fraud_detection.serving.workers.ownership import check_worker_count
 from fraud_detection.serving.workers.settings import WorkerSettings
 
@@ -45,12 +45,12 @@ def serve_alone(
         description = msgspec.json.encode(openapi(engine.project, own_version, with_keys=keys is not None))
         access = Access(keys)
         api = Api(requests, access, description)
-        beside = None if source is None else SideSource(requests, source)
+        stream_input = None if source is None else StreamInput(requests, source)
         listening = _listening(settings)
         scheme = "http" if settings.certificate is None else "https"
         address = f"{scheme}://{settings.host}:{settings.port}"
         stop = Stop()
-        look = say_no_keys
+        look = log_no_keys
         if settings.keys is not None:
             follower = KeysFollower(Path(settings.keys), access, service.state_file.background)
             follower.start()
@@ -59,7 +59,7 @@ def serve_alone(
         extra = {"event": "started", "bundle": bundle, "address": address}
         LOG.info("bundle %s answers at %s", bundle, address, extra=extra)
         with few_collections(), ending_on_signals(stop), on_hangup(look):
-            run_loop(serve_beside(api, listening, beside, stop, releases))
+            run_loop(serve_with_stream(api, listening, stream_input, stop, releases))
     finally:
         try:
             requests.close()

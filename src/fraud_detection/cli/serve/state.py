@@ -38,5 +38,5 @@ def create(
     output.screen.finish()
     whose = "" if workers == 1 else f" for each of {workers} workers"
     contents = "its profiles are empty" if engine is None else f"its profiles hold {count:,} payments"
-    output.screen.say(f"{path}: made{whose}; {contents}")
+    output.screen.print(f"{path}: made{whose}; {contents}")
     output.write({"payments": count, "workers": workers})

@@ -72,7 +72,7 @@ def emerging_fraud(
     if chart is not None:
         chart.parent.mkdir(parents=True, exist_ok=True)
         plots.write(plots.emerging_fraud(settings.kind, weeks), chart)
-        screen.say(f"chart in {chart}")
+        screen.print(f"chart in {chart}")
     output.write({"kind": settings.kind, "weeks": msgspec.to_builtins(weeks)})
 
 

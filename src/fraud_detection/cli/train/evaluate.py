@@ -11,7 +11,7 @@ from fraud_detection.cli import options
 from fraud_detection.cli.command import command
 from fraud_detection.cli.extras import tracks
 from fraud_detection.cli.printing import Output
-from fraud_detection.cli.train.training import say_metrics
+from fraud_detection.cli.train.training import print_metrics
 from fraud_detection.core.errors import ConfigError
 
 
@@ -31,15 +31,15 @@ def evaluate(
     from fraud_detection.training import workflow
 
     project, screen = open_project(config), output.screen
-    tracking = tracks(project, screen.say, wanted=not no_tracking)
+    tracking = tracks(project, screen.print, wanted=not no_tracking)
     report = workflow.evaluate(project, features, bundle, out, progress=screen.progress, tracking=tracking)
     screen.finish()
     if report.refit_bundle:
-        screen.say(
+        screen.print(
             f"bundle {report.refit_bundle} was refitted on the test slice too; these are the figures of "
             f"{report.bundle}, the bundle before its refit, on the slice that it had not learned from"
         )
-    say_metrics(screen, project, report.metrics, out)
+    print_metrics(screen, project, report.metrics, out)
     output.write(dict(report.metrics))
 
 
@@ -91,7 +91,7 @@ def prequential(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_columns(out, scores.columns(project.schema.transaction_id.field or "transaction_id"), None)
     screen.finish()
-    screen.say(f"wrote {len(scores.score):,} scores of {len(days)} folds to {out}")
+    screen.print(f"wrote {len(scores.score):,} scores of {len(days)} folds to {out}")
     figures = {"scores": len(scores.score), "folds": len(days), "features": len(dataset.info.features)}
     output.write(figures)
 

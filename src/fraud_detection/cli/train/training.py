@@ -68,14 +68,14 @@ def train(
     from fraud_detection.training import stages, workflow
 
     project, screen = open_project(config), output.screen
-    bundle, tracking = check_bundle_target(bundle), tracks(project, screen.say, wanted=not no_tracking)
+    bundle, tracking = check_bundle_target(bundle), tracks(project, screen.print, wanted=not no_tracking)
     if features is not None:
         stages.check_same_features(project, features)
     if features is not None and not refit:
         trained = workflow.train(project, features, bundle, progress=screen.progress, tracking=tracking)
         screen.finish()
-        say_warnings(screen, trained.leakage_suspects, trained.warnings)
-        screen.say(f"bundle {trained.bundle.name} in {bundle}")
+        print_warnings(screen, trained.leakage_suspects, trained.warnings)
+        screen.print(f"bundle {trained.bundle.name} in {bundle}")
         output.write(dict(trained.metrics))
         return
     if features is None:
@@ -85,9 +85,9 @@ def train(
     work = stages.train_evaluate_and_refit if refit else stages.train_and_evaluate
     trained, evaluated = work(project, features, bundle, evaluation, screen.progress, tracking=tracking)
     screen.finish()
-    say_warnings(screen, trained.leakage_suspects, trained.warnings)
-    say_metrics(screen, project, evaluated.metrics, evaluation)
-    _say_bundle(screen, trained, bundle)
+    print_warnings(screen, trained.leakage_suspects, trained.warnings)
+    print_metrics(screen, project, evaluated.metrics, evaluation)
+    _print_bundle(screen, trained, bundle)
     output.write(dict(evaluated.metrics))
 
 
@@ -104,23 +104,23 @@ def make_table(project: Project, past: options.Past, out: Path, screen: Terminal
     report = make_features(
         project, past_file(project, past), out, screen.progress, past.labels, past.as_of, states=past.state
     )
-    screen.say(
+    screen.print(
         f"{report.payments:,} payments ({report.refused:,} rows refused, {report.repeated:,} repeated, "
         f"{report.unmatched_labels:,} labels without their payment), "
         f"{report.labelled:,} labelled, {report.frauds:,} frauds, {report.features} features"
     )
     if report.conflicts:
-        screen.say(
+        screen.print(
             f"warning: {report.conflicts:,} of the repeated rows have other content under the id of an "
             "earlier one, which stands: is `schema.transaction_id` an id of payments?"
         )
     if report.decided:
-        screen.say(
+        screen.print(
             f"{report.decided:,} of them out of state files, {report.control_group:,} as control group, "
             f"which stand for {report.left_out:,} that were stopped"
         )
     if report.immature_count and report.moment is not None:
-        screen.say(_immature(report.immature_count, report.moment, named=past.as_of is not None))
+        screen.print(_immature(report.immature_count, report.moment, named=past.as_of is not None))
     return report
 
 
@@ -137,34 +137,34 @@ def _immature(count: int, moment: int, *, named: bool) -> str:
     return f"{message}; nothing is told of later than that: if the labels are, say of when with --as-of"
 
 
-def say_warnings(screen: Terminal, leakage_suspects: Mapping[str, float], warnings: Iterable[str]) -> None:
+def print_warnings(screen: Terminal, leakage_suspects: Mapping[str, float], warnings: Iterable[str]) -> None:
     """Warn of features that may know the outcome, and of whatever else makes a model doubtful."""
     for name, separation in leakage_suspects.items():
-        screen.say(
+        screen.print(
             f"warning: `{name}` alone ranks {100 * separation:.1f} % of frauds right: "
             "does it know the outcome?"
         )
     for warning in warnings:
-        screen.say(f"warning: {warning}")
+        screen.print(f"warning: {warning}")
 
 
-def _say_bundle(screen: Terminal, trained: TrainReport, bundle: Path) -> None:
+def _print_bundle(screen: Terminal, trained: TrainReport, bundle: Path) -> None:
     manifest = trained.bundle.manifest
     if manifest.evaluated_as is not None:
-        screen.say(
+        screen.print(
             f"these are the figures of {manifest.evaluated_as}; then it was refitted on payments until "
             f"{manifest.periods.train_until}"
         )
-    screen.say(
+    screen.print(
         f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle} "
         "--history PAST`, so that its profiles hold these payments"
     )
 
 
-def say_metrics(screen: Terminal, project: Project, metrics: dict[str, float], folder: Path) -> None:
+def print_metrics(screen: Terminal, project: Project, metrics: dict[str, float], folder: Path) -> None:
     """Say what an evaluation found, what to doubt about it, and where all of it is."""
     for line in quality_lines(metrics):
-        screen.say(f"  {line}")
+        screen.print(f"  {line}")
     for warning in quality_warnings(metrics, project):
-        screen.say(f"warning: {warning}")
-    screen.say(f"all figures and plots are in {folder}")
+        screen.print(f"warning: {warning}")
+    screen.print(f"all figures and plots are in {folder}")

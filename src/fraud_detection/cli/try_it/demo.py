@@ -49,15 +49,15 @@ def demo(
     settings = DemoSettings(seconds, rate, simulation(simulated), directory, drift)
     prepare(settings, demo_project(), screen.progress)
     screen.finish()
-    screen.say(f"streaming {settings.rate:,.0f} payments/s for {settings.seconds:g} s; Ctrl-C ends it")
+    screen.print(f"streaming {settings.rate:,.0f} payments/s for {settings.seconds:g} s; Ctrl-C ends it")
     with ending_on_signals(stop):
         view = stream(settings, stop, _Shown(screen))
     screen.finish()
     if not view.tally.transactions:
         raise ConfigError("ended before the first payment was decided: there is nothing to sum up")
     report = summarise(settings, view, view.started - began)
-    screen.say(summary(report))
-    screen.say(
+    screen.print(summary(report))
+    screen.print(
         f"everything is in {directory}: bundle, decisions and quarantine (state.db), features, ground truth"
     )
     figures = msgspec.to_builtins(report)

@@ -43,7 +43,7 @@ def history(output: Output, *, out: Path, ground_truth: Path | None, simulated: 
     out.parent.mkdir(parents=True, exist_ok=True)
     summary = generate_history(settings, out, ground_truth, progress)
     screen.finish()
-    screen.say(
+    screen.print(
         f"{summary.payments:,} payments of {summary.days} days in {out}, {summary.frauds:,} frauds "
         f"({100 * summary.fraud_share:.2f} %); {summary.payments_per_second:,.0f} payments/s"
     )

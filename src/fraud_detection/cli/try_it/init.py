@@ -101,10 +101,10 @@ def init(
     asks = sys.stdin.isatty() and not (yes or output.plain)
     proposal = propose(open_table(data), overrides, _ask if asks else None)
     for finding in proposal.findings:
-        output.screen.say(str(finding))
+        output.screen.print(str(finding))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(proposal.yaml_text, encoding="utf-8")
-    output.screen.say(f"\nwrote {out}: read it, change what is wrong, then `fraud train --config {out}`")
+    output.screen.print(f"\nwrote {out}: read it, change what is wrong, then `fraud train --config {out}`")
     output.write(
         {"columns_ignored": len(proposal.ignored), "findings": [str(one) for one in proposal.findings]}
     )

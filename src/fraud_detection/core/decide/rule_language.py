@@ -74,13 +74,13 @@ class _Compiler:
         return ConfigError(f"`{_cut(self.text)}`: {_cut(problem)} - at `{self.where}`")
 
     def unsayable(self, node: ast.expr) -> ConfigError:
-        return self.refusal(f"{self.said(node)} is not part of the language, which is: {SAYABLE}")
+        return self.refusal(f"{self.quoted(node)} is not part of the language, which is: {SAYABLE}")
 
     def segment(self, node: ast.expr) -> str:
         # One line, and the parser counts its bytes; `ast.get_source_segment` would look for lines each time.
         return self.encoded[node.col_offset : node.end_col_offset].decode()
 
-    def said(self, node: ast.expr) -> str:
+    def quoted(self, node: ast.expr) -> str:
         return f"`{self.segment(node)}`"
 
     def rest(self, offset: int | None) -> str:
@@ -134,17 +134,17 @@ class _Compiler:
         term = self.term(node)
         if isinstance(term, GroundTruth):
             return term.read
-        raise self.refusal(f"{self.said(node)} is {term.kind}, not a condition; compare it with something")
+        raise self.refusal(f"{self.quoted(node)} is {term.kind}, not a condition; compare it with something")
 
     def number(self, node: ast.expr) -> ReadNumber:
         term = self.term(node)
         if isinstance(term, Number):
             return term.read
-        raise self.refusal(f"{self.said(node)} is {term.kind}, where a number is needed")
+        raise self.refusal(f"{self.quoted(node)} is {term.kind}, where a number is needed")
 
     def field(self, node: ast.expr) -> Field:
         if not isinstance(node, ast.Name):
-            raise self.refusal(f"{self.said(node)} is not a name; only a field or a feature can be missing")
+            raise self.refusal(f"{self.quoted(node)} is not a name; only a field or a feature can be missing")
         if node.id in self.fields:
             return self.fields[node.id]
         near = [f"`{name}`" for name in difflib.get_close_matches(node.id, self.fields, n=3, cutoff=0.0)]
@@ -169,7 +169,9 @@ class _Compiler:
                 # Python joins `"a" "b"`: a list with a forgotten comma would match neither.
                 if PLAIN_TEXT.fullmatch(self.segment(node)):
                     return whole(text)
-                raise self.refusal(f"{self.said(node)} is not one text in plain quotes; is a comma missing?")
+                raise self.refusal(
+                    f"{self.quoted(node)} is not one text in plain quotes; is a comma missing?"
+                )
         raise self.unsayable(node)
 
     def comparison(self, node: ast.Compare) -> GroundTruth:
@@ -188,19 +190,21 @@ class _Compiler:
             case Text(c), Text(d) if isinstance(op, ast.Eq | ast.NotEq):
                 return rule_terms.sameness(c, d, wanted=isinstance(op, ast.Eq))
             case Text(), Text():
-                raise self.refusal(f"{self.said(left)} and {self.said(right)} are text, which has no order")
+                raise self.refusal(
+                    f"{self.quoted(left)} and {self.quoted(right)} are text, which has no order"
+                )
             case first, second:
-                kinds = f"{self.said(left)} is {first.kind} and {self.said(right)} is {second.kind}"
+                kinds = f"{self.quoted(left)} is {first.kind} and {self.quoted(right)} is {second.kind}"
                 raise self.refusal(f"{kinds}; they cannot be compared")
 
     def membership(self, left: ast.expr, right: ast.expr, *, wanted: bool) -> Condition:
         if not isinstance(right, ast.List | ast.Tuple) or not right.elts:
-            raise self.refusal(f"{self.said(right)} is not a list of values, such as [1, 2] or ['a', 'b']")
+            raise self.refusal(f"{self.quoted(right)} is not a list of values, such as [1, 2] or ['a', 'b']")
         members = frozenset(self.literal(item) for item in right.elts)
         term = self.term(left)
         needed = str if isinstance(term, Text) else float
         if isinstance(term, GroundTruth) or not all(isinstance(member, needed) for member in members):
-            raise self.refusal(f"{self.said(left)} is {term.kind}, which cannot be in {self.said(right)}")
+            raise self.refusal(f"{self.quoted(left)} is {term.kind}, which cannot be in {self.quoted(right)}")
         return rule_terms.membership(term, members, wanted=wanted)
 
     def arithmetic(self, node: ast.BinOp) -> Number:

@@ -46,7 +46,7 @@ class LabelReader:
     def states_known_at(self, event: dict[str, object]) -> bool:
         """Return whether a row of history states when its label became known."""
         value = event.get(self.known_at_field)
-        return self.in_rows and value is not None and not self.missing.says(value)
+        return self.in_rows and value is not None and not self.missing.matches(value)
 
     def known_at(self, event: dict[str, object], event_time: int) -> int:
         """Return when the label of a row of history became known, in ms: never before its payment."""
@@ -56,7 +56,7 @@ class LabelReader:
     def source(self, event: dict[str, object]) -> str:
         """Return who says so; raise RejectError for what is no short text."""
         value = event.get("source")
-        if value is None or self.missing.says(value):
+        if value is None or self.missing.matches(value):
             return "feed"
         if not isinstance(value, str) or len(value) > MAX_SOURCE_LENGTH:
             raise RejectError(
@@ -68,7 +68,7 @@ class LabelReader:
     def happened_at(self, event: dict[str, object], known_at: int) -> int | None:
         """Return when what the label tells of happened, in ms; None where it does not say."""
         value = event.get("happened_at")
-        if value is None or self.missing.says(value):
+        if value is None or self.missing.matches(value):
             return None
         try:
             happened_at: int = self.read_time(value)
@@ -81,7 +81,7 @@ class LabelReader:
     def stated_known_at(self, event: dict[str, object]) -> int | None:
         """Return the time at which the event says its label became known, in ms; None where it does not."""
         value = event.get(self.known_at_field)
-        if value is None or self.missing.says(value):
+        if value is None or self.missing.matches(value):
             return None
         try:
             known_at: int = self.read_time(value)

@@ -222,7 +222,7 @@ class Parser:
         return time_ms
 
     def _part(self, value: object) -> object:
-        return None if self.missing.says(value) else value
+        return None if self.missing.matches(value) else value
 
     def _identity(self, event: dict[str, object], identity: str | None) -> str:
         if not self.has_id and identity is not None:

@@ -39,7 +39,7 @@ class Missing:
         excluded = {word.strip().lower() for word in keep}
         return Missing([word for word in self.markers if word not in excluded])
 
-    def says(self, value: object) -> bool:
+    def matches(self, value: object) -> bool:
         """Tell whether a value that is there means that there is none."""
         if isinstance(value, str):
             if not value:
@@ -64,12 +64,12 @@ class FieldReader:
     def find(self, event: dict[str, object], time_ms: int) -> object:
         """Return the value, None where there is none."""
         value = event.get(self.field)
-        if value is not None and self.missing.says(value):
+        if value is not None and self.missing.matches(value):
             value = None
         if value is None and self.aliases:
             for alias in self.aliases:
                 value = event.get(alias)
-                if value is not None and not self.missing.says(value):
+                if value is not None and not self.missing.matches(value):
                     self.drift.count("alias", self.field, time_ms, alias)
                     return value
             return None

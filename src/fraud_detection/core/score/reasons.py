@@ -55,8 +55,8 @@ class Reasons:
             message = f"{len(definitions)} features, {len(typical_value)} typical values: not one bundle"
             raise ConfigError(message)
         known = categories or {}
-        self._said = [
-            _Said(definition, value, known.get(definition.name, ()))
+        self._messages = [
+            _FeatureMessage(definition, value, known.get(definition.name, ()))
             for definition, value in zip(definitions, typical_value, strict=True)
         ]
 
@@ -64,7 +64,7 @@ class Reasons:
         self, values: Sequence[float], contributions: Iterable[float], n: int, action: Action
     ) -> list[Verdict]:
         """Return the n features that speak most for fraud, the strongest first, as reasons for `action`."""
-        rows = zip(contributions, self._said, values, strict=True)
+        rows = zip(contributions, self._messages, values, strict=True)
         against = sorted((row for row in rows if row[0] > 0), key=lambda row: -row[0])
         return [Verdict(action, feature.name, feature.message(value)) for _, feature, value in against[:n]]
 
@@ -75,7 +75,7 @@ class Reasons:
         >>> Reasons([age], typical_value=[7200.0]).sentences([90.0])
         ['90 seconds since the last payment, usually 2 hours']
         """
-        return [feature.message(value) for feature, value in zip(self._said, values, strict=True)]
+        return [feature.message(value) for feature, value in zip(self._messages, values, strict=True)]
 
 
 def title(definition: FeatureDefinition) -> str:
@@ -90,7 +90,7 @@ def title(definition: FeatureDefinition) -> str:
     return _subject(template)
 
 
-class _Said:
+class _FeatureMessage:
     """One feature, as a person says it; the sentences are made ready at start."""
 
     def __init__(

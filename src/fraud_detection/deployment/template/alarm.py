@@ -79,7 +79,7 @@ def of_stream(name: str, settings: Deployment) -> dict[str, Any]:
 
 
 def of_failures(name: str, settings: Deployment) -> dict[str, Any]:
-    """Return a metric that SQS makes of the queue of batches that were given up."""
+    """Return a metric that SQS makes of the queue of dead-lettered batches."""
     return _metric("AWS/SQS", name, QueueName=f"{settings.name}-failures")
 
 

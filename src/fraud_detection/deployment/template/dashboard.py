@@ -31,7 +31,7 @@ def dashboard(settings: Deployment, release: Release, stream: str, endpoint: str
         ("Function", "Sum", "AWS/Lambda", ("Invocations", "Errors", "Throttles"), function),
         ("Stream", "Sum", "AWS/Kinesis", STREAM_COUNTS, ["StreamName", stream]),
         ("Endpoint, p99 in microseconds", "p99", "AWS/SageMaker", ("ModelLatency", "OverheadLatency"), model),
-        ("Batches given up", "Maximum", "AWS/SQS", ("ApproximateNumberOfMessagesVisible",), queue),
+        ("Batches dead-lettered", "Maximum", "AWS/SQS", ("ApproximateNumberOfMessagesVisible",), queue),
     ]
     widgets = [_chart(index, *chart) for index, chart in enumerate(charts)]
     body = msgspec.json.encode({"widgets": widgets}).decode()

@@ -104,7 +104,7 @@ def _flow_alarms(settings: Deployment) -> Resources:
         "FailuresWaiting": alarm(
             settings,
             "failures-waiting",
-            "Batches were given up: their records are in the stream only as long as it keeps them.",
+            "Batches were dead-lettered: their records are in the stream only as long as it keeps them.",
             of_failures("ApproximateNumberOfMessagesVisible", settings) | {"Statistic": "Maximum"},
             0,
         ),

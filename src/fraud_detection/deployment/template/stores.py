@@ -116,7 +116,7 @@ def group_prefix(settings: Deployment, release: Release) -> str:
 
 
 def failures(settings: Deployment) -> Resources:
-    """Return the queue that names the batches which were given up."""
+    """Return the queue that names the dead-lettered batches."""
     properties = {
         "QueueName": f"{settings.name}-failures",
         "MessageRetentionPeriod": QUEUE_RETENTION_S,

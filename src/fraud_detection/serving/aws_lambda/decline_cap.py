@@ -12,7 +12,7 @@ from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.engine.pipeline import Pipeline
 
 
-class LaneDeclineCap:
+class ShardDeclineCap:
     """Gives each pipeline of a batch its decline cap, and takes back what that has counted.
 
     settings: None without a decline cap; then all of this does nothing.

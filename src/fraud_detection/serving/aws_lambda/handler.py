@@ -44,7 +44,7 @@ from fraud_detection.serving.aws_lambda.batch import (
     unfinished_events,
 )
 from fraud_detection.serving.aws_lambda.decision_log import Batch, DecisionLog, line
-from fraud_detection.serving.aws_lambda.decline_cap import LaneDeclineCap
+from fraud_detection.serving.aws_lambda.decline_cap import ShardDeclineCap
 from fraud_detection.serving.aws_lambda.profile_store import ProfilesChoice, profile_store
 from fraud_detection.serving.aws_lambda.results import ResultMaker
 from fraud_detection.serving.steady_clock import SteadyClock
@@ -100,11 +100,11 @@ class Processor:
     def __init__(
         self,
         settings: ProcessorSettings,
-        say: Callable[[bytes], object],
+        write_line: Callable[[bytes], object],
         clients: Callable[[str], Any] = client,
         bundle: Bundle | None = None,
     ) -> None:
-        """Make the clients; `say` takes lines for the log.
+        """Make the clients; `write_line` takes lines for the log.
 
         bundle: None loads the one that the settings name.
         """
@@ -127,11 +127,11 @@ class Processor:
             dynamodb, settings.decisions_table, settings.labels_table, settings.decisions_days
         )
         self.counts = ShardCounts(dynamodb, settings.decisions_table)
-        self.decline_cap = LaneDeclineCap(None, self.counts)
+        self.decline_cap = ShardDeclineCap(None, self.counts)
         self.quarantine = S3Quarantine(clients("s3"), settings.quarantine_bucket)
         self.log = DecisionLog(settings.environment, settings.token_key)
         self.results = ResultMaker(self.entities, self.log, self.dedup_index, self.profiles)
-        self.say = say
+        self.write_line = write_line
         self._clock = SteadyClock()
 
     def handle(
@@ -149,7 +149,7 @@ class Processor:
                 self._decide_isolating(shard, part)
             except RetryError as error:
                 refused = {"shard": shard, "from": part[0].sequence_number, "error": str(error)}
-                self.say(line("retry", refused))
+                self.write_line(line("retry", refused))
                 return [part[0].number]
             longest_s = max(longest_s, time.perf_counter() - began)
         return []
@@ -188,14 +188,16 @@ class Processor:
         self.dedup_index.store(results.decisions, [], [])
         self.dedup_index.store_unfinished(others)
         for log_line in results.lines:
-            self.say(log_line)
-        self.say(self.log.batch(Batch(shard, {}, results.iterator_latency_ms, 0, []), [outcome], NOTHING))
+            self.write_line(log_line)
+        self.write_line(
+            self.log.batch(Batch(shard, {}, results.iterator_latency_ms, 0, []), [outcome], NOTHING)
+        )
 
     def _decide(self, shard: str, records: Sequence[ShardEvent]) -> None:
         self.profiles.shard = self.dedup_index.shard = shard
         settings = self.engine.project.decline_cap
         self.dedup_index.counts = None if settings is None else self.counts
-        self.decline_cap = LaneDeclineCap(settings, self.counts)
+        self.decline_cap = ShardDeclineCap(settings, self.counts)
         self.dedup_index.forget()
         self.scorer.forget()
         began = time.perf_counter()
@@ -219,7 +221,7 @@ class Processor:
         saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
         for log_line in results.lines:
-            self.say(log_line)
+            self.write_line(log_line)
         stages = {
             "decide": decided - began,
             "store": stored - decided,
@@ -234,10 +236,10 @@ class Processor:
             [(row.kind, row.field, row.count) for row in pipeline.parser.drift.rows()],
             endpoint_error,
         )
-        self.say(self.log.batch(batch, outcomes, response))
+        self.write_line(self.log.batch(batch, outcomes, response))
 
     def _finish(self, records: Sequence[ShardEvent]) -> list[UnfinishedEvent]:
-        """Let profiles take in what an earlier batch of the shard had begun before it was given up.
+        """Let profiles take in what an earlier batch of the shard had begun before it was dead-lettered.
 
         Return what lies behind this batch: it was begun with it before, and comes again.
         """
@@ -303,13 +305,13 @@ def processor() -> Processor:
 
 def make_processor(
     environment: Mapping[str, str],
-    say: Callable[[bytes], object],
+    write_line: Callable[[bytes], object],
     clients: Callable[[str], Any] = client,
 ) -> Processor:
     """Return what an environment describes; raise ConfigError that names what is wrong in it."""
     bundle = read_bundle(Path(environment.get(f"{PREFIX}BUNDLE", "bundle")))
     settings = ProcessorSettings.read(environment, bundle.contents.project.secrets)
-    return Processor(settings, say, clients, bundle)
+    return Processor(settings, write_line, clients, bundle)
 
 
 def _print(line: bytes) -> None:

@@ -21,7 +21,7 @@ PART = 10_000
 
 DECLINED = f"{Action.DECLINE:d} IN (action, coalesce(counterfactual_action, -1))"
 """A payment of the control group that would have been declined counts as declined."""
-BEHIND = f"SELECT seq, event_time, {DECLINED} FROM decisions WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+LATER = f"SELECT seq, event_time, {DECLINED} FROM decisions WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
 LATEST_FIRST = f"""
     SELECT seq, event_time, {DECLINED} FROM decisions WHERE seq < ? ORDER BY seq DESC LIMIT ?"""  # noqa: S608
 
@@ -47,7 +47,7 @@ def restored(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
         return _recounted(settings, state_file)
     decline_cap = DeclineCap(settings, saved.counts)
     after = saved.seq
-    while part := state_file.rows(BEHIND, (after, PART)):
+    while part := state_file.rows(LATER, (after, PART)):
         for after, time_ms, declined in part:  # noqa: B007 - the last one is where the next part begins
             decline_cap.add(time_ms, declined=bool(declined))
     return decline_cap

@@ -267,11 +267,11 @@ def store_replayed_history(
     replay: Replay,
     history: Sequence[HistoricalPayment],
     *,
-    labels_follow: bool = False,
+    labels_in_stream: bool = False,
 ) -> None:
     """Let a state file begin where a replay of history ended.
 
-    labels_follow: the stream itself tells the labels that were not known by the end of history;
+    labels_in_stream: the stream itself carries the labels that were not known by the end of history;
     else they are learned from history when the stream comes to their time.
     """
     if has_past(state_file):
@@ -281,7 +281,7 @@ def store_replayed_history(
         state_file.put_meta("history", len(history))
         pending_labels = replay.still_pending()
         state_file.dedup_index.store_history(history, pending_labels)
-        if not labels_follow:
+        if not labels_in_stream:
             state_file.dedup_index.store_pending_labels(pending_labels)
         replay.memory.save_all()
 

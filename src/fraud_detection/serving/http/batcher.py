@@ -128,7 +128,7 @@ class RequestBatcher:
         self.enqueue(events, told, sender, identities)
         return future
 
-    def take_beside(self, batch: Batch, source: str) -> None:
+    def take_stream_batch(self, batch: Batch, source: str) -> None:
         """Take events that nobody waits for, such as those of a stream.
 
         Raises RetryError as the engine does, and when the service is broken.

@@ -69,13 +69,13 @@ def label_schema(schema: Schema) -> Json:
     source = schema.label or LabelSource()
     id_field, known_at = schema.transaction_id.field or "transaction_id", source.known_at or "label_known_at"
     owner = "of the payment: by it several workers know where the label belongs"
-    said_by = "who says so: chargeback, analyst, customer, rule ..."
+    label_sources = "who says so: chargeback, analyst, customer, rule ..."
     fields = {
         id_field: _described("of the payment", _id() | {"pattern": NOT_BLANK}),
         **{entity.field: _optional(owner) for entity in [*schema.entities.values()][:1]},
         source.field: _described("fraud or not", _verdicts(source)),
         known_at: _described("when it became known", time_schema(schema.event_time)),
-        "source": _described(said_by, {"type": ["string", "null"], "maxLength": MAX_SOURCE_LENGTH}),
+        "source": _described(label_sources, {"type": ["string", "null"], "maxLength": MAX_SOURCE_LENGTH}),
     }
     description = (
         "May also tell in `happened_at` when it was found out or claimed, written as the other time and "

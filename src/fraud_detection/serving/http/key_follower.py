@@ -92,7 +92,7 @@ def on_hangup(work: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGHUP, before)
 
 
-def say_no_keys() -> None:
+def log_no_keys() -> None:
     """Answer SIGHUP where there are no keys."""
     message = "SIGHUP: no --keys were given, so there is nothing to read again"
     LOG.warning(message, extra={"event": "hangup_ignored"})

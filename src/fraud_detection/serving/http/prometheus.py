@@ -59,7 +59,7 @@ def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[st
         yield f'fraud_requests_total{{status="{status}"}} {count}'
     yield from _process()
     yield from _background(requests.service.state_file.background)
-    yield from _behind(requests)
+    yield from _lags(requests)
     yield from head("fraud_release", "gauge", "The release that answers; 0 without a folder of releases.")
     yield f"fraud_release {requests.service.release}"
     yield from head("fraud_queue_events", "gauge", "Events that wait to be decided.")
@@ -89,7 +89,7 @@ def _background(background: Background) -> Iterator[str]:
         yield f'fraud_background_warning{{part="{name}"}} {int(name in background.warnings)}'
 
 
-def _behind(requests: RequestBatcher) -> Iterator[str]:
+def _lags(requests: RequestBatcher) -> Iterator[str]:
     """Yield how far behind the server is with what it consumes beside requests, and with saving profiles."""
     help_text = "For how long what is consumed has not been at the end of what there is."
     yield from head("fraud_consumer_lag_seconds", "gauge", help_text)

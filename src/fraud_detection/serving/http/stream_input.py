@@ -36,7 +36,7 @@ STREAM = "stream"
 """The name of this part of the background work."""
 
 
-class SideSource:
+class StreamInput:
     """Reads a source to its end, or until `stop`; after an error it resumes at the offset reached.
 
     A pipe has no offset to go back to: one that failed stays reported, and requests are answered on.
@@ -52,12 +52,12 @@ class SideSource:
         self._thread: threading.Thread | None = None
         self._stopping = self._background.part(STREAM, essential=False).stopping
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._behind_since: float | None = None
+        self._lagging_since: float | None = None
         requests.lags[STREAM] = self.lag_s
 
     def lag_s(self) -> float:
         """Return for how long, in s, it has not been at the end of what there is; 0 while it is there."""
-        since = self._behind_since
+        since = self._lagging_since
         return 0.0 if since is None else time.monotonic() - since
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -78,20 +78,20 @@ class SideSource:
                 if self._stopping.is_set():
                     return
                 if batch.events:
-                    if self._behind_since is None:
-                        self._behind_since = time.monotonic()
+                    if self._lagging_since is None:
+                        self._lagging_since = time.monotonic()
                     self._hand_over(batch)
                     self._start_at = batch.offset
                     part.recovered()
                 if len(batch.events) < BATCH:
                     # There was no more when it was read.
-                    self._behind_since = None
+                    self._lagging_since = None
         except Exception:
             if self._source == "-":
                 # What was read of it and not handed over is gone with it.
                 self._stopping.set()
             raise
-        self._behind_since = None
+        self._lagging_since = None
         message = "%s has ended; requests are answered on"
         LOG.info(message, self._source, extra={"event": "source_ended"})
 
@@ -115,7 +115,7 @@ class SideSource:
 
     def _take(self, batch: Batch, done: Future[None]) -> None:
         try:
-            self._requests.take_beside(batch, self._name)
+            self._requests.take_stream_batch(batch, self._name)
         except Exception as error:  # noqa: BLE001 - the thread waits for it, whatever it is
             done.set_exception(error)
         else:
@@ -131,10 +131,10 @@ class Listening(msgspec.Struct, frozen=True):
     most_connections: int = MAX_CONNECTIONS
 
 
-async def serve_beside(
+async def serve_with_stream(
     api: Api,
     listening: Listening,
-    beside: SideSource | None,
+    stream_input: StreamInput | None,
     stop: Stop,
     releases: ReleaseFollower | None = None,
 ) -> None:
@@ -142,8 +142,8 @@ async def serve_beside(
 
     releases: followed between requests.
     """
-    if beside is not None:
-        beside.begin(asyncio.get_running_loop())
+    if stream_input is not None:
+        stream_input.begin(asyncio.get_running_loop())
 
     def told() -> bool:
         api.requests.health.look()
@@ -160,5 +160,5 @@ async def serve_beside(
         private_key=listening.private_key,
         most_connections=listening.most_connections,
     )
-    if beside is not None:
-        await beside.stop()
+    if stream_input is not None:
+        await stream_input.stop()

@@ -13,8 +13,8 @@ from contextlib import suppress
 
 from fraud_detection.adapters.host.background import Background, Part
 
-BEAT = b"\n"
-BEAT_EVERY_S = 0.5
+HEARTBEAT = b"\n"
+HEARTBEAT_EVERY_S = 0.5
 
 
 class Heartbeat:
@@ -25,27 +25,27 @@ class Heartbeat:
         self._line, self._in_loop = line, False
         # Nobody may hang here because the other end does not read.
         os.set_blocking(line, False)
-        background.thread("heartbeat-thread", self._beat_in_thread)
+        background.thread("heartbeat-thread", self._write_in_thread)
 
     def write_line(self, text: str) -> None:
         """Write one line of text."""
         self._write(f"{text}\n".encode())
 
-    async def beat_in_loop(self) -> None:
+    async def run_in_loop(self) -> None:
         """Beat in the running loop alone, until cancelled."""
         self._in_loop = True
         try:
             while True:
-                self._write(BEAT)
-                await asyncio.sleep(BEAT_EVERY_S)
+                self._write(HEARTBEAT)
+                await asyncio.sleep(HEARTBEAT_EVERY_S)
         finally:
             self._in_loop = False
 
-    def _beat_in_thread(self, part: Part) -> None:
+    def _write_in_thread(self, part: Part) -> None:
         while not part.stopping.is_set():
             if not self._in_loop:
-                self._write(BEAT)
-            time.sleep(BEAT_EVERY_S)
+                self._write(HEARTBEAT)
+            time.sleep(HEARTBEAT_EVERY_S)
 
     def _write(self, content: bytes) -> None:
         # A line that is full has told enough; one that is broken is watched elsewhere.

@@ -123,7 +123,7 @@ class Ownership:
 
     def _find(self, head: object, fields: tuple[str, ...], missing: Missing) -> object:
         values = (getattr(head, self.attributes[field]) for field in fields)
-        return next((value for value in values if value is not None and not missing.says(value)), None)
+        return next((value for value in values if value is not None and not missing.matches(value)), None)
 
     def _loosely(self, raw: bytes) -> Any:  # noqa: ANN401 - a struct made here
         """Read the head of an event that a strict reader refuses; None where it is no object."""

@@ -10,7 +10,7 @@ from fraud_detection.serving.http.prometheus import exposition, head, summary
 if TYPE_CHECKING:
     from fraud_detection.serving.workers.router import Router
 
-BEHIND = "From another worker's commit until the shared profiles here took it in, an event."
+LAG_HELP = "From another worker's commit until the shared profiles here took it in, an event."
 
 
 def own_metrics(router: Router) -> str:
@@ -29,7 +29,7 @@ def _of_links(router: Router) -> Iterator[str]:
     for name, (count, help_text) in counts.items():
         yield from head(name, "counter", help_text)
         yield f"{name} {count}"
-    yield from summary("fraud_replication_lag_seconds", BEHIND, replicator.lag)
+    yield from summary("fraud_replication_lag_seconds", LAG_HELP, replicator.lag)
 
 
 def merged(texts: Mapping[int, str | None]) -> str:

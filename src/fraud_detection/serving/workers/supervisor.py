@@ -73,7 +73,7 @@ class WorkerProcess:
         return self.process
 
     @property
-    def said(self) -> IO[bytes]:
+    def output(self) -> IO[bytes]:
         """Return the end of the line on which it says that it answers."""
         return cast("IO[bytes]", self.process.stdout)
 
@@ -193,7 +193,7 @@ class Supervisor:
                 worker.process.send_signal(signal.SIGHUP)
 
     def _monitor(self, worker: WorkerProcess) -> None:
-        self._selector.register(worker.said, selectors.EVENT_READ, worker)
+        self._selector.register(worker.output, selectors.EVENT_READ, worker)
 
     def _look(self, wait_s: float) -> None:
         for key, _ in self._selector.select(wait_s):
@@ -202,7 +202,7 @@ class Supervisor:
             if output:
                 worker.heard(output)
                 continue
-            self._selector.unregister(worker.said)
+            self._selector.unregister(worker.output)
             message = worker.reap(time.monotonic())
             LOG.warning(message, extra={"event": "worker_ended", "worker": worker.settings.worker})
         # Where this process itself was held up, nobody is to blame for silence.

@@ -41,7 +41,7 @@ from fraud_detection.serving.embedded.release_follower import ReleaseFollower, l
 from fraud_detection.serving.embedded.stream_runner import log_recovered
 from fraud_detection.serving.http.api_keys import Access, load_keys
 from fraud_detection.serving.http.batcher import WAIT_S, RequestBatcher
-from fraud_detection.serving.http.key_follower import KeysFollower, on_hangup, say_no_keys
+from fraud_detection.serving.http.key_follower import KeysFollower, log_no_keys, on_hangup
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.heartbeat import Heartbeat
@@ -101,7 +101,7 @@ class Worker:
         stop = Stop()
         try:
             # The server passes a signal on when it has stopped; others have still to be answered then.
-            look = say_no_keys if self.keys is None else self.keys.look_now
+            look = log_no_keys if self.keys is None else self.keys.look_now
             with few_collections(), ending_on_signals(stop), on_hangup(look):
                 if self.keys is not None:
                     self.keys.start()
@@ -119,22 +119,22 @@ class Worker:
     async def _serve(self, stop: Stop) -> None:
         rpc, health = self.router.rpc, self.requests.health
         work = self.background.task
-        beside = [work("heartbeat", self.heartbeat.beat_in_loop)]
+        tasks = [work("heartbeat", self.heartbeat.run_in_loop)]
         # Before anybody asks: what the others have committed while this one was not there.
         with health.guarded:
             await self.replicator.replicate_all()
         await rpc.open(self.background)
-        beside.append(work("commit-news", self.router.announce_commits))
+        tasks.append(work("commit-news", self.router.announce_commits))
         if await self._rpc_connected(stop):
             with health.guarded:
                 await self.replicator.replicate_all()
-            beside.append(work("replication", self._replicate))
+            tasks.append(work("replication", self._replicate))
             await self._serve_requests(lambda: self._should_stop(stop))
         if stop.requested:
             # Else it ends alone, and nobody else is about to.
             await self.router.drain(GRACE_S)
         await rpc.close()
-        for task in beside:
+        for task in tasks:
             task.cancel()
 
     async def _replicate(self) -> None:

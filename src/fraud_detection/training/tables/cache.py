@@ -56,11 +56,11 @@ def ready_table(
     table: Path,
     files: Sequence[Path],
     make: Callable[[Path], object],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Path:
     """Return `table`, made anew by `make` where it does not fit the files, after saying so."""
     problem = why_not(project, table, files)
     if problem:
-        say(f"making {table} of {', '.join(map(str, files))}: {problem}")
+        log(f"making {table} of {', '.join(map(str, files))}: {problem}")
         make(table)
     return table

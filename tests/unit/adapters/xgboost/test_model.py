@@ -94,8 +94,8 @@ def test_the_walk_for_few_rows_finds_the_margins_of_xgboost_to_the_last_bit(
     assert np.array_equal([scorer._walk.margins(row[np.newaxis])[0] for row in rows], expected)
     # Values of the engine are doubles, of which XGBoost sees the nearest float32.
     probes = scorer._walk.probes(200).astype(float)
-    beside = probes * (1 + np.random.default_rng(0).choice([-1, 0, 1], probes.shape) * 2.0**-25)
-    assert np.array_equal(scorer._walk.margins(beside.tolist()), scorer._predict(beside.astype(np.float32)))
+    nearby = probes * (1 + np.random.default_rng(0).choice([-1, 0, 1], probes.shape) * 2.0**-25)
+    assert np.array_equal(scorer._walk.margins(nearby.tolist()), scorer._predict(nearby.astype(np.float32)))
     # Without a compiler numpy finds the leaves.
     scorer._walk._compiled = None
     assert np.array_equal(scorer._walk.margins(rows), expected)

@@ -20,7 +20,9 @@ rows = st.lists(st.floats() | st.sampled_from([0.0, 1.0]), min_size=6, max_size=
 units = st.sampled_from([*UNITS, "code"])
 
 
-def said(value: float, unit: str = "count", template: str = "{value}", typical_value: float = NAN) -> str:
+def message_of(
+    value: float, unit: str = "count", template: str = "{value}", typical_value: float = NAN
+) -> str:
     reasons = Reasons([FeatureDefinition("f", template, unit)], [typical_value])
     (reason,) = reasons.top([value], [1.0], 1, Action.REVIEW)
     return reason.message
@@ -47,7 +49,7 @@ def test_a_reason_has_the_feature_s_name_its_words_and_the_decision_s_action(act
     st.sampled_from(["{value} so, usually {typical}", "so {value}", "so"]),
 )
 def test_any_value_can_be_said(unit: str, value: float, typical_value: float, template: str) -> None:
-    sentence = said(value, unit, template, typical_value)
+    sentence = message_of(value, unit, template, typical_value)
     assert "so" in sentence
     assert "{" not in sentence
     assert "nan" not in sentence
@@ -85,12 +87,15 @@ def test_any_value_can_be_said(unit: str, value: float, typical_value: float, te
     ],
 )
 def test_a_value_is_said_in_its_unit(unit: str, value: float, expected: str) -> None:
-    assert said(value, unit) == expected
+    assert message_of(value, unit) == expected
 
 
 def test_typical_values_are_given_in_the_same_unit() -> None:
     template = "{value} spent on this card, usually {typical}"
-    assert said(1234.5, "money", template, typical_value=40.0) == "1,234.50 spent on this card, usually 40.00"
+    assert (
+        message_of(1234.5, "money", template, typical_value=40.0)
+        == "1,234.50 spent on this card, usually 40.00"
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,7 @@ def test_typical_values_are_given_in_the_same_unit() -> None:
     ],
 )
 def test_an_unknown_typical_value_is_left_out(template: str, expected: str) -> None:
-    assert said(3.0, "count", template, typical_value=NAN) == expected
+    assert message_of(3.0, "count", template, typical_value=NAN) == expected
 
 
 @pytest.mark.parametrize(
@@ -122,7 +127,7 @@ def test_an_unknown_typical_value_is_left_out(template: str, expected: str) -> N
     ],
 )
 def test_a_missing_value_is_said_to_be_not_known(template: str, expected: str) -> None:
-    assert said(NAN, "number", template, typical_value=2.0) == expected
+    assert message_of(NAN, "number", template, typical_value=2.0) == expected
 
 
 def test_a_code_is_said_as_the_category_it_stands_for() -> None:
@@ -148,7 +153,7 @@ def test_typical_values_of_another_width_are_refused() -> None:
 
 def test_an_unknown_unit_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError) as refused:
-        said(1.0, "furlongs")
+        message_of(1.0, "furlongs")
     assert str(refused.value) == (
         "feature `f` has the unknown unit `furlongs`; "
         "units are: count, money, share, seconds, number, flag, code"

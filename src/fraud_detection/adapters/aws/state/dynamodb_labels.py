@@ -73,10 +73,10 @@ class DynamoLabels:
     def add(self, shard: str, labels: Iterable[Label], redundant: Iterable[Label]) -> None:
         """Keep labels that came by a shard.  redundant: labels that changed nothing."""
         changed: set[str] = set()
-        for told, beside in ((labels, False), (redundant, True)):
+        for told, is_redundant in ((labels, False), (redundant, True)):
             for label in told:
                 self._by_payment.setdefault(label.transaction_id, []).append(
-                    _StoredLabel(label, shard, beside)
+                    _StoredLabel(label, shard, is_redundant)
                 )
                 changed.add(label.transaction_id)
         # A part is there, whole, before an item speaks of it.
