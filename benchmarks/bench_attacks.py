@@ -54,7 +54,7 @@ class Found(msgspec.Struct, frozen=True):
     under: Load
     refused: int
     before_mb: float
-    most_mb: float
+    max_mb: float
     left_mb: float
 
     @property
@@ -135,7 +135,7 @@ def row(one: Found) -> str:
     return (
         f"| {one.attack} | {without.p50_ms:.2f}, {under.p50_ms:.2f} ms, {one.p50_times:.2f} times "
         f"| {without.p99_ms:.1f}, {under.p99_ms:.1f} ms | {one.refused} "
-        f"| {one.before_mb:.0f}, {one.most_mb:.0f}, {one.left_mb:+.0f} MB | {failures} |"
+        f"| {one.before_mb:.0f}, {one.max_mb:.0f}, {one.left_mb:+.0f} MB | {failures} |"
     )
 
 

@@ -1,4 +1,4 @@
-"""Measure what a commit waits while SQLite's log is merged: by the commit itself, or by a thread beside it.
+"""Measure what a commit waits for a checkpoint of SQLite's log: by the commit itself, or by a thread.
 
     python -m benchmarks.bench_checkpoint [--commits N] [--rate N] [--directory DIR]
 
@@ -25,7 +25,7 @@ ROUNDS = 2
 ROW_BYTES = 1_300
 LONG_S = 0.005
 BY_SQLITE = 1_000
-"""Pages of the log from which on SQLite merges it in a commit, if nobody says otherwise."""
+"""Pages of the log from which on SQLite checkpoints it in a commit, if nobody says otherwise."""
 
 
 def measure(path: Path, commits: int, rate: float, *, checkpointed: bool) -> tuple[list[float], int]:
@@ -37,7 +37,7 @@ def measure(path: Path, commits: int, rate: float, *, checkpointed: bool) -> tup
     db.execute(f"PRAGMA wal_autocheckpoint = {0 if checkpointed else BY_SQLITE:d}")
     db.execute("CREATE TABLE rows (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, content BLOB NOT NULL)")
     db.execute("PRAGMA busy_timeout = 0")
-    merger = WalCheckpointer(path).start(Background()) if checkpointed else None
+    checkpointer = WalCheckpointer(path).start(Background()) if checkpointed else None
     taken, due = [], time.perf_counter()
     for _ in range(commits):
         row = (os.urandom(8).hex(), os.urandom(ROW_BYTES))
@@ -47,8 +47,8 @@ def measure(path: Path, commits: int, rate: float, *, checkpointed: bool) -> tup
         insert(db, row)
         taken.append(time.perf_counter() - began)
     log = path.with_name(path.name + "-wal").stat().st_size
-    if merger is not None:
-        merger.stop()
+    if checkpointer is not None:
+        checkpointer.stop()
     db.close()
     return sorted(taken), log
 

@@ -27,7 +27,7 @@ from tools.local_aws.local_deployment import LocalDeployment
 from tools.local_aws.services import LocalServices
 from tools.local_aws.shard_poller import PollIntervals
 
-POLL_INTERVALS = PollIntervals(poll_s=0.05, lagging_poll_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
+POLL_INTERVALS = PollIntervals(poll_s=0.05, lagging_poll_s=0.02, initial_backoff_s=0.02, max_backoff_s=0.2)
 TIMEOUT_S = 60.0
 PAUSE_S = 0.05
 

@@ -41,12 +41,14 @@ def due_times(plan: Plan, rate: float) -> Iterator[float]:
 class Client:
     """Sends one load.  Times are seconds after the start.
 
-    most: requests that may be sent at all.  on_slice: takes slices of time as they end.
+    max_requests: requests that may be sent at all.  on_slice: takes slices of time as they end.
     """
 
-    def __init__(self, job: Job, requests: Requests, most: float, on_slice: Callable[[Slice], None]) -> None:
+    def __init__(
+        self, job: Job, requests: Requests, max_requests: float, on_slice: Callable[[Slice], None]
+    ) -> None:
         """Connect; raise OSError when nobody listens there."""
-        self.plan, self.requests, self.most = job.plan, requests, most
+        self.plan, self.requests, self.max_requests = job.plan, requests, max_requests
         self.target = job.target
         self.end = job.plan.warm_up_s + job.plan.seconds
         self.record = Record(job.plan, on_slice)
@@ -98,14 +100,14 @@ class Client:
             self._receive(IDLE_S)
 
     def _is_over(self, now: float) -> bool:
-        """Say whether all is answered, nobody is there to answer, or patience has ended."""
+        """Say whether all is answered, nobody is there to answer, or the timeout has passed."""
         idle = not self.waiting and len(self.free) == len(self.connections)
-        return idle or not self.connections or now > self.end + self.plan.patience_s
+        return idle or not self.connections or now > self.end + self.plan.timeout_s
 
-    def _receive(self, most_s: float) -> None:
-        if most_s > 0:
+    def _receive(self, timeout_s: float) -> None:
+        if timeout_s > 0:
             # The selector alone would round to whole milliseconds, and send that much late.
-            select.select([self.selector], [], [], min(most_s, IDLE_S))
+            select.select([self.selector], [], [], min(timeout_s, IDLE_S))
         for key, _ in self.selector.select(0):
             connection: Connection = key.data
             due = connection.due
@@ -123,7 +125,7 @@ class Client:
     def _next(self, connection: Connection, now: float) -> None:
         if self.waiting:
             self._send(connection, self.waiting.popleft())
-        elif self.plan.rate is None and now < self.end and self.sent < self.most:
+        elif self.plan.rate is None and now < self.end and self.sent < self.max_requests:
             self._send(connection, now)
         else:
             self.free.append(connection)
@@ -162,14 +164,14 @@ def main() -> None:
     """Run the job that standard input holds; slices and the whole are told as lines of JSON."""
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     bodies = read_bodies(Path(job.bodies))
-    most = math.inf if not job.target.once else len(bodies) * max(job.plan.copies, 1) - job.plan.first
+    max_requests = math.inf if not job.target.once else len(bodies) * max(job.plan.copies, 1) - job.plan.first
 
     def write_result(one: Slice | Load) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(one) + b"\n")
         sys.stdout.buffer.flush()
 
     try:
-        client = Client(job, request_maker(job.target, bodies, job.plan), most, write_result)
+        client = Client(job, request_maker(job.target, bodies, job.plan), max_requests, write_result)
     except OSError as error:
         sys.exit(f"{job.target.name}: nobody answers at {job.target.host}:{job.target.port}: {error}")
     gc.freeze()

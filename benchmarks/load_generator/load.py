@@ -35,7 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
     independent customers do, not at even distances.  warm_up_s: comes before `seconds` and is not counted.
     copies: so many names (none, 001, 002 ...) take the place of the holes in a body; each body is sent once
     for each name, `block` bodies with one name and then with the next.  first: the request to begin with.
-    slice_s: also tell the figures of each such time; 0: do not.  patience_s: what is not answered so long
+    slice_s: also tell the figures of each such time; 0: do not.  timeout_s: what is not answered so long
     after the end is counted as without response.
     """
 
@@ -49,14 +49,14 @@ class Plan(msgspec.Struct, frozen=True):
     block: int = 64
     first: int = 0
     slice_s: float = 0.0
-    patience_s: float = 5.0
+    timeout_s: float = 5.0
 
     @property
-    def most(self) -> float:
+    def max_requests(self) -> float:
         """Return how many requests are sent at most; a closed loop needs not so many."""
-        most = (FASTEST if self.rate is None else self.rate) * (self.seconds + self.warm_up_s)
+        max_requests = (FASTEST if self.rate is None else self.rate) * (self.seconds + self.warm_up_s)
         # Chance may bring a few more: six standard deviations are never seen.
-        return most + 6 * math.sqrt(most) if self.poisson else most
+        return max_requests + 6 * math.sqrt(max_requests) if self.poisson else max_requests
 
 
 class Latencies(msgspec.Struct, frozen=True):
@@ -83,7 +83,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
 
     target_per_s: the rate that was wanted, 0 in a closed loop.  completed_per_s: whole responses, errors too.
     statuses: responses by HTTP status.  broken: connections that ended with a request on them.
-    without_response: requests that had no response when patience ended; waiting so far is in the latencies.
+    without_response: requests that had no response at the timeout; waiting so far is in the latencies.
     lag: how late the client itself was to take up a request that was due; the wait for a free connection is
     the server's and not in it.  waiting_max: the most requests that waited for a connection.  sent: with the
     warm-up; the next load begins there.  cpu_share: of a core that the client took.
@@ -151,7 +151,7 @@ def run_load(target: Target, plan: Plan, on_slice: Callable[[Slice], None] = lam
         sent = target.bodies
         if target.once and not plan.copies:
             # Of a long run of loads each takes its own part along, and no more.
-            sent = sent[plan.first : plan.first + int(plan.most) + 1]
+            sent = sent[plan.first : plan.first + int(plan.max_requests) + 1]
             plan = msgspec.structs.replace(plan, first=0)
         write_bodies(bodies, sent)
         job = Job(msgspec.structs.replace(target, bodies=()), str(bodies), plan)
@@ -161,7 +161,7 @@ def run_load(target: Target, plan: Plan, on_slice: Callable[[Slice], None] = lam
 def _check_enough(target: Target, plan: Plan) -> None:
     if not target.bodies:
         raise ConfigError(f"{target.name}: there is nothing to send")
-    has, needs = len(target.bodies) * max(plan.copies, 1), plan.first + plan.most
+    has, needs = len(target.bodies) * max(plan.copies, 1), plan.first + plan.max_requests
     if target.once and plan.rate is not None and needs > has:
         raise ConfigError(
             f"{target.name}: {needs:,.0f} payments are needed and {has:,} are there, and one that was sent "

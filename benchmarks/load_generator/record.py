@@ -48,7 +48,7 @@ class Record:
         self._count(due, now, wrong=status != OK)
 
     def failure(self, due: float, now: float, *, broken: bool) -> None:
-        """Count a request whose line broke, or that was not answered when patience ended."""
+        """Count a request whose line broke, or that was not answered when the timeout passed."""
         if due < self.plan.warm_up_s:
             return
         self.broken += broken

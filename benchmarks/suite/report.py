@@ -146,10 +146,10 @@ def soak_rows(found: SoakFigures) -> Iterator[Row]:
     yield "payments answered", f"{whole.latencies.count:,}, {whole.errors:,} errors"
     yield f"all of it: {PERCENTILES}", format_latency(whole)
     p99 = [one.load.latencies.p99_ms for one in found.minutes]
-    least, most = min(p99), max(p99)
+    lowest, highest = min(p99), max(p99)
     yield (
         "p99 by the minute: median, least, most",
-        f"{statistics.median(p99):.1f}, {least:.1f}, {most:.1f} ms",
+        f"{statistics.median(p99):.1f}, {lowest:.1f}, {highest:.1f} ms",
     )
     yield "p99 of the last quarter over the first", f"{verdict.p99_ratio:.2f}, {_flat(verdict.p99_flat)}"
     memory = (found.at_start, found.loaded, first.memory, last.memory)

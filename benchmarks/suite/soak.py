@@ -170,14 +170,14 @@ def _one_a_card(simulation: BenchmarkSimulation, event: bytes) -> tuple[list[byt
         for entity in (CARD, MERCHANT)
     )
     state_file.close()
-    fields, most = msgspec.json.decode(event), max(len(cards), len(merchants))
+    fields, max_events = msgspec.json.decode(event), max(len(cards), len(merchants))
     own = (
         {
             "transaction_id": f"loading-{number}-",
             "card_id": cards[number % len(cards)],
             "merchant_id": merchants[number % len(merchants)],
         }
-        for number in range(most)
+        for number in range(max_events)
     )
     payments = [with_holes(msgspec.json.encode(fields | ids)) for ids in own]
     return payments, len(cards) + len(merchants)

@@ -77,7 +77,7 @@ class TestFake:
             seen.append(body)
             return b""
 
-        endpoint = FakeRuntime(model, most_bytes=3)
+        endpoint = FakeRuntime(model, max_bytes=3)
         endpoint.invoke_endpoint(EndpointName="e", Body=b"123")
         with pytest.raises(ClientError, match="ValidationError"):
             endpoint.invoke_endpoint(EndpointName="e", Body=b"1234")

@@ -25,7 +25,7 @@ from tools.local_aws.local_deployment import LocalDeployment
 from tools.local_aws.shard_poller import PollIntervals
 
 TOOLS = ROOT / ".venv-aws"
-POLL_INTERVALS = PollIntervals(poll_s=0.05, lagging_poll_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
+POLL_INTERVALS = PollIntervals(poll_s=0.05, lagging_poll_s=0.02, initial_backoff_s=0.02, max_backoff_s=0.2)
 PAYMENTS, BATCH, SHARDS = 600, 5, 4
 TIMEOUT_S = 120.0
 

@@ -35,7 +35,7 @@ from tools.local_aws.shard_poller import PollIntervals
 from tools.local_aws.tap import Call, Hangup, Reply, Tap, refusal
 
 TOOLS = ROOT / ".venv-aws"
-FAST = PollIntervals(poll_s=0.05, lagging_poll_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
+FAST = PollIntervals(poll_s=0.05, lagging_poll_s=0.02, initial_backoff_s=0.02, max_backoff_s=0.2)
 TIMEOUT_S = 240.0
 FEW, MANY = 1_000, 20_000
 SHARDS = {FEW: 2, MANY: 4}

@@ -161,11 +161,11 @@ class _Process:
         for thread in self._threads:
             thread.start()
 
-    def begin(self, patience_s: float) -> Happening | None:
+    def begin(self, timeout_s: float) -> Happening | None:
         """Return Ready once it has loaded the function, or what happened in place of that."""
         if self._begun:
             return Ready()
-        happened = self.api.wait(patience_s)
+        happened = self.api.wait(timeout_s)
         self._begun = isinstance(happened, Ready)
         return happened
 

@@ -39,7 +39,7 @@ class LocalServices:
         tools: Path,
         folder: Path,
         *,
-        patience_s: float = 20.0,
+        timeout_s: float = 20.0,
         options: Mapping[str, str] | None = None,
     ) -> None:
         """Look for the services; raise ConfigError when they are not installed.  Starts nothing."""
@@ -47,7 +47,7 @@ class LocalServices:
         self.folder = folder.absolute()
         self.port = 0
         self._command = self.tools / "bin" / "ministack"
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._options = dict(options or {})
         self._child: Child | None = None
         if not self._command.exists():
@@ -136,14 +136,14 @@ class LocalServices:
         }
 
     def _is_ready(self) -> bool:
-        """Wait until they are healthy; return False when they end, raise RetryError after the patience."""
-        child, until = self._child, time.monotonic() + self._patience_s
+        """Wait until they are healthy; return False when they end, raise RetryError after the timeout."""
+        child, until = self._child, time.monotonic() + self._timeout_s
         while child is not None and child.running:
             if self._healthy():
                 return True
             if time.monotonic() > until:
                 raise RetryError(
-                    f"the local services did not answer within {self._patience_s:g} s; "
+                    f"the local services did not answer within {self._timeout_s:g} s; "
                     f"their log ends in:\n{self.tail()}"
                 )
             time.sleep(LOOK_S)

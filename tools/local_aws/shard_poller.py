@@ -48,8 +48,8 @@ class PollIntervals(msgspec.Struct, frozen=True):
 
     poll_s: float = 1.0
     lagging_poll_s: float = 0.2
-    first_pause_s: float = 0.1
-    longest_pause_s: float = 10.0
+    initial_backoff_s: float = 0.1
+    max_backoff_s: float = 10.0
 
     def pause_s(self, failures: int) -> float:
         """Return how long to wait after so many failures in a row.
@@ -57,7 +57,7 @@ class PollIntervals(msgspec.Struct, frozen=True):
         >>> [PollIntervals().pause_s(failures) for failures in (1, 2, 3, 100)]
         [0.1, 0.2, 0.4, 10.0]
         """
-        return float(min(self.longest_pause_s, self.first_pause_s * 2.0 ** min(failures - 1, 60)))
+        return float(min(self.max_backoff_s, self.initial_backoff_s * 2.0 ** min(failures - 1, 60)))
 
 
 class ShardProgress:

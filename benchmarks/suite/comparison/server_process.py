@@ -58,14 +58,14 @@ class ComparisonServer:
     """
 
     def __init__(
-        self, kind: Kind, work: Work, environment: Path, folder: Path, patience_s: float = TIMEOUT_S
+        self, kind: Kind, work: Work, environment: Path, folder: Path, timeout_s: float = TIMEOUT_S
     ) -> None:
         """Look for its environment; raise ConfigError when that is not whole.  Starts nothing."""
         self.kind, self.work = kind, work
         self.name = kind.title
         self.run_id = uuid.uuid4().hex
         self.environment, self.folder = environment.absolute(), folder.absolute()
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._child: Child | None = None
         self._sweeper: subprocess.Popen[bytes] | None = None
         if not (self.environment / ".locked").exists():
@@ -153,20 +153,20 @@ class ComparisonServer:
         """Run a command that prepares it, to its end."""
         self._child, text = self._begin(command), " ".join(command)
         try:
-            code = self._child.process.wait(self._patience_s)
+            code = self._child.process.wait(self._timeout_s)
         except subprocess.TimeoutExpired:
-            raise self._failure(f"`{text}` did not end within {self._patience_s:g} s") from None
+            raise self._failure(f"`{text}` did not end within {self._timeout_s:g} s") from None
         if code:
             raise self._failure(f"`{text}` ended with {code}")
         self._child.stop()
 
     def _wait(self, port: int) -> None:
-        until = time.monotonic() + self._patience_s
+        until = time.monotonic() + self._timeout_s
         while not _is_ready(port, self.kind.ready):
             if self._child is None or not self._child.running:
                 raise self._failure("it ended before it answered")
             if time.monotonic() > until:
-                raise self._failure(f"it did not answer at {self.kind.ready} within {self._patience_s:g} s")
+                raise self._failure(f"it did not answer at {self.kind.ready} within {self._timeout_s:g} s")
             time.sleep(LOOK_S)
 
     def _target(self, port: int) -> Target:
@@ -176,7 +176,7 @@ class ComparisonServer:
 
     def _compare(self, target: Target) -> None:
         """Raise ConfigError unless it finds our scores: another model would be no comparison."""
-        connection = HTTPConnection(target.host, target.port, timeout=self._patience_s)
+        connection = HTTPConnection(target.host, target.port, timeout=self._timeout_s)
         try:
             for row in evenly(self.work.scores, CHECKED):
                 ours, theirs = self.work.scores[row], self._score_over_http(connection, target, row)

@@ -59,8 +59,8 @@ class Drift(msgspec.Struct, frozen=True):
             more = f" and {len(drifted) - 3} more" if len(drifted) > 3 else ""  # noqa: PLR2004 - as many as one reads
             message = f"drifted (index {DRIFTED:g} or more): {', '.join(drifted[:3])}{more}"
             return Reason(due=True, message=message)
-        most = max([self.score or 0.0, *self.features.values()])
-        return Reason(due=False, message=f"no drift: the largest index is {most:.2f}, of {DRIFTED:g}")
+        largest = max([self.score or 0.0, *self.features.values()])
+        return Reason(due=False, message=f"no drift: the largest index is {largest:.2f}, of {DRIFTED:g}")
 
 
 def older_than(champion: Bundle, now_ms: int, age_ms: int) -> Reason:

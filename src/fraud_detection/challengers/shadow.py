@@ -35,7 +35,7 @@ from fraud_detection.serving.embedded.release_follower import RELEASES
 
 LOG = logging.getLogger(__name__)
 PAUSE_S = 0.2
-READ_AGAIN_S = 2.0
+RETRY_DELAY_S = 2.0
 NICE = 10
 """Services have priority."""
 
@@ -110,7 +110,7 @@ class Shadows:
         self._shadows: dict[str, dict[Path, Shadow]] = {}
         self._version = (-1, -1, -1)
         self._releases = Background().part(RELEASES)
-        self._again_at = 0.0
+        self._retry_at = 0.0
         self.decided = 0
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ class Shadows:
 
     def _read_release(self) -> None:
         version = self._registry.version()
-        if version == self._version or time.monotonic() < self._again_at:
+        if version == self._version or time.monotonic() < self._retry_at:
             return
         try:
             release = current(self._registry)
@@ -156,7 +156,7 @@ class Shadows:
                 raise
             # The shadows of before go on, and the log is read again when it is mended.
             self._releases.failed(error)
-            self._again_at = time.monotonic() + READ_AGAIN_S
+            self._retry_at = time.monotonic() + RETRY_DELAY_S
             return
         wanted = release.shadows
         self._version = version

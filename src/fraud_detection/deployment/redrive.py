@@ -63,7 +63,7 @@ class _Again:
         self.lost += max(0, info.batch_size - len(found))
 
 
-def redrive(queue: SqsQueue, kinesis: Any, stream: str, patience_s: int = 10) -> Redriven:  # noqa: ANN401 - boto3's client has no type
+def redrive(queue: SqsQueue, kinesis: Any, stream: str, timeout_s: int = 10) -> Redriven:  # noqa: ANN401 - boto3's client has no type
     """Put the records that the queue names again, each batch before its message is removed.
 
     They come behind what was put meanwhile.  A payment that was decided before is known by its id, or by the
@@ -71,4 +71,4 @@ def redrive(queue: SqsQueue, kinesis: Any, stream: str, patience_s: int = 10) ->
     profiles had not taken in, the next batch of its shard does.
     """
     again = _Again(kinesis, stream)
-    return Redriven(queue.take(again, patience_s), again.records, again.lost)
+    return Redriven(queue.take(again, timeout_s), again.records, again.lost)

@@ -78,7 +78,7 @@ class Serverless(Settings, frozen=True):
 class Scaling(Settings, frozen=True):
     """How an endpoint grows.  invocations: a minute and instance that are aimed at."""
 
-    most_instances: Count = 4
+    max_instances: Count = 4
     invocations: Annotated[float, Meta(gt=0)] = 6_000.0
 
 
@@ -209,9 +209,9 @@ def check(settings: Deployment) -> Deployment:
             f"endpoint.scaling: SageMaker does not scale burstable instances ({endpoint.instance_type}); "
             "choose another instance_type, such as ml.c6i.large, or leave scaling out"
         )
-    if endpoint.scaling and endpoint.scaling.most_instances < endpoint.instances:
+    if endpoint.scaling and endpoint.scaling.max_instances < endpoint.instances:
         raise ConfigError(
-            f"endpoint.scaling.most_instances: {endpoint.scaling.most_instances} is less than "
+            f"endpoint.scaling.max_instances: {endpoint.scaling.max_instances} is less than "
             f"endpoint.instances ({endpoint.instances})"
         )
     if endpoint.serverless and endpoint.scaling:

@@ -186,10 +186,10 @@ def _capacity(found: Comparison, inputs: GateInputs, gate: Gate) -> Check:
     part, capacity = found.total or found.all_payments, found.capacity_per_day[1]
     # Promoted, it answers what was left out too, and people review that as well.
     reviews = part.variant.reviews_per_day * (1 + inputs.left_out / max(part.payments, 1))
-    most = None if capacity is None else capacity * gate.capacity
+    max_reviews = None if capacity is None else capacity * gate.capacity
     return Check(
         name="reviewers",
-        passed=most is None or reviews <= most,
+        passed=max_reviews is None or reviews <= max_reviews,
         message=f"{reviews:,.1f} reviews a day"
         + (f" (with their part of {inputs.left_out:,} payments left out), " if inputs.left_out else ", ")
         + ("and no limit" if capacity is None else f"where {capacity:,.0f} can be made"),

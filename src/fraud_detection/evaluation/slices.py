@@ -89,8 +89,8 @@ def mature_weeks(by_week: Segmentation, name: str) -> tuple[Segmentation, float]
     return Segmentation([Slice(name, span)], np.where(inside, 0, NONE)), sum(week.days for week in mature)
 
 
-def segment(categorical: Categorical, total: Segmentation, most: int) -> Segmentation:
-    """Slice `total` by the values of a segment: the `most` frequent ones, and the rest as others.
+def segment(categorical: Categorical, total: Segmentation, max_slices: int) -> Segmentation:
+    """Slice `total` by the values of a segment: the `max_slices` most frequent ones, and the rest as others.
 
     Sorted by frequency, or by the order of the names where they have one.
     """
@@ -100,7 +100,7 @@ def segment(categorical: Categorical, total: Segmentation, most: int) -> Segment
     )
     ranked = np.arange(counts.size) if categorical.ordered else np.argsort(-counts, kind="stable")
     order = [int(code) for code in ranked if counts[code]]
-    kept = order if len(order) <= most else order[: most - 1]
+    kept = order if len(order) <= max_slices else order[: max_slices - 1]
     numbers = np.full(len(categorical.names) + 1, len(kept), np.int64)
     numbers[kept] = np.arange(len(kept))
     numbers[NONE] = len(kept) + 1

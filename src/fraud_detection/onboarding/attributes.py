@@ -104,8 +104,8 @@ def _is_number(profile: Profile) -> bool:
 def _is_category(profile: Profile) -> bool:
     if profile.distinct <= MAX_CATEGORY_VALUES:
         return True
-    most = np.sort(profile.counts)[-MAX_CATEGORY_VALUES:].sum()
-    return profile.numeric == 0 and bool(most >= _COVERED * profile.present)
+    covered = np.sort(profile.counts)[-MAX_CATEGORY_VALUES:].sum()
+    return profile.numeric == 0 and bool(covered >= _COVERED * profile.present)
 
 
 def _no_use(profile: Profile) -> str:

@@ -216,11 +216,13 @@ def _columns_in(overrides: Overrides) -> list[tuple[str, str]]:
     return pairs + [(flag, name) for flag, names in several.items() for name in names]
 
 
-def listed(names: Iterable[str], most: int = 20) -> str:
+def listed(names: Iterable[str], max_names: int = 20) -> str:
     """Return names as a person lists them.
 
-    >>> listed(["a", "b", "c"], most=2)
+    >>> listed(["a", "b", "c"], max_names=2)
     'a, b and 1 more'
     """
     names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:max_names]) + (
+        f" and {len(names) - max_names} more" if len(names) > max_names else ""
+    )

@@ -96,8 +96,8 @@ class Profile:
     @property
     def examples(self) -> str:
         """Return a few values, the most frequent first, as a person would list them."""
-        most = np.argsort(-self.counts, kind="stable")[:3]
-        return ", ".join(f"{str(self.values[index])[:30]!r}" for index in most)
+        most_frequent = np.argsort(-self.counts, kind="stable")[:3]
+        return ", ".join(f"{str(self.values[index])[:30]!r}" for index in most_frequent)
 
 
 def profile(name: str, values: Sequence[object], *, is_time: bool = False) -> Profile:

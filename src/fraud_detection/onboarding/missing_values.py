@@ -19,16 +19,18 @@ _SCIENTIFIC = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,3}")
 
 def report_missing_markers(columns: ColumnAssignment) -> None:
     """Record the markers of missing values, and how often the sample has them."""
-    most: dict[str, float] = {}
+    largest_share: dict[str, float] = {}
     where: dict[str, str] = {}
     for profile in columns.profiles.values():
         for word, count in profile.missing_markers.items():
             share = count / max(profile.rows, 1)
-            if share > most.get(word, 0.0):
+            if share > largest_share.get(word, 0.0):
                 where[word] = f"'{word}' in {share:.1%} of `{profile.name}`"
-                most[word] = share
-    found = "; at most: " + ", ".join(where[word] for word in sorted(most, key=lambda one: -most[one]))
-    said = found if most else "; none of them occurs in the sample"
+                largest_share[word] = share
+    found = "; at most: " + ", ".join(
+        where[word] for word in sorted(largest_share, key=lambda one: -largest_share[one])
+    )
+    said = found if largest_share else "; none of them occurs in the sample"
     columns.add_finding(WHERE, f"{len(MISSING_MARKERS)} texts mark a missing value{said}")
 
 

@@ -145,10 +145,10 @@ def _prove(
         )
 
 
-def _rows(sample: dict[str, list[object]], most: int) -> list[dict[str, object]]:
-    """Return at most twice `most` rows, evenly chosen."""
+def _rows(sample: dict[str, list[object]], max_rows: int) -> list[dict[str, object]]:
+    """Return at most twice `max_rows` rows, evenly chosen."""
     count = len(next(iter(sample.values())))
-    columns = [values[:: max(count // max(most, 1), 1)] for values in sample.values()]
+    columns = [values[:: max(count // max(max_rows, 1), 1)] for values in sample.values()]
     return [dict(zip(sample, values, strict=True)) for values in zip(*columns, strict=True)]
 
 

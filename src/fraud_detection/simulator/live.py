@@ -48,7 +48,7 @@ class LiveOptions(Settings, frozen=True):
     drift: tuple[str, ...] = ()
 
     @property
-    def most(self) -> float:
+    def max_payments(self) -> float:
         """Return how many payments are sent at most."""
         by_time = math.inf if self.seconds is None else math.ceil(self.seconds * self.rate)
         return min(by_time, math.inf if self.payments is None else self.payments)
@@ -83,7 +83,7 @@ class LiveStream:
             schedule, told = self._day(day)
             yield from _chunks(writer, schedule, told, self._position)
             self._position += len(schedule)
-            if self._position >= self._options.most:
+            if self._position >= self._options.max_payments:
                 return
 
     def _day(self, day: int) -> tuple[Schedule, KnownLabels]:
@@ -93,7 +93,7 @@ class LiveStream:
         self._labels.add(block)
         new = schedule_of(block, self._settings.generator(Purpose.LIVE, day), self._options.faults)
         schedule, self._waiting = joined([self._waiting, new]).in_order().until(ends)
-        rest = self._options.most - self._position
+        rest = self._options.max_payments - self._position
         if len(schedule) >= rest:
             schedule = schedule.pick(slice(int(rest)))
             ends = int(schedule.at[-1])

@@ -116,15 +116,15 @@ class Outbox:
     """An unbounded queue of events, and the thread that writes them.
 
     After the `with` block everything is written, unless the receiver went away or
-    `patience_s` ran out.
+    `timeout_s` ran out.
     """
 
-    def __init__(self, receiver: Receiver, clock: Clock, began: float, patience_s: float = 1e9) -> None:
+    def __init__(self, receiver: Receiver, clock: Clock, began: float, timeout_s: float = 1e9) -> None:
         """Take where to write, and when the schedule began."""
         self.gone = False
         self.max_lag_s = 0.0
         self.max_queue_events = 0
-        self.patience_s = patience_s
+        self.timeout_s = timeout_s
         self._receiver, self._clock, self._began = receiver, clock, began
         self._queue: queue.SimpleQueue[Timed | None] = queue.SimpleQueue()
         self._failure: Exception | None = None
@@ -143,7 +143,7 @@ class Outbox:
     def __exit__(self, *_: object) -> None:
         """Write what waits, and raise what went wrong in writing."""
         self._queue.put(None)
-        self._thread.join(self.patience_s)
+        self._thread.join(self.timeout_s)
         if self._failure is not None:
             raise self._failure
 

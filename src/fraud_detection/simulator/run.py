@@ -82,7 +82,7 @@ def send(stream: LiveStream, receiver: Receiver, clock: Clock) -> LiveSummary:
                 sent[event.arrival_kind] += 1
         except KeyboardInterrupt:
             ended_by = "interrupt"
-            outbox.patience_s = _TIMEOUT_S
+            outbox.timeout_s = _TIMEOUT_S
         seconds = clock.now() - began
     return _summary(sent, seconds, outbox, "receiver" if outbox.gone else ended_by)
 

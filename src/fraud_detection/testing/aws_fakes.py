@@ -104,12 +104,12 @@ class FakeS3:
 class FakeRuntime:
     """An endpoint that is answered by a function; `fault` may raise before each call.
 
-    most_bytes: of a request and of an answer.  `calls` counts the requests.
+    max_bytes: of a request and of an answer.  `calls` counts the requests.
 
     Unlike SageMaker it is one endpoint under any name, and takes as long as the function.  Unlike moto's
     server, which answers a constant to anything, it refuses a body that is too large ("InvokeEndpoint").
 
-    >>> endpoint = FakeRuntime(lambda body: body.upper(), most_bytes=9)
+    >>> endpoint = FakeRuntime(lambda body: body.upper(), max_bytes=9)
     >>> endpoint.invoke_endpoint(EndpointName="fraud", Body=b"a request")["Body"].read()
     b'A REQUEST'
     >>> endpoint.invoke_endpoint(EndpointName="fraud", Body=b"a long request")
@@ -117,9 +117,9 @@ class FakeRuntime:
     botocore.exceptions.ClientError: An error occurred (ValidationError) when calling the InvokeEndpoint ...
     """
 
-    def __init__(self, invoke: Callable[[bytes], bytes], most_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(self, invoke: Callable[[bytes], bytes], max_bytes: int = MAX_BODY_BYTES) -> None:
         """Take what answers a request's body."""
-        self.calls, self.most_bytes = 0, most_bytes
+        self.calls, self.max_bytes = 0, max_bytes
         self.fault: Callable[[], object] = lambda: None
         self.invoke = invoke
 
@@ -127,10 +127,10 @@ class FakeRuntime:
         """Answer a request."""
         self.calls += 1
         self.fault()
-        if len(arguments["Body"]) > self.most_bytes:
+        if len(arguments["Body"]) > self.max_bytes:
             raise refusal("ValidationError", "InvokeEndpoint")
         response = self.invoke(arguments["Body"])
-        if len(response) > self.most_bytes:
+        if len(response) > self.max_bytes:
             raise refusal("ModelError", "InvokeEndpoint")
         return {"Body": _body(response)}
 

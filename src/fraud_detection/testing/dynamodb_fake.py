@@ -226,9 +226,9 @@ def _bytes_of(value: object) -> int:
     return len(value if isinstance(value, bytes) else str(value).encode())
 
 
-def _check_counts(counts: Sequence[int], most: int, operation: str) -> None:
+def _check_counts(counts: Sequence[int], max_items: int, operation: str) -> None:
     """Refuse a call that asks for nothing, of a table or at all, or for too much."""
-    if not counts or 0 in counts or sum(counts) > most:
+    if not counts or 0 in counts or sum(counts) > max_items:
         raise refusal("ValidationException", operation)
 
 

@@ -47,6 +47,6 @@ def _limits(shape: Any, value: Any, at: str) -> Iterator[str]:  # noqa: ANN401 -
 
 
 def _length(shape: Any, value: Any, at: str) -> Iterator[str]:  # noqa: ANN401 - botocore has no types
-    most = shape.metadata.get("max")
-    if most is not None and len(value) > most:
-        yield f"{at}: has length {len(value)}, more than {most}"
+    max_length = shape.metadata.get("max")
+    if max_length is not None and len(value) > max_length:
+        yield f"{at}: has length {len(value)}, more than {max_length}"

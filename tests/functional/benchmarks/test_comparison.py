@@ -93,14 +93,14 @@ def ours(
     scores: list[float],
     code: str = SERVER,
     before: str = "",
-    patience_s: float = TIMEOUT_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> ComparisonServer:
     """Return a comparison server that finds 0.25, and is to find `scores`."""
     environment = folder / "environment"
     environment.mkdir(exist_ok=True)
     (environment / ".locked").touch()
     work = Work(Model(b"", ("score",)), [[0.25]] * len(scores), scores)
-    return ComparisonServer(Ours(code, before), work, environment, folder / "server", patience_s)
+    return ComparisonServer(Ours(code, before), work, environment, folder / "server", timeout_s)
 
 
 def request(target: Target, body: bytes) -> bytes:
@@ -192,7 +192,7 @@ def test_another_score_is_refused_before_anything_is_measured(tmp_path: Path) ->
 def test_a_comparison_server_that_fails_is_reported_with_its_last_output_and_ended(
     tmp_path: Path, code: str, message: str
 ) -> None:
-    server = ours(tmp_path, [0.25], code, patience_s=3.0)
+    server = ours(tmp_path, [0.25], code, timeout_s=3.0)
     with pytest.raises(ConfigError, match=message) as refused:
         server.start()
     assert str(server.log) in str(refused.value)
@@ -212,7 +212,7 @@ def test_a_comparison_server_that_fails_is_reported_with_its_last_output_and_end
 def test_a_model_that_cannot_be_prepared_is_reported_and_nothing_is_started(
     tmp_path: Path, before: str, message: str
 ) -> None:
-    server = ours(tmp_path, [0.25], before=before, patience_s=2.0)
+    server = ours(tmp_path, [0.25], before=before, timeout_s=2.0)
     with pytest.raises(ConfigError, match=message):
         server.start()
     assert "it was here" not in server.tail()

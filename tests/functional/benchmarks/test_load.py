@@ -145,7 +145,7 @@ def test_what_is_never_answered_is_no_fast_answer() -> None:
         return 200
 
     with serving(work, 100) as (_, target):
-        found = run_load(target, Plan(seconds=0.5, rate=20, connections=16, warm_up_s=0.0, patience_s=0.5))
+        found = run_load(target, Plan(seconds=0.5, rate=20, connections=16, warm_up_s=0.0, timeout_s=0.5))
     assert found.without_response == 5
     assert found.latencies.p99_ms > 500
 

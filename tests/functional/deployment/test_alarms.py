@@ -97,13 +97,13 @@ class Scene:
         return lambda _: self.producer.take(rate, **other)
 
 
-def out_of_patience(_operation: str) -> None:
+def table_timeout(_operation: str) -> None:
     """Refuse as the adapters do after they have waited for a busy table."""
     raise RetryError("the table is busy")
 
 
 def table_is_busy(scene: Scene) -> None:
-    scene.hours.cloud.inject_faults(out_of_patience)
+    scene.hours.cloud.inject_faults(table_timeout)
     scene.pass_by(5, scene.payments())
 
 
@@ -114,7 +114,7 @@ def function_raises(scene: Scene) -> None:
 
 def batches_are_dead_lettered(scene: Scene) -> None:
     scene.hours.retries = 0
-    scene.hours.cloud.inject_faults(out_of_patience)
+    scene.hours.cloud.inject_faults(table_timeout)
     scene.pass_by(2, scene.payments())
 
 

@@ -215,13 +215,13 @@ def test_half_a_connection_that_asks_no_more_has_its_answers() -> None:
 
 
 def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
-    room = RequestMemory(most=100_000)
+    room = RequestMemory(max_bytes=100_000)
     with listening_with(partial(HttpLine, Echo(), room=room)) as port, ExitStack() as stack:
         slow = [stack.enter_context(connected(port)) for _ in range(2)]
         for one in slow:
             one.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b"x" * 45_000)
-        patience = time.monotonic() + TIMEOUT_S
-        while room.used < 90_000 and time.monotonic() < patience:
+        deadline = time.monotonic() + TIMEOUT_S
+        while room.used < 90_000 and time.monotonic() < deadline:
             time.sleep(0.01)
         with connected(port) as large, connected(port) as small:
             large.sendall(post("/large", b"x" * 50_000))
@@ -230,7 +230,7 @@ def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
             small.sendall(post("/small", b"x" * 1_000) + LAST)
             assert [status for status, _, _ in responses(read_all(small))] == [200, 200]
         stack.close()
-        while room.used and time.monotonic() < patience:
+        while room.used and time.monotonic() < deadline:
             time.sleep(0.01)
         assert room.used == 0
 
@@ -259,13 +259,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @contextmanager
-def serving(certificate: tuple[Path, Path], most: int) -> Iterator[int]:
+def serving(certificate: tuple[Path, Path], max_connections: int) -> Iterator[int]:
     """Serve as `fraud serve` does, over TLS."""
     ended = threading.Event()
     with closing(listen("127.0.0.1", 0, shared=False)) as bound:
         cert, key = certificate
         work = partial(serve_on, bound, Echo(), ended.is_set, certificate=cert, private_key=key)
-        thread = threading.Thread(target=lambda: run_loop(work(most_connections=most)))
+        thread = threading.Thread(target=lambda: run_loop(work(max_connections=max_connections)))
         thread.start()
         yield bound.getsockname()[1]
         ended.set()
@@ -306,18 +306,18 @@ def test_an_unfinished_handshake_takes_a_slot_and_the_oldest_makes_room(
 ) -> None:
     monkeypatch.setattr(tls_listener, "MIN_HANDSHAKES", 5)
     monkeypatch.setattr(http_server, "MIN_HANDSHAKES", 5)
-    most, many = 20, 1_000
-    with serving(certificate, most) as port, ExitStack() as stack:
+    max_connections, many = 20, 1_000
+    with serving(certificate, max_connections) as port, ExitStack() as stack:
         silent = []
         for _ in range(many):
             silent.append(stack.enter_context(connected(port)))
             silent[-1].sendall(sent)
         assert statuses_over_tls(port, certificate) == [200, 200]
         kept = [one for one in silent if not hung_up(one)]
-        assert len(kept) <= most
+        assert len(kept) <= max_connections
         if not sent.startswith(b"GET"):
             assert kept == silent[many - len(kept) :]
-            assert len(kept) >= most - 2
+            assert len(kept) >= max_connections - 2
 
 
 @pytest.mark.parametrize("kind", ["plain", "TLS"])
@@ -335,8 +335,8 @@ def test_a_connection_that_ends_is_freed_without_the_collector_of_cycles(
                     line.sendall(post("/a", b"x" * 20_000)[: 500 * number])
                 if over_tls:
                     assert statuses_over_tls(port, certificate) == [200, 200]
-            patience = time.monotonic() + TIMEOUT_S
-            while (left := lines_alive()) and time.monotonic() < patience:
+            deadline = time.monotonic() + TIMEOUT_S
+            while (left := lines_alive()) and time.monotonic() < deadline:
                 time.sleep(0.05)
         assert left == 0
     finally:

@@ -47,7 +47,7 @@ class Served:
     """A process that serves, and the way to ask it."""
 
     program: tuple[str, ...] = ("-m", "fraud_detection.cli")
-    patience_s = TIMEOUT_S
+    timeout_s = TIMEOUT_S
 
     def __init__(self, simulation: SmallSimulation, state: Path, *more: str) -> None:
         with socket.socket() as free:
@@ -63,7 +63,7 @@ class Served:
         self._line = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
 
     def wait(self) -> None:
-        until = time.monotonic() + self.patience_s
+        until = time.monotonic() + self.timeout_s
         while True:
             try:
                 if self.request("GET", "/readyz")[0] == 200:
@@ -425,9 +425,9 @@ def test_the_file_of_keys_is_followed_while_it_serves(
         return one.request("POST", "/v1/decisions", events[0], Authorization=f"Bearer {key}")[0]
 
     def until_refused(one: Served, key: str, wanted: int) -> None:
-        patience = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + TIMEOUT_S
         while {status(one, key) for _ in range(12)} != {wanted}:
-            assert time.monotonic() < patience
+            assert time.monotonic() < deadline
             time.sleep(0.05)
 
     with served(small_simulation, tmp_path / "state.db", f"--keys={keys}", *more) as one:
@@ -440,9 +440,9 @@ def test_the_file_of_keys_is_followed_while_it_serves(
         until_refused(one, new, 200)
         replace(keys, b"kept: [1")
         one.process.send_signal(signal.SIGHUP)
-        patience = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + TIMEOUT_S
         while one.request("GET", "/readyz")[1].get("look_at") != ["keys"]:
-            assert time.monotonic() < patience
+            assert time.monotonic() < deadline
         assert one.request("GET", "/readyz")[0] == 200
         assert {status(one, kept), status(one, new)} == {200}
         replace(keys, without_gone.encode())
@@ -512,11 +512,11 @@ def on_a_loop(
     simulation: SmallSimulation,
     folder: Path,
     request: Callable[[RequestBatcher], Any],
-    most_waiting: int = 10,
+    max_queue: int = 10,
 ) -> Any:  # noqa: ANN401 - whatever was asked
     _, embedded = open_service(simulation.bundle, folder / "state.db")
     try:
-        return asyncio.run(request(RequestBatcher(embedded, most_waiting)))
+        return asyncio.run(request(RequestBatcher(embedded, max_queue)))
     finally:
         embedded.close()
 

@@ -161,7 +161,7 @@ def test_a_follower_of_releases_that_meets_anything_reports_it_and_comes_back(
     fault: Exception,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(release_follower, "TRY_AGAIN_S", 0.0)
+    monkeypatch.setattr(release_follower, "RETRY_DELAY_S", 0.0)
     _, service, follower = open_released_service(registry, tmp_path / "state.db")
 
     class Failing(ReleaseRegistry):
@@ -181,10 +181,10 @@ def test_a_follower_of_releases_that_meets_anything_reports_it_and_comes_back(
 
 
 def look_until(follower: ReleaseFollower, true: Callable[[], bool]) -> None:
-    patience = time.monotonic() + 20
+    deadline = time.monotonic() + 20
     while not true():
         follower.look()
-        assert time.monotonic() < patience
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 

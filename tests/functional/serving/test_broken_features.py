@@ -26,7 +26,7 @@ ERROR = ["internal_error"]
 
 class Broken(Served):
     program = ("-m", "tests.broken_features", FAILING)
-    patience_s = 60.0
+    timeout_s = 60.0
 
 
 def fraud(one: str, *arguments: str) -> str:

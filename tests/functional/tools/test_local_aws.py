@@ -36,7 +36,7 @@ from tools.local_aws.services import LocalServices
 from tools.local_aws.shard_poller import PollIntervals
 
 TOOLS = ROOT / ".venv-aws"
-FAST = PollIntervals(poll_s=0.02, lagging_poll_s=0.0, first_pause_s=0.01, longest_pause_s=0.05)
+FAST = PollIntervals(poll_s=0.02, lagging_poll_s=0.0, initial_backoff_s=0.01, max_backoff_s=0.05)
 TIMEOUT_S = 60.0
 NUMBERS = count(1)
 

@@ -72,9 +72,9 @@ def total(one: Served, name: str, **headers: str) -> float:
 
 
 def until(true: Callable[[], bool]) -> None:
-    patience = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not true():
-        assert time.monotonic() < patience
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 

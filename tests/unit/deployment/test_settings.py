@@ -16,7 +16,7 @@ REFUSED = {
     "stream: {shards: 0}": r"\$.stream.shards",
     "endpoint: {instance_type: t2.medium}": r"\$.endpoint.instance_type",
     "endpoint: {scaling: {}}": "does not scale burstable instances",
-    "endpoint: {instance_type: ml.c6i.large, instances: 9, scaling: {most_instances: 2}}": "is less than",
+    "endpoint: {instance_type: ml.c6i.large, instances: 9, scaling: {max_instances: 2}}": "is less than",
     "endpoint: {serverless: {}, scaling: {}}": "scales by itself",
     "endpoint: {canary: {share: 0.9}}": r"\$.endpoint.canary.share",
     "batches: {age_s: 604800}\nstream: {retention_hours: 24}": "more than the stream keeps",

@@ -126,7 +126,7 @@ def test_prefetching_events_stops_with_the_reader() -> None:
     assert len(made) < 100
 
 
-def test_a_receiver_whose_patience_is_over_ends_the_stream_with_its_reason() -> None:
+def test_a_receiver_whose_timeout_passes_ends_the_stream_with_its_reason() -> None:
     class Full(FakeReceiver):
         def write(self, data: bytes) -> None:
             raise RetryError(f"no room for {len(data)} bytes")

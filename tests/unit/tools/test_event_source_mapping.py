@@ -22,7 +22,7 @@ from tools.local_aws.kinesis_event import MAX_EVENT_BYTES
 from tools.local_aws.mapping_settings import MappingSettings
 from tools.local_aws.shard_poller import PollIntervals
 
-FAST = PollIntervals(poll_s=0.001, lagging_poll_s=0.0, first_pause_s=0.0001, longest_pause_s=0.001)
+FAST = PollIntervals(poll_s=0.001, lagging_poll_s=0.0, initial_backoff_s=0.0001, max_backoff_s=0.001)
 TIMEOUT_S = 20.0
 Event = dict[str, Any]
 GOOD = b'{"batchItemFailures": []}'

@@ -81,17 +81,17 @@ class KinesisProducer:
         client: KinesisClient,
         stream: str,
         *,
-        patience_s: float = TIMEOUT_S,
+        timeout_s: float = TIMEOUT_S,
         pause: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take boto3's client; `patience_s` is how long nothing may be accepted before RetryError."""
+        """Take boto3's client; `timeout_s` is how long nothing may be accepted before RetryError."""
         self.waiting: list[Waiting] = []
         self.accepted = 0
         self.refused = 0
         self.calls = 0
         self._client, self._stream = client, stream
-        self._patience_s, self._pause, self._clock = patience_s, pause, clock
+        self._timeout_s, self._pause, self._clock = timeout_s, pause, clock
         self._bytes = 0
         self._idle_calls = 0
         self._last_accepted = clock()
@@ -101,7 +101,7 @@ class KinesisProducer:
 
         sent_as: its partition key, where it only goes to the shard of `key`, in order with others of that.
 
-        Raises RejectError for a record that Kinesis never takes, RetryError when its patience is over.
+        Raises RejectError for a record that Kinesis never takes, RetryError when its timeout passes.
         """
         record = Waiting(key, data, sent_as)
         if not 0 < len(key) <= MAX_KEY_LENGTH:
@@ -116,7 +116,7 @@ class KinesisProducer:
             self._send()
 
     def flush(self) -> None:
-        """Return when everything was accepted; raise RetryError when the patience is over."""
+        """Return when everything was accepted; raise RetryError when the timeout passes."""
         while self.waiting:
             self._send()
 
@@ -133,9 +133,9 @@ class KinesisProducer:
         self._idle_calls = 0 if accepted else self._idle_calls + 1
         if accepted:
             self._last_accepted = self._clock()
-        elif self._clock() - self._last_accepted > self._patience_s:
+        elif self._clock() - self._last_accepted > self._timeout_s:
             raise RetryError(
-                f"stream {self._stream}: nothing was accepted for {self._patience_s:g} s; "
+                f"stream {self._stream}: nothing was accepted for {self._timeout_s:g} s; "
                 f"{len(self.waiting):,} records wait; does it have enough shards?"
             )
         if refused:

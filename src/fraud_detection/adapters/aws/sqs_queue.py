@@ -30,21 +30,21 @@ class SqsQueue:
         except (ClientError, BotoCoreError) as error:
             raise RetryError(f"queue {self.url}: {error}") from None
 
-    def take(self, done: Callable[[str], object], patience_s: int = 10) -> int:
+    def take(self, done: Callable[[str], object], timeout_s: int = 10) -> int:
         """Give each message that waits to `done`, and remove it when that returns; return how many.
 
-        patience_s: how long an empty queue is asked; SQS may say that nothing waits when something does.
+        timeout_s: how long an empty queue is asked; SQS may say that nothing waits when something does.
         """
         taken = 0
-        while message := self._receive(patience_s):
+        while message := self._receive(timeout_s):
             done(message["Body"])
             self._remove(message["ReceiptHandle"])
             taken += 1
         return taken
 
-    def _receive(self, patience_s: int) -> dict[str, Any] | None:
+    def _receive(self, timeout_s: int) -> dict[str, Any] | None:
         # One at a time, hidden from others while it is being done.
-        request = {"MaxNumberOfMessages": 1, "WaitTimeSeconds": patience_s, "VisibilityTimeout": HIDDEN_S}
+        request = {"MaxNumberOfMessages": 1, "WaitTimeSeconds": timeout_s, "VisibilityTimeout": HIDDEN_S}
         try:
             messages = self._client.receive_message(QueueUrl=self.url, **request).get("Messages", [])
         except (ClientError, BotoCoreError) as error:

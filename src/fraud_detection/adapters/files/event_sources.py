@@ -77,12 +77,12 @@ class JsonLinesFile(FileSource):
             prefix = PrefixDigest(file)
             return {length: prefix.until(length) for length in sorted(lengths) if length <= size}
 
-    def batches(self, offset: int, most: int) -> Iterator[Batch]:
-        """Yield batches of at most `most` events from `offset` on; blank lines are passed over."""
+    def batches(self, offset: int, max_events: int) -> Iterator[Batch]:
+        """Yield batches of at most `max_events` events from `offset` on; blank lines are passed over."""
         with self.path.open("rb") as file:
             prefix = PrefixDigest(file)
             prefix.until(offset)
-            while lines := self._lines(file, most, offset):
+            while lines := self._lines(file, max_events, offset):
                 starts = [offset]
                 for line in lines:
                     starts.append(starts[-1] + _length(line))
@@ -95,11 +95,11 @@ class JsonLinesFile(FileSource):
                 names = [f"{self.name}-{start}" for start, _ in at]
                 yield Batch([line for _, line in at], names, offset, prefix.until(offset))
 
-    def _lines(self, file: BinaryIO, most: int, offset: int) -> list[bytes]:
-        """Read at most `most` lines; what follows a line without an end is not there yet."""
+    def _lines(self, file: BinaryIO, max_events: int, offset: int) -> list[bytes]:
+        """Read at most `max_events` lines; what follows a line without an end is not there yet."""
         lines: list[bytes] = []
         size = 0
-        while len(lines) < most and size < MAX_BYTES:
+        while len(lines) < max_events and size < MAX_BYTES:
             line, has_end = read_line(file, offset)
             if not line:
                 break
@@ -125,7 +125,7 @@ class Pipe:
         self.name = DRAWN_PIPE + secrets.token_hex(NAME_BYTES)
         self.unfinished = False
 
-    def batches(self, offset: int, most: int, wait_s: float = 0.5) -> Iterator[Batch]:
+    def batches(self, offset: int, max_events: int, wait_s: float = 0.5) -> Iterator[Batch]:
         """Yield what has arrived, an empty batch after `wait_s` of silence; end with the pipe."""
         cutter = LineCutter()
         while True:
@@ -135,8 +135,8 @@ class Pipe:
                 continue
             chunk = os.read(self.descriptor, PIPE_BYTES)
             events = [line for line in cutter.of(chunk) if line.strip()]
-            for start in range(0, len(events), most):
-                part = events[start : start + most]
+            for start in range(0, len(events), max_events):
+                part = events[start : start + max_events]
                 names = [f"{self.name}-{offset + n}" for n in range(1, len(part) + 1)]
                 offset += len(part)
                 yield Batch(part, names, offset)
@@ -171,10 +171,10 @@ class TableRows(FileSource):
                 found[row] = prefix.hexdigest()[:DIGITS]
         return found
 
-    def batches(self, offset: int, most: int) -> Iterator[Batch]:
-        """Yield batches of at most `most` rows from row `offset` on."""
+    def batches(self, offset: int, max_events: int) -> Iterator[Batch]:
+        """Yield batches of at most `max_events` rows from row `offset` on."""
         row, prefix = 0, hashlib.sha256()
-        for events in self._events(most):
+        for events in self._events(max_events):
             first, row = row, row + len(events)
             prefix.update(b"".join(event + b"\n" for event in events))
             if row > offset:
@@ -182,8 +182,8 @@ class TableRows(FileSource):
                 names = [f"{self.name}-{number}" for number in range(row - len(fresh) + 1, row + 1)]
                 yield Batch(fresh, names, row, prefix.hexdigest()[:DIGITS])
 
-    def _events(self, most: int) -> Iterator[list[bytes]]:
-        for records in self.table.records(batch_rows=most):
+    def _events(self, max_events: int) -> Iterator[list[bytes]]:
+        for records in self.table.records(batch_rows=max_events):
             yield [msgspec.json.encode(record) for record in records]
 
 

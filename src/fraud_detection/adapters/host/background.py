@@ -22,7 +22,7 @@ INITIAL_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 5.0
 STEADY_AFTER_S = 1.0
 """A part that was started again and has run so long counts as healthy, if it does not say so earlier."""
-LOG_AGAIN_AFTER_S = 60.0
+LOG_REPEAT_AFTER_S = 60.0
 """How often the same problem of a part is logged."""
 
 
@@ -64,7 +64,7 @@ class Part:
         self.problem = str(error) if foreseen else f"{type(error).__name__}: {error}"
         now = time.monotonic()
         logged, at = self._logged
-        if logged == self.problem and now - at < LOG_AGAIN_AFTER_S:
+        if logged == self.problem and now - at < LOG_REPEAT_AFTER_S:
             return
         self._logged = (self.problem, now)
         LOG.error(

@@ -37,22 +37,22 @@ class Bound:
     room: what they hold together.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_connections: int) -> None:
         """Take the number; the answer says it."""
-        message = f"{most:,} connections are open, as many as may be here; ask again in a moment"
+        message = f"{max_connections:,} connections are open, as many as may be here; ask again in a moment"
         refused = problem(503, message)
         self.response = (
             b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: %b\r\nretry-after: 1\r\n"
             b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
             % (refused.kind, len(refused.body), refused.body)
         )
-        self.most, self.leaving, self.room = most, set[_Leaving](), RequestMemory()
+        self.max_connections, self.leaving, self.room = max_connections, set[_Leaving](), RequestMemory()
         self._logged_at: float | None = None
 
     def lets_in(self, state: ServerState, now: float) -> bool:
         """Return whether one more may come in; one that has long been idle makes room for it."""
         lines = cast("set[Any]", state.connections)
-        if len(lines) < self.most:
+        if len(lines) < self.max_connections:
             return True
         idle = [one for one in lines if isinstance(one, HttpLine) and one.idle]
         longest = min(idle, key=lambda one: one.active_at, default=None)
@@ -69,7 +69,7 @@ class Bound:
         if self._logged_at is None or now - self._logged_at > LOG_EVERY_S:
             self._logged_at = now
             message = "%s connections are open: others are answered 503; is `--max-connections` too small?"
-            LOG.warning(message, f"{self.most:,}", extra={"event": "connections_refused"})
+            LOG.warning(message, f"{self.max_connections:,}", extra={"event": "connections_refused"})
 
 
 class BoundedLine(HttpLine):

@@ -56,20 +56,20 @@ SAFE_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 class RequestMemory:
     """What all connections of a server hold of requests, in bytes.
 
-    >>> room = Room(most=10)
+    >>> room = Room(max_bytes=10)
     >>> room.used += 11
     >>> room.full
     True
     """
 
-    def __init__(self, most: int = MAX_HELD_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_HELD_BYTES) -> None:
         """Start empty."""
-        self.most, self.used = most, 0
+        self.max_bytes, self.used = max_bytes, 0
 
     @property
     def full(self) -> bool:
         """Return whether no large request may come in."""
-        return self.used > self.most
+        return self.used > self.max_bytes
 
 
 class _Enough(Exception):  # noqa: N818 - nothing is wrong: the rest of a piece is not read

@@ -56,17 +56,17 @@ async def serve_on(
     *,
     certificate: Path | None = None,
     private_key: Path | None = None,
-    most_connections: int = MAX_CONNECTIONS,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> None:
     """Do the same on a socket, in the loop that runs already, for an application that takes requests.
 
     should_stop: returns whether a stop was requested before the server could hear of it.
-    most_connections: one more is answered 503 and closed.
+    max_connections: one more is answered 503 and closed.
     """
-    lines: Any = partial(BoundedLine, application, Bound(most_connections))
+    lines: Any = partial(BoundedLine, application, Bound(max_connections))
     config = uvicorn.Config(_nothing, http=lines, **_settings())
     tls = _tls(certificate, private_key) if certificate is not None and private_key is not None else None
-    await _Server(config, should_stop, listening, tls, most_connections).serve([])
+    await _Server(config, should_stop, listening, tls, max_connections).serve([])
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -75,16 +75,16 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-def make_room(most_connections: int) -> None:
+def make_room(max_connections: int) -> None:
     """Let this process, and those that it starts, open so many connections.
 
     Raises ConfigError where the system does not allow it.
     """
-    needed = most_connections + OTHER_FILES
+    needed = max_connections + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY not in {soft, hard} and hard < needed:
         raise ConfigError(
-            f"--max-connections {most_connections}: {needed:,} files would be open, and this user may have "
+            f"--max-connections {max_connections}: {needed:,} files would be open, and this user may have "
             f"{hard:,}; raise that (`ulimit -Hn`), or take {max(hard - OTHER_FILES, 1):,} connections at most"
         )
     if soft != resource.RLIM_INFINITY and soft < needed:
@@ -128,10 +128,10 @@ class _Server(uvicorn.Server):
         should_stop: Callable[[], object],
         listening: socket.socket,
         tls: ssl.SSLContext | None,
-        most_connections: int,
+        max_connections: int,
     ) -> None:
         super().__init__(config)
-        self._most_connections = most_connections
+        self._max_connections = max_connections
         self._should_stop, self._listening, self._tls = should_stop, listening, tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -148,7 +148,7 @@ class _Server(uvicorn.Server):
             return made
 
         def free_slots() -> int:
-            return max(self._most_connections - len(connections), MIN_HANDSHAKES)
+            return max(self._max_connections - len(connections), MIN_HANDSHAKES)
 
         server: Any
         if self._tls is None:

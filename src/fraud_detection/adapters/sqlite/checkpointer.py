@@ -1,4 +1,4 @@
-"""Merge SQLite's write-ahead log into its file in the background, so that no commit has to.
+"""Checkpoint SQLite's write-ahead log into its file in the background, so that no commit has to.
 
 Why it is safe.  A checkpoint copies pages from the log into the file; the log stays valid until it begins
 anew.  SQLite has the log on disk before the first page is copied, and the file before the log may begin
@@ -13,7 +13,7 @@ what is not reached then is left for the next look.  Sources: sqlite.org/wal.htm
 sqlite.org/c3ref/wal_checkpoint_v2.html.
 
 The log belongs to the file that was opened, and SQLite finds it by name: it would delete the log beside an
-empty file, and merge it into any other one that has the name by now.  So only that file is opened here.
+empty file, and checkpoint it into any other one that has the name by now.  So only that file is opened here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHECKPOINTER = "checkpointer"
 """The name of this part of the background work."""
 LOOK_EVERY_S = 2.0
 WARN_AFTER_S = 30.0
-MERGE_FROM_BYTES = 1 << 26
+CHECKPOINT_FROM_BYTES = 1 << 26
 WAIT_FOR_WRITER_S = 1.0
 WAIT_FOR_READERS_MS = 5
 PASSES = 5
@@ -47,15 +47,15 @@ FEW_FRAMES = 100
 class WalCheckpointer:
     """Works in a thread of `Background`, with a connection of its own.
 
-    Once the log has passed 64 MB it is merged at every look: a restarted log keeps its size.  Nothing is
-    lost while it cannot be merged, but it grows; a failure that lasts is told in Python's log.
+    Once the log has passed 64 MB it is checkpointed at every look: a restarted log keeps its size.  Nothing
+    is lost while it cannot be checkpointed, but it grows; a failure that lasts is logged.
     """
 
     def __init__(self, path: Path) -> None:
         """Watch the log of the database at `path`, which is there."""
         self._path, self._file = path, path.stat()
         self._log = path.with_name(path.name + "-wal")
-        self._merged_at = time.monotonic()
+        self._checkpointed_at = time.monotonic()
         self._warned = False
         self._part = Part(CHECKPOINTER)
         self._thread: threading.Thread | None = None
@@ -67,7 +67,7 @@ class WalCheckpointer:
         return self
 
     def stop(self) -> None:
-        """End after the merge in hand."""
+        """End after the checkpoint in hand."""
         self._part.stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -79,22 +79,22 @@ class WalCheckpointer:
             part.recovered()
 
     def look(self) -> None:
-        """Merge the log if it is long; a file that is busy, full or damaged is left for the next look."""
+        """Checkpoint the log if it is long; a busy, full or damaged file is left for the next look."""
         try:
-            reason = self._merge() if self._size() > MERGE_FROM_BYTES else ""
+            reason = self._checkpoint() if self._size() > CHECKPOINT_FROM_BYTES else ""
         except (OSError, sqlite3.Error) as error:
             reason = str(error)
         if not reason:
-            self._merged_at, self._warned = time.monotonic(), False
-        elif not self._warned and time.monotonic() - self._merged_at >= WARN_AFTER_S:
+            self._checkpointed_at, self._warned = time.monotonic(), False
+        elif not self._warned and time.monotonic() - self._checkpointed_at >= WARN_AFTER_S:
             self._warned = True
-            message = "%s grows: it could not be merged into its file for %.0f s (%s); nothing is lost so far"
+            message = "%s grows: no checkpoint succeeded for %.0f s (%s); nothing is lost so far"
             LOG.warning(message, self._log, WARN_AFTER_S, reason, extra={"event": "log_not_merged"})
 
     def _size(self) -> int:
         return self._log.stat().st_size if self._log.exists() else 0
 
-    def _merge(self) -> str:
+    def _checkpoint(self) -> str:
         """Copy most of it beside the writer, then stop it briefly for the rest; return what hinders."""
         if not os.path.samestat(self._file, self._path.stat()):
             return "another file stands in its place"

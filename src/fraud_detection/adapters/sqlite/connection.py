@@ -136,7 +136,7 @@ class StateConnection:
             self._guard.close()
 
     def _patiently(self, write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do a first write; it has to wait while another process, or the merging of the log, holds the file.
+        """Do a first write; it has to wait while another process, or a checkpoint, holds the file.
 
         SQLite itself would sleep for longer and longer, and oversleep the end of a short wait.
         """

@@ -52,20 +52,20 @@ class SqliteDedupIndex:
         for one in decided:
             self._ids.enter(one)
 
-    def enter_from_tables(self, most: int) -> None:
+    def enter_from_tables(self, max_ids: int) -> None:
         """Learn up to so many more ids from the tables; once all are learned, new ones need no look there."""
-        while self._to_enter and most > 0:
+        while self._to_enter and max_ids > 0:
             table, after = next(iter(self._to_enter.items()))
-            found = self._db.execute(NEXT_IDS.format(table), (after, most)).fetchall()
+            found = self._db.execute(NEXT_IDS.format(table), (after, max_ids)).fetchall()
             for (one,) in found:
                 self._ids.enter(one)
                 if self._shared_ids is not None:
                     self._shared_ids.enter(one)
-            if len(found) < most:
+            if len(found) < max_ids:
                 del self._to_enter[table]
             else:
                 self._to_enter[table] = found[-1][0]
-            most -= len(found)
+            max_ids -= len(found)
         if self._shared_ids is not None and not self._to_enter:
             self._shared_ids.completed()
 

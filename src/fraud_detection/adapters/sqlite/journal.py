@@ -116,7 +116,7 @@ _DECODER = msgspec.msgpack.Decoder(Entry)
 
 APPEND = """
     INSERT OR REPLACE INTO journal SELECT ?, ?, ? WHERE (SELECT epoch FROM owner WHERE one = 1) = ?"""
-COUNT_AGAIN = "UPDATE quarantine SET count = count + 1, last_at = max(last_at, ?) WHERE seq = ?"
+COUNT_DUPLICATE = "UPDATE quarantine SET count = count + 1, last_at = max(last_at, ?) WHERE seq = ?"
 ADD_ORIGIN = "INSERT OR IGNORE INTO quarantine_origins VALUES (?)"
 """Where somebody has deleted the row of an event, its origins are there still."""
 
@@ -155,7 +155,7 @@ def flush(db: sqlite3.Connection, flushed: int, waiting: list[Entry]) -> None:
         _insert(db, "labels", entry.labels)
         _insert(db, "quarantine", entry.quarantined)
         if entry.again:
-            db.executemany(COUNT_AGAIN, entry.again)
+            db.executemany(COUNT_DUPLICATE, entry.again)
         if entry.origins:
             db.executemany(ADD_ORIGIN, [(origin,) for origin in entry.origins])
         if entry.drift:

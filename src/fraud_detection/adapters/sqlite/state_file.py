@@ -82,7 +82,7 @@ class StateFile(StateConnection):
         except BaseException:
             self._release()
             raise
-        self._merger = None if reading else WalCheckpointer(path.resolve()).start(self.background)
+        self._checkpointer = None if reading else WalCheckpointer(path.resolve()).start(self.background)
 
     def _restore(self) -> None:
         self._flushed, self._waiting = journal.last_flushed(self._db), journal.entries(self._db)
@@ -104,8 +104,8 @@ class StateFile(StateConnection):
 
     def close(self) -> None:
         """Close the file; everything committed is in it."""
-        if self._merger is not None:
-            self._merger.stop()
+        if self._checkpointer is not None:
+            self._checkpointer.stop()
         self._release()
 
     def commit(

@@ -46,13 +46,15 @@ class ShapTables:
         paths = _paths(walk)
         bits = _positions(paths.block, paths.node, walk.left.size + 1)
         slots = _positions(paths.block, paths.feature, walk.width)
-        patterns, blocks = 1 << bits.most, int(paths.block.max()) + 1
-        if blocks * patterns * slots.most * np.dtype(np.float32).itemsize > largest:
-            raise ValueError(f"{blocks} blocks of {patterns} answers and {slots.most} features are too large")
+        patterns, blocks = 1 << bits.max_count, int(paths.block.max()) + 1
+        if blocks * patterns * slots.max_count * np.dtype(np.float32).itemsize > largest:
+            raise ValueError(
+                f"{blocks} blocks of {patterns} answers and {slots.max_count} features are too large"
+            )
         # Where a block has fewer conditions than others, the rest read -inf and are never met.
         self._column = bits.pad(np.append(walk.column, 2 * walk.width), _BITS, 2 * walk.width)
         self._threshold = bits.pad(np.append(walk.threshold, np.float32(np.inf)), _BITS, np.inf)
-        self._feature = slots.pad(np.arange(walk.width), slots.most, 0).ravel()
+        self._feature = slots.pad(np.arange(walk.width), slots.max_count, 0).ravel()
         self._first = np.arange(blocks) * patterns
         self._table = _table(paths, bits, slots)
 
@@ -93,7 +95,7 @@ class _Positions:
     position: np.ndarray
     of: np.ndarray
     """The position of each thing asked about."""
-    most: int
+    max_count: int
 
     def pad(self, values: np.ndarray, columns: int, rest: float) -> np.ndarray:
         """Return a row for every owner with the values of its things, and `rest` after them."""
@@ -158,18 +160,18 @@ def _table(paths: _Paths, bits: _Positions, slots: _Positions) -> np.ndarray:
     np.put_along_axis(slot, player.of, slots.of, axis=1)
     cell = _met(paths, bits, player.of) * leaf.size + leaf[:, None]
     sister = _positions(block, leaf, leaf.size)
-    found = np.zeros((block.max() + 1, slots.most, cell.shape[1]))
-    for number in range(player.most):
+    found = np.zeros((block.max() + 1, slots.max_count, cell.shape[1]))
+    for number in range(player.max_count):
         added = _shapley(share.T.copy(), paths.value, number).ravel().take(cell)
-        for one in range(sister.most):  # one leaf of every block at a time: no cell is hit twice
+        for one in range(sister.max_count):  # one leaf of every block at a time: no cell is hit twice
             at = sister.of == one
             found[block[at], slot[at, number]] += added[at]
-    return found.transpose(0, 2, 1).reshape(-1, slots.most).astype(np.float32)
+    return found.transpose(0, 2, 1).reshape(-1, slots.max_count).astype(np.float32)
 
 
 def _met(paths: _Paths, bits: _Positions, player: np.ndarray) -> np.ndarray:
     """Return which features of its path each leaf finds met, as bits, for every answer of its block."""
-    pattern = np.arange(1 << bits.most, dtype=np.uint8)
+    pattern = np.arange(1 << bits.max_count, dtype=np.uint8)
     met = np.full((len(player), pattern.size), (1 << player.shape[1]) - 1, np.uint8)
     for step in range(player.shape[1]):
         right = (pattern >> bits.of[:, step, None].astype(np.uint8)) & 1

@@ -90,8 +90,8 @@ def serve(
         keys=_named(keys),
         certificate=_named(certificate),
         private_key=_named(private_key),
-        most_waiting=max_queue,
-        most_connections=max_connections,
+        max_queue=max_queue,
+        max_connections=max_connections,
         synchronous=synchronous,
         log_format=output.log_format,
     )

@@ -39,7 +39,7 @@ def serve_alone(
     engine, service, releases = opened(
         by, state, synchronous=settings.synchronous, accept_loss=accept_loss, wait_s=WAIT_S
     )
-    requests = RequestBatcher(service, settings.most_waiting)
+    requests = RequestBatcher(service, settings.max_queue)
     try:
         own_version = version("fraud-detection-system")
         description = msgspec.json.encode(openapi(engine.project, own_version, with_keys=keys is not None))
@@ -76,5 +76,5 @@ def _listening(settings: WorkerSettings) -> Listening:
         listen(settings.host, settings.port, shared=False),
         None if settings.certificate is None else Path(settings.certificate),
         None if settings.private_key is None else Path(settings.private_key),
-        settings.most_connections,
+        settings.max_connections,
     )

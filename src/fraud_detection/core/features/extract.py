@@ -74,8 +74,8 @@ class EntityExtractor:
             name, settings, related, [STATISTICS[code] for code in self.statistics]
         )
         self.width: int = len(self.definitions)
-        most = max(len(self.plan.windows), len(self.plan.risk))
-        self.scratch: list[Aggregate] = [Aggregate() for _ in range(most)]
+        max_windows = max(len(self.plan.windows), len(self.plan.risk))
+        self.scratch: list[Aggregate] = [Aggregate() for _ in range(max_windows)]
 
     def read(self, profile: Profile | None, payment: Transaction, keys: list[int], row: list[float]) -> None:
         """Append this entity's features to `row`; all are NaN when the payment names no such entity.

@@ -111,10 +111,10 @@ class ProfileCache:
         """Save every changed profile; return the keys that another writer has changed meanwhile."""
         return self.save_changed_before(self.sequence + 1)
 
-    def save_changed_before(self, sequence: int, most: int = ALL) -> set[ProfileKey]:
+    def save_changed_before(self, sequence: int, max_profiles: int = ALL) -> set[ProfileKey]:
         """Save the profiles whose oldest unsaved change precedes an event.
 
-        most: maximum number of each entity, oldest change first.  Returns the keys that were not saved
+        max_profiles: of each entity, oldest change first.  Returns the keys that were not saved
         because another writer has changed them since they were loaded; they are evicted, so that reapplying
         the events changes them alone.
         """
@@ -129,7 +129,7 @@ class ProfileCache:
             cached = self.cached[slot]
             changed = self.changed[slot]
             for count, entity_id in enumerate(self.unsaved[slot]):
-                if changed[entity_id] >= sequence or count >= most:
+                if changed[entity_id] >= sequence or count >= max_profiles:
                     break
                 saved[(index, entity_id)] = msgspec.msgpack.encode([number, cached[entity_id].to_list()])
         if len(saved) > 0:
@@ -234,13 +234,13 @@ class ProfileCache:
         for _, slot in by_size:
             surplus -= self._drop(slot, surplus)
 
-    def _drop(self, slot: int, most: int) -> int:
-        """Evict up to `most` profiles of an entity; return how many were evicted."""
+    def _drop(self, slot: int, max_profiles: int) -> int:
+        """Evict up to `max_profiles` profiles of an entity; return how many were evicted."""
         cached, changed, arrived = self.cached[slot], self.changed[slot], self.arrived[slot]
         dropped = 0
         # If many of the first ones are not saved yet, the next save continues.
-        for _ in range(min(len(arrived), 2 * most + LOOKED_AT)):
-            if dropped >= most:
+        for _ in range(min(len(arrived), 2 * max_profiles + LOOKED_AT)):
+            if dropped >= max_profiles:
                 break
             entity_id = arrived.popleft()
             if entity_id in changed:

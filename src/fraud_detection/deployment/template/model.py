@@ -136,7 +136,7 @@ def _scaling(settings: Deployment, release: Release) -> Resources:
     what = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
     target = {
         "MinCapacity": settings.endpoint.instances,
-        "MaxCapacity": scaling.most_instances,
+        "MaxCapacity": scaling.max_instances,
         "ResourceId": f"endpoint/{endpoint_name(settings, release)}/variant/{VARIANT}",
         **what,
     }

@@ -168,8 +168,8 @@ def check_time(longest_s: float, remaining_s: float) -> None:
         raise RetryError(f"{remaining_s:.1f} s are left, too few for the rest of the batch")
 
 
-def parts_of(records: Sequence[ShardEvent], most: int = PART) -> Iterator[Sequence[ShardEvent]]:
-    """Yield the events in parts of at most `most`, each cut where a record of Kinesis begins.
+def parts_of(records: Sequence[ShardEvent], max_events: int = PART) -> Iterator[Sequence[ShardEvent]]:
+    """Yield the events in parts of at most `max_events`, each cut where a record of Kinesis begins.
 
     An aggregate with more events is cut by itself, each time at the same events: what comes again, comes
     in the same parts.
@@ -180,11 +180,11 @@ def parts_of(records: Sequence[ShardEvent], most: int = PART) -> Iterator[Sequen
     """
     part: list[ShardEvent] = []
     for whole in _wholes(records):
-        if part and len(part) + len(whole) > most:
+        if part and len(part) + len(whole) > max_events:
             yield part
             part = []
-        if len(whole) > most:
-            yield from (whole[begin : begin + most] for begin in range(0, len(whole), most))
+        if len(whole) > max_events:
+            yield from (whole[begin : begin + max_events] for begin in range(0, len(whole), max_events))
         else:
             part += whole
     if part:

@@ -185,16 +185,16 @@ def without_value(reason: str) -> str:
     return BEFORE_VALUES.split(reason, 1)[0]
 
 
-def sample(values: Sequence[float], most: int) -> list[float]:
+def sample(values: Sequence[float], max_values: int) -> list[float]:
     """Return at most so many of the values, evenly from the smallest to the largest.
 
     >>> sample([3.0, 1.0, 2.0, 5.0, 4.0], 3)
     [1.0, 3.0, 5.0]
     """
     ordered = sorted(values)
-    if len(ordered) <= most:
+    if len(ordered) <= max_values:
         return ordered
-    return [ordered[round(index * (len(ordered) - 1) / (most - 1))] for index in range(most)]
+    return [ordered[round(index * (len(ordered) - 1) / (max_values - 1))] for index in range(max_values)]
 
 
 def line(kind: str, content: Mapping[str, object]) -> bytes:

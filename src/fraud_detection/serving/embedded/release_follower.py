@@ -23,7 +23,7 @@ from fraud_detection.serving.embedded.service import EmbeddedService
 
 LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.2
-TRY_AGAIN_S = 2.0
+RETRY_DELAY_S = 2.0
 RELEASES = "releases"
 """The name of this part of the background work."""
 
@@ -134,7 +134,7 @@ class ReleaseFollower:
 
     def _failed(self, error: Exception) -> None:
         """Report why the latest release is not taken, and look again though the log does not change."""
-        self._version, self._looked = (0, 0, 0), time.monotonic() + TRY_AGAIN_S
+        self._version, self._looked = (0, 0, 0), time.monotonic() + RETRY_DELAY_S
         before, self.problem = self.problem, str(error) or type(error).__name__
         self._part.failed(NotTakenError(error))
         if self.problem != before:

@@ -28,10 +28,10 @@ from fraud_detection.serving.http.health import BrokenError, Health
 LOG = logging.getLogger(__name__)
 
 SOURCE = "requests"
-MAX_WAITING = 2_000
+MAX_QUEUE = 2_000
 WAIT_S = 1.0
 """How long a commit may wait for another process that holds the file: nobody else is heard meanwhile.  Under
-lists of hundreds of payments, merging the log has held it for more than a tenth of that."""
+lists of hundreds of payments, a checkpoint of the log has held it for more than a tenth of that."""
 
 MAX_BATCH_SIZE = 256
 MAX_CACHED = 50_000
@@ -59,15 +59,15 @@ Identities = Sequence[str | None] | None
 class RequestBatcher:
     """Takes events one by one from an event loop, and answers each when its batch is committed.
 
-    most_waiting: events that may wait; one more is refused at once, because it would wait too long.
+    max_queue: events that may wait; one more is refused at once, because it would wait too long.
     waits: from being taken to being answered.  lags: how far behind, in s, what is consumed beside requests
     is, by its source.
     """
 
-    def __init__(self, service: EmbeddedService, most_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, service: EmbeddedService, max_queue: int = MAX_QUEUE) -> None:
         """Take the engine with its state."""
         self.service = service
-        self.most_waiting = most_waiting
+        self.max_queue = max_queue
         self.refused = 0
         self.waits = LatencyHistogram()
         self.lags: dict[str, Callable[[], float]] = {}
@@ -96,7 +96,7 @@ class RequestBatcher:
         Raises FullError when too many wait already, RetryError when the service is broken.
         """
         self.health.check()
-        if len(self._waiting) + len(events) > self.most_waiting:
+        if len(self._waiting) + len(events) > self.max_queue:
             self.refused += len(events)
             raise FullError(f"{len(self._waiting):,} events wait already; ask again in a moment")
         pending = _PendingRequest(on_result, len(events), time.perf_counter(), sender)

@@ -136,8 +136,8 @@ class Api:
         early = caller.spend(len(events))
         if early:
             raise too_early(caller, early)
-        if len(events) > self.requests.most_waiting:
-            raise Problem(413, f"a list may have {self.requests.most_waiting} events here, got {len(events)}")
+        if len(events) > self.requests.max_queue:
+            raise Problem(413, f"a list may have {self.requests.max_queue} events here, got {len(events)}")
 
         def respond(results: list[batcher.Result] | RetryError) -> None:
             on_result(refusal(results) if isinstance(results, RetryError) else together(results, many=many))

@@ -128,7 +128,7 @@ class Listening(msgspec.Struct, frozen=True):
     socket: socket.socket
     certificate: Path | None = None
     private_key: Path | None = None
-    most_connections: int = MAX_CONNECTIONS
+    max_connections: int = MAX_CONNECTIONS
 
 
 async def serve_with_stream(
@@ -158,7 +158,7 @@ async def serve_with_stream(
         told,
         certificate=listening.certificate,
         private_key=listening.private_key,
-        most_connections=listening.most_connections,
+        max_connections=listening.max_connections,
     )
     if stream_input is not None:
         await stream_input.stop()

@@ -22,8 +22,8 @@ class WorkerDeclineCap(DeclineCap):
 
     def allows(self, time_ms: int) -> bool:
         """Tell whether a payment of that time may be declined; the others are asked where that matters."""
-        most = self.settings.count
-        if most is not None and super().counted(time_ms)[1] >= most:
+        max_declines = self.settings.count
+        if max_declines is not None and super().counted(time_ms)[1] >= max_declines:
             return False
         return super().allows(time_ms)
 

@@ -143,10 +143,10 @@ class Router:
                 self.rpc.notify(NEWS, news)
                 news.clear()
 
-    async def drain(self, most_s: float) -> None:
-        """Announce the last request, and serve the others until they announce theirs, or for `most_s`."""
+    async def drain(self, timeout_s: float) -> None:
+        """Announce the last request, and serve the others until they announce theirs, or for `timeout_s`."""
         self.rpc.notify(DRAINED, None)
-        until = asyncio.get_running_loop().time() + most_s
+        until = asyncio.get_running_loop().time() + timeout_s
         while any(
             client.is_healthy and client.other not in self.drained for client in self.rpc.clients.values()
         ):

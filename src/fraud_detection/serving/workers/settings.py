@@ -23,8 +23,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     bundle: str
     state: str
     port: int
-    most_waiting: int
-    most_connections: int
+    max_queue: int
+    max_connections: int
     host: str = "127.0.0.1"
     project: str | None = None
     keys: str | None = None

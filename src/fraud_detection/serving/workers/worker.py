@@ -80,7 +80,7 @@ class Worker:
             self.service.decide_with(engine)
         replicator = Replicator(self.service)
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
-        self.requests = RequestBatcher(self.service, settings.most_waiting)
+        self.requests = RequestBatcher(self.service, settings.max_queue)
         replicator.on_error = self.requests.health.put_off
         self.requests.lags |= {
             f"worker-{other_worker}": partial(replicator.lag_s, other_worker)
@@ -169,7 +169,7 @@ class Worker:
             should_stop,
             certificate=None if settings.certificate is None else Path(settings.certificate),
             private_key=None if settings.private_key is None else Path(settings.private_key),
-            most_connections=settings.most_connections,
+            max_connections=settings.max_connections,
         )
 
     def _open(self, engine: Engine) -> WorkerService:

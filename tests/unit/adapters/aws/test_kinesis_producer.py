@@ -57,13 +57,13 @@ def busy(code: str = "ThrottlingException") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "slow down"}}, "PutRecords")
 
 
-def producer(stream: Stream, patience_s: float = 1e9) -> KinesisProducer:
+def producer(stream: Stream, timeout_s: float = 1e9) -> KinesisProducer:
     now = [0.0]
 
     def pause(seconds: float) -> None:
         now[0] += seconds
 
-    return KinesisProducer(stream, "payments", patience_s=patience_s, pause=pause, clock=lambda: now[0])
+    return KinesisProducer(stream, "payments", timeout_s=timeout_s, pause=pause, clock=lambda: now[0])
 
 
 @settings(max_examples=settings().max_examples // 5, deadline=None)
@@ -105,7 +105,7 @@ def test_what_kinesis_never_takes_is_refused_at_once() -> None:
 
 
 def test_a_stream_that_accepts_nothing_is_reported_and_nothing_is_lost() -> None:
-    sender = producer(Stream(1, 1.0), patience_s=60)
+    sender = producer(Stream(1, 1.0), timeout_s=60)
     sender.put("a", b"1")
     sender.put("b", b"2")
     with pytest.raises(RetryError, match="2 records wait"):

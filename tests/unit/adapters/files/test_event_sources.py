@@ -19,8 +19,8 @@ from fraud_detection.core.sources import KnownSource
 lines_of_a_file = st.lists(st.text('ab{}" \t', max_size=12).map(str.encode), max_size=20)
 
 
-def events(source: Source, offset: int = 0, most: int = 2) -> list[bytes]:
-    return [event for batch in source.batches(offset, most) for event in batch.events]
+def events(source: Source, offset: int = 0, max_events: int = 2) -> list[bytes]:
+    return [event for batch in source.batches(offset, max_events) for event in batch.events]
 
 
 def names(source: Source) -> list[str | None]:
@@ -56,23 +56,23 @@ def table(path: Path, values: list[object]) -> Path:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 @given(
     read=st.lists(st.integers(0, 1), min_size=1, max_size=6),
-    most=st.integers(1, 3),
+    max_events=st.integers(1, 3),
     reached=st.integers(1, 6),
     then=st.lists(st.integers(0, 1), min_size=1, max_size=8),
     suffix=st.sampled_from(["jsonl", "csv", "parquet"]),
 )
 def test_a_file_is_a_known_source_if_it_begins_with_what_was_read_of_it(
-    tmp_path: Path, read: list[object], most: int, reached: int, then: list[object], suffix: str
+    tmp_path: Path, read: list[object], max_events: int, reached: int, then: list[object], suffix: str
 ) -> None:
     opened = open_file(table(tmp_path / f"one.{suffix}", read))
-    *_, last = itertools.islice(opened.batches(0, most), reached)
-    done = min(most * reached, len(read))
+    *_, last = itertools.islice(opened.batches(0, max_events), reached)
+    done = min(max_events * reached, len(read))
     known = KnownSource(opened.name, last.offset, last.fingerprint, last.offset)
     other = open_file(table(tmp_path / f"other.{suffix}", then))
     found = recognised(other, [known])
     if then[:done] == read[:done]:
         assert found == known
-        rest = [name for batch in other.batches(found.offset, most) for name in batch.identities or []]
+        rest = [name for batch in other.batches(found.offset, max_events) for name in batch.identities or []]
         both = names(open_file(tmp_path / f"one.{suffix}"))[:done] + rest
         assert len(set(both)) == len(both) == len(then)
     else:

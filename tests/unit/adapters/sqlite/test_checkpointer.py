@@ -1,4 +1,4 @@
-"""The thread that merges SQLite's log tells a failure that lasts, once."""
+"""The thread that checkpoints SQLite's log tells a failure that lasts, once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fraud_detection.adapters.sqlite import checkpointer as wal_merger
+from fraud_detection.adapters.sqlite import checkpointer
 from fraud_detection.adapters.sqlite.checkpointer import WalCheckpointer
 from tests.busy_clock import BusyClock
 
@@ -21,38 +21,38 @@ def write(db: sqlite3.Connection) -> None:
 
 
 @pytest.fixture
-def merger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WalCheckpointer:
-    monkeypatch.setattr(wal_merger, "MERGE_FROM_BYTES", 0)
-    monkeypatch.setattr(wal_merger, "WARN_AFTER_S", 0.0)
+def wal_checkpointer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WalCheckpointer:
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_FROM_BYTES", 0)
+    monkeypatch.setattr(checkpointer, "WARN_AFTER_S", 0.0)
     (tmp_path / "s.db").touch()
     return WalCheckpointer(tmp_path / "s.db")
 
 
 def test_a_reader_that_blocks_the_checkpoint_is_logged_once_for_each_stretch(
-    merger: WalCheckpointer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    wal_checkpointer: WalCheckpointer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with sqlite3.connect(tmp_path / "s.db") as writer, sqlite3.connect(tmp_path / "s.db") as reader:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("CREATE TABLE t (x)")
         write(writer)
         with caplog.at_level(logging.WARNING):
-            merger.look()
+            wal_checkpointer.look()
             assert not caplog.records
             reader.execute("BEGIN").execute("SELECT count(*) FROM t").fetchone()
             write(writer)
-            merger.look()
-            merger.look()
+            wal_checkpointer.look()
+            wal_checkpointer.look()
             (record,) = caplog.records
             assert record.getMessage() == (
-                f"{tmp_path / 's.db-wal'} grows: it could not be merged into its file for 0 s "
+                f"{tmp_path / 's.db-wal'} grows: no checkpoint succeeded for 0 s "
                 "(another process is reading or writing it); nothing is lost so far"
             )
             with BusyClock() as clock:
-                merger.look()
+                wal_checkpointer.look()
                 # The writer would have to wait as long.
                 assert clock.seconds() < 0.5
             reader.rollback()
-            merger.look()
+            wal_checkpointer.look()
             assert len(caplog.records) == 1
     writer.close()
     reader.close()
@@ -71,15 +71,15 @@ def writer(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_the_log_of_a_file_that_was_moved_away_is_whole_when_it_comes_back(
-    merger: WalCheckpointer, writer: sqlite3.Connection, tmp_path: Path
+    wal_checkpointer: WalCheckpointer, writer: sqlite3.Connection, tmp_path: Path
 ) -> None:
     log = (tmp_path / "s.db-wal").read_bytes()
     (tmp_path / "s.db").rename(tmp_path / "away.db")
-    merger.look()
+    wal_checkpointer.look()
     assert not (tmp_path / "s.db").exists()
     assert (tmp_path / "s.db-wal").read_bytes() == log
     (tmp_path / "away.db").rename(tmp_path / "s.db")
-    merger.look()
+    wal_checkpointer.look()
     assert writer.execute("SELECT count(*) FROM t").fetchone() == (1,)
     merged = f"file:{tmp_path / 's.db'}?immutable=1"
     with closing(sqlite3.connect(merged, uri=True)) as alone:
@@ -88,12 +88,12 @@ def test_the_log_of_a_file_that_was_moved_away_is_whole_when_it_comes_back(
 
 @pytest.mark.usefixtures("writer")
 def test_a_log_is_never_merged_into_another_file_that_has_the_name(
-    merger: WalCheckpointer, tmp_path: Path
+    wal_checkpointer: WalCheckpointer, tmp_path: Path
 ) -> None:
     (tmp_path / "s.db").rename(tmp_path / "away.db")
     older = (tmp_path / "away.db").read_bytes()
     (tmp_path / "s.db").write_bytes(older)
     log = (tmp_path / "s.db-wal").read_bytes()
-    merger.look()
+    wal_checkpointer.look()
     assert (tmp_path / "s.db").read_bytes() == older
     assert (tmp_path / "s.db-wal").read_bytes() == log
