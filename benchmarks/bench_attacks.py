@@ -31,7 +31,7 @@ from fraud_detection.adapters.terminal import Terminal
 from tools.local_aws.processes import Child
 
 OVER_TLS = "1,000 unfinished handshakes"
-UNDER_WAY_S = 1.0
+STARTED_AFTER_S = 1.0
 P50_TIMES, P99_MS, MEMORY_SHARE = 2.0, 50.0, 0.1
 """The bounds: p50 with the attack over that without, p99 with it, and how much memory may stay."""
 
@@ -112,7 +112,7 @@ def attacked(attack: str, port: int) -> Iterator[None]:
         subprocess.DEVNULL,
     )
     try:
-        time.sleep(UNDER_WAY_S)
+        time.sleep(STARTED_AFTER_S)
         yield
         if not attacker.running:
             raise RuntimeError(f"{attack}: the attacker ended by itself")

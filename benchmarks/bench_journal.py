@@ -26,7 +26,7 @@ ROUNDS = 4
 VARYING = 64
 
 
-class Way(msgspec.Struct, frozen=True):
+class JournalFigures(msgspec.Struct, frozen=True):
     """The rows of one way: what a commit of one took, what the moving of eight took, log bytes a row."""
 
     one: Micros
@@ -34,7 +34,7 @@ class Way(msgspec.Struct, frozen=True):
     log_bytes: float
 
 
-def measure(path: Path, commits: int, size: int, *, slots: bool) -> Way:
+def measure(path: Path, commits: int, size: int, *, slots: bool) -> JournalFigures:
     """Commit so many rows of about so many bytes, one at a time."""
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
@@ -55,7 +55,7 @@ def measure(path: Path, commits: int, size: int, *, slots: bool) -> Way:
             flushed.add(time.perf_counter() - began)
     log = path.with_name(path.name + "-wal").stat().st_size
     db.close()
-    return Way(micros(one), micros(flushed), log / commits)
+    return JournalFigures(micros(one), micros(flushed), log / commits)
 
 
 def _move(db: sqlite3.Connection, number: int, content: bytes, *, slots: bool) -> None:
@@ -79,11 +79,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.directory) as folder:
         for number in range(ROUNDS):
             for slots in (False, True):
-                way = measure(Path(folder) / f"{number}-{slots}.db", given.commits, given.bytes, slots=slots)
+                figures = measure(
+                    Path(folder) / f"{number}-{slots}.db", given.commits, given.bytes, slots=slots
+                )
                 print(
-                    f"{'slots' if slots else 'deleted':8} a commit p50 {way.one.p50_us:.1f} p99 "
-                    f"{way.one.p99_us:.0f} us; moving eight p50 {way.flushed.p50_us:.0f} us; "
-                    f"log {way.log_bytes:,.0f} bytes a row"
+                    f"{'slots' if slots else 'deleted':8} a commit p50 {figures.one.p50_us:.1f} p99 "
+                    f"{figures.one.p99_us:.0f} us; moving eight p50 {figures.flushed.p50_us:.0f} us; "
+                    f"log {figures.log_bytes:,.0f} bytes a row"
                 )
 
 

@@ -93,14 +93,14 @@ def simpleeval(simpleeval: Any) -> Evaluate:  # noqa: ANN401 - a module
 def main() -> None:
     """Measure and print."""
     print(machine().describe())
-    ways: dict[str, Evaluate] = {"here": own()}
+    methods: dict[str, Evaluate] = {"here": own()}
     for library in (celpy, cel, rule_engine, simpleeval):
         try:
             module = importlib.import_module(library.__name__)
         except ImportError:
             continue
-        ways[library.__name__] = library(module)
-    for name, evaluate in ways.items():
+        methods[library.__name__] = library(module)
+    for name, evaluate in methods.items():
         times = max(1, int(ROUND_S / timeit.timeit(evaluate, number=1)))
         taken = median(timeit.timeit(evaluate, number=times) / times for _ in range(ROUNDS))
         print(f"{name:12} {1e6 * taken:7.1f} us a payment")

@@ -63,7 +63,7 @@ def measure(simulation: BenchmarkSimulation, rate: float, seconds: float, rounds
         tempfile.TemporaryDirectory() as root,
         FraudServer(simulation.bundle, simulation.state, simulation.events(needed)) as server,
     ):
-        registry = _live(Path(root) / "live", simulation)
+        registry = _registry(Path(root) / "registry", simulation)
         session = Session(server.start())
         plan = Plan(seconds, rate, 64, 3.0)
         found = []
@@ -80,7 +80,7 @@ def measure(simulation: BenchmarkSimulation, rate: float, seconds: float, rounds
     return Figures(measured_on, rate, found, medians[1] / medians[0])
 
 
-def _live(path: Path, simulation: BenchmarkSimulation) -> ReleaseRegistry:
+def _registry(path: Path, simulation: BenchmarkSimulation) -> ReleaseRegistry:
     registry, author = ReleaseRegistry(path), lifecycle.Author("bench", "measured")
     bundle = read_bundle(simulation.bundle)
     lifecycle.start(registry, bundle, simulation.project, author)

@@ -30,7 +30,7 @@ Explain = Callable[[np.ndarray], np.ndarray]
 """Contributions of rows, shape (n, 45)."""
 
 
-def ways(model: bytes) -> tuple[dict[str, Explain], float, int]:
+def methods(model: bytes) -> tuple[dict[str, Explain], float, int]:
     """Return all ways that are installed, how long the tables took to make in ms, and their bytes."""
     scorer = XGBoostScorer(model)
     if scorer._walk is None or scorer._tables is None:  # noqa: SLF001
@@ -61,7 +61,7 @@ def main() -> None:
         told = np.nan_to_num(sample)
         label = told[:, 0] * told[:, 1] + np.sin(3 * told[:, 2]) + told[:, 3] > 1
         settings = Model(rounds=trees, max_depth=depth, min_child_weight=1, learning_rate=0.02, threads=1)
-        found, made_ms, size = ways(fit(Sample(sample, label.astype(np.int8)), None, settings).model)
+        found, made_ms, size = methods(fit(Sample(sample, label.astype(np.int8)), None, settings).model)
         print(f"{trees} trees of depth {depth}: tables of {size / 1e6:.1f} MB, made in {made_ms:.0f} ms")
         rows = made_up(TRAINED_ON)[:ROWS]
         expected = found["XGBoost"](rows)

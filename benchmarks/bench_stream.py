@@ -34,8 +34,8 @@ from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.core.score.protocol import JSON, write_request
 from fraud_detection.demo.demo import DemoSettings, demo_project, learn
 from fraud_detection.deployment.logs import entries
-from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.settings import SimulatorSettings
+from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 from tests.e2e.stream_ground_truth import GroundTruth, SavedProfiles, events, records
 from tools.aws_demo.demo import deployed, fill, local_settings
 from tools.local_aws.local_deployment import LocalDeployment
@@ -289,7 +289,7 @@ STAGES = {
 
 
 def _payments(count: int) -> list[bytes]:
-    stream = LiveStream(SIMULATION, LiveOptions(payments=count, labels="none"))
+    stream = SimulatedStream(SIMULATION, StreamOptions(payments=count, labels="none"))
     return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk][:count]
 
 

@@ -11,6 +11,7 @@ import argparse
 import sys
 import timeit
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -73,12 +74,12 @@ def measure(trees: int, depth: int) -> list[Call]:
     ]
 
 
-def _micros(rows: np.ndarray, ways: tuple[Callable[[np.ndarray], object], ...]) -> list[float]:
-    taken: list[list[float]] = [[] for _ in ways]
-    times = [max(1, int(ROUND_S / timeit.timeit(lambda way=way: way(rows), number=1))) for way in ways]  # type: ignore[misc]
+def _micros(rows: np.ndarray, methods: tuple[Callable[[np.ndarray], object], ...]) -> list[float]:
+    taken: list[list[float]] = [[] for _ in methods]
+    times = [max(1, int(ROUND_S / timeit.timeit(partial(method, rows), number=1))) for method in methods]
     for _ in range(ROUNDS):
-        for index, way in enumerate(ways):
-            taken[index].append(timeit.timeit(lambda way=way: way(rows), number=times[index]) / times[index])  # type: ignore[misc]
+        for index, method in enumerate(methods):
+            taken[index].append(timeit.timeit(partial(method, rows), number=times[index]) / times[index])
     return [1e6 * median(one) for one in taken]
 
 

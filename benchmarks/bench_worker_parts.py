@@ -30,13 +30,13 @@ from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.claims import Claims
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerService
-from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.settings import SimulatorSettings
+from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 
 SEED = 7
 PAYMENTS = 3_000
 ROUND_TRIPS = 20_000
-UNDER_WAY = 8
+IN_FLIGHT = 8
 
 
 def main() -> None:
@@ -48,8 +48,8 @@ def main() -> None:
         "--directory", type=Path, default=Path("build/bench"), help="keeps the trained simulation"
     )
     engine = load_engine(parser.parse_args().directory / "bundle")
-    options = LiveOptions(payments=20_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
-    stream = LiveStream(SimulatorSettings(seed=SEED), options)
+    options = StreamOptions(payments=20_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    stream = SimulatedStream(SimulatorSettings(seed=SEED), options)
     events = [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
     ownership = Ownership(engine.project.schema, 2)
     began = time.process_time()
@@ -111,11 +111,11 @@ async def _round_trips(folder: Path, event: bytes) -> None:
     await asyncio.sleep(1.0)
 
     async def call() -> None:
-        for _ in range(ROUND_TRIPS // UNDER_WAY):
+        for _ in range(ROUND_TRIPS // IN_FLIGHT):
             await both[0].clients[1].call("take", [event])
 
     began = time.process_time()
-    await asyncio.gather(*(call() for _ in range(UNDER_WAY)))
+    await asyncio.gather(*(call() for _ in range(IN_FLIGHT)))
     _print("hand to its owner and back, both ends", time.process_time() - began, ROUND_TRIPS)
     for one in both:
         await one.close()

@@ -32,8 +32,8 @@ from fraud_detection.core.metrics import LatencyHistogram
 from fraud_detection.demo.demo import DemoSettings, prepare
 from fraud_detection.project.loader import load_project
 from fraud_detection.serving.create_state import new_state
-from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.settings import SimulatorSettings
+from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 from tools.local_aws.processes import free_port
 
 SEED = 7
@@ -138,8 +138,8 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, simulation: SimulatorSettings, workers: int) -> dict[str, object]:
     """Serve with so many workers, into new state, and send."""
-    options = LiveOptions(payments=400_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
-    stream = LiveStream(simulation, options)
+    options = StreamOptions(payments=400_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    stream = SimulatedStream(simulation, options)
     events = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
     prepared = iter(list(itertools.islice(events, int(arguments.seconds * 8_000))))
     port = free_port()

@@ -88,7 +88,7 @@ class Recorder:
             "calls": sum(map(len, calls)),
         }
 
-    def way(self) -> Iterator[str]:
+    def moves(self) -> Iterator[str]:
         """Yield the functions at which control comes to another file."""
         for steps in self.threads.values():
             for before, step in zip([None, *steps], steps, strict=False):

@@ -175,7 +175,7 @@ async def _nothing(_scope: object, _receive: object, _send: object) -> None:
 def traced(simulation: SmallSimulation, folder: Path, serve: Serve) -> dict[str, Recorder]:
     """Return what was recorded of one payment of each outcome, by its name."""
     found: dict[str, Recorder] = {}
-    events = simulation.live(PAYMENTS, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = simulation.events(PAYMENTS, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     recorder = Recorder(Path(fraud_detection.__file__).parent)
     with recorder.installed(), serve(simulation, folder, recorder) as send:
         for number, event in enumerate(events):
@@ -213,7 +213,7 @@ def main() -> None:
         for action, recorder in sorted(recorders.items()):
             print(f"{way}, {action}:", ", ".join(f"{n} {name}" for name, n in recorder.figures().items()))
             if chosen.verbose:
-                print("\n".join(recorder.way()))
+                print("\n".join(recorder.moves()))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import pytest
 
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.project_schema import Project
-from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.settings import SimulatorSettings
+from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 from tests.made_once import made_once
 from tests.root import ROOT
 
@@ -36,9 +36,11 @@ class SmallSimulation(msgspec.Struct, frozen=True):
     bundle: Path
     other: Path
 
-    def live(self, payments: int, **options: object) -> list[bytes]:
-        """Return live events after the history, without waiting for their schedule."""
-        stream = LiveStream(self.settings, decode({"payments": payments, **options}, LiveOptions, "test"))
+    def events(self, payments: int, **options: object) -> list[bytes]:
+        """Return the events after the history, without waiting for their schedule."""
+        stream = SimulatedStream(
+            self.settings, decode({"payments": payments, **options}, StreamOptions, "test")
+        )
         return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
 
 

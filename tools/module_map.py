@@ -42,12 +42,12 @@ def picture(rows: Sequence[Sequence[str]], imports: Dependencies) -> str:
     """Return the map as SVG; equal rows and imports give equal text."""
     drawn = without_implied(imports)
     level = {package: number for number, row in enumerate(rows) for package in row}
-    ways = {(one, other): _way(one, other, level) for one, other in sorted(drawn)}
-    positions = _columns_of(rows, ways)
+    routes = {(one, other): _route(one, other, level) for one, other in sorted(drawn)}
+    positions = _columns_of(rows, routes)
     left = min(x - _width(node) / 2 for node, x in positions.items()) - EDGE
     x = {node: round(position - left, 1) for node, position in positions.items()}
     right = max(position + _width(node) / 2 for node, position in x.items()) + EDGE
-    parts = [part for way in ways.values() for part in _arrow(way, x, level)]
+    parts = [part for route in routes.values() for part in _arrow(route, x, level)]
     parts += [part for package in level for part in _package(package, x[package,], level[package])]
     bottom = _top(len(rows))
     caption = f"{len(drawn)} of {len(imports)} imports between packages; the others follow from these"
@@ -55,20 +55,20 @@ def picture(rows: Sequence[Sequence[str]], imports: Dependencies) -> str:
     return svg.file("Which package imports which", right, bottom + EDGE, parts)
 
 
-def _way(one: str, other: str, level: Mapping[str, int]) -> list[Node]:
+def _route(one: str, other: str, level: Mapping[str, int]) -> list[Node]:
     passed = range(level[one] + 1, level[other])
     return [(one,), *((one, other, str(row)) for row in passed), (other,)]
 
 
 def _columns_of(
-    rows: Sequence[Sequence[str]], ways: Mapping[tuple[str, str], list[Node]]
+    rows: Sequence[Sequence[str]], routes: Mapping[tuple[str, str], list[Node]]
 ) -> dict[Node, float]:
     """Return the middle of each package and waypoint, from left to right."""
     levels: list[list[Node]] = [[(package,) for package in row] for row in rows]
-    for way in ways.values():
-        for waypoint in way[1:-1]:
+    for route in routes.values():
+        for waypoint in route[1:-1]:
             levels[int(waypoint[-1])].append(waypoint)
-    joined = {(one, other) for way in ways.values() for one, other in pairwise(way)}
+    joined = {(one, other) for route in routes.values() for one, other in pairwise(route)}
     near = {node: _neighbours(node, joined) for nodes in levels for node in nodes}
     positions = {node: position for nodes in levels for node, position in _apart(nodes, [0.0] * len(nodes))}
     for _ in range(SWEEPS):
@@ -123,11 +123,11 @@ def _package(name: str, x: float, row: int) -> list[str]:
     ]
 
 
-def _arrow(way: Sequence[Node], x: Mapping[Node, float], level: Mapping[str, int]) -> list[str]:
+def _arrow(route: Sequence[Node], x: Mapping[Node, float], level: Mapping[str, int]) -> list[str]:
     """Return a line through the waypoints, upright where it passes a row, and its head."""
-    row, (end, last) = level[way[0][0]], (x[way[-1]], _top(level[way[-1][0]]))
-    points = [(x[way[0]], _top(row) + HEIGHT)]
-    for waypoint in way[1:-1]:
+    row, (end, last) = level[route[0][0]], (x[route[-1]], _top(level[route[-1][0]]))
+    points = [(x[route[0]], _top(row) + HEIGHT)]
+    for waypoint in route[1:-1]:
         top = _top(int(waypoint[-1]))
         points += [(x[waypoint], top), (x[waypoint], top + HEIGHT)]
     kind = f"series{row % SERIES}"

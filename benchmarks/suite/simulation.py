@@ -30,8 +30,8 @@ from fraud_detection.project.loader import load_project
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import open_service
 from fraud_detection.serving.load_engine import load_engine
-from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.settings import SimulatorSettings
+from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 
 Progress = Callable[[str, float], None]
 
@@ -62,9 +62,11 @@ class BenchmarkSimulation(msgspec.Struct, frozen=True):
         return self.folder / "state.db"
 
     def events(self, count: int) -> list[bytes]:
-        """Return the first live payments, without labels, repeats and faults."""
-        options = LiveOptions(payments=count, labels="none", late_share=0, repeat_share=0, malformed_share=0)
-        stream = LiveStream(self.settings, options)
+        """Return the first payments of the stream, without labels, repeats and faults."""
+        options = StreamOptions(
+            payments=count, labels="none", late_share=0, repeat_share=0, malformed_share=0
+        )
+        stream = SimulatedStream(self.settings, options)
         return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
 
     def service(self, state: Path, source: Path | None = None) -> EmbeddedService:

@@ -15,7 +15,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SERVICES = (
     "fraud serve",
     "fraud shadow",
-    "fraud generate live --rate 1000 --to kinesis",
+    "fraud generate stream --rate 1000 --to kinesis",
     "python -m fraud_detection.cli.container serve",
 )
 """What goes on until it is told to end; what stands below it is asked meanwhile."""

@@ -65,7 +65,7 @@ HANDBOOK = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_A
 
 
 def write_page_files(folder: Path, run: Callable[..., str]) -> None:
-    """Make the small sample files of the pages: history, features, a bundle, what was decided, what is live.
+    """Make the small sample files of the pages: history, features, a bundle, what was decided, the registry.
 
     run: runs lines in the folder, as a person would.
     """
@@ -81,7 +81,7 @@ def write_page_files(folder: Path, run: Callable[..., str]) -> None:
         f"fraud generate history {simulation} --out payments.csv",
         "fraud train --refit --no-tracking --plain",
         "fraud train --features build/features.parquet --bundle build/demo/bundle --no-tracking --plain",
-        f"fraud generate live {simulation} --events 400 --rate 5000 --to live.jsonl",
+        f"fraud generate stream {simulation} --events 400 --rate 5000 --to stream.jsonl",
     )
     for name in ("history.parquet", "data/until-now.parquet"):
         shutil.copy(folder / "data/history.parquet", folder / name)
@@ -95,7 +95,7 @@ def write_page_files(folder: Path, run: Callable[..., str]) -> None:
         'fraud release start --bundle build/bundle --config params.yaml --reason "first model" --plain',
         'fraud release shadow gift-cards.yaml --reason "a wave of gift cards" --plain --no-tracking',
         "fraud state create --registry build/registry --history data/history.parquet --plain",
-        "fraud run --registry build/registry --source live.jsonl --plain",
+        "fraud run --registry build/registry --source stream.jsonl --plain",
         "fraud audit verify --state build/state.db --anchor anchors.jsonl --plain",
     )
     shutil.copy(folder / "build/bundle.tar.gz", folder / "build/registry/bundles/NAME.tar.gz")
@@ -109,11 +109,11 @@ def _write_changes(folder: Path) -> None:
 
 def _write_events(folder: Path) -> None:
     """Let one payment have the id that the pages call ID."""
-    lines = (folder / "live.jsonl").read_bytes().splitlines()
+    lines = (folder / "stream.jsonl").read_bytes().splitlines()
     first = next(event for line in lines if line.startswith(b"{") and "amount" in (event := json.loads(line)))
     named = first | {"transaction_id": "ID"}
     (folder / "payment.json").write_text(json.dumps(first))
-    (folder / "live.jsonl").write_bytes(b"\n".join([json.dumps(named).encode(), *lines, b""]))
+    (folder / "stream.jsonl").write_bytes(b"\n".join([json.dumps(named).encode(), *lines, b""]))
     known_at = (START + dt.timedelta(days=120)).isoformat()
     (folder / "labels.csv").write_text(f"{LABELS}ID,1,{known_at},chargeback\n")
 

@@ -114,9 +114,9 @@ def test_the_quick_start_of_the_readme_works_in_a_fresh_clone(tmp_path: Path) ->
     clone = fresh_clone(tmp_path)
     write_own_data(clone)
     small = "--seconds=2 --cards=100 --days=75 --rate=100 --plain"
-    ways = {"make demo": small, "make test": "tests/unit/ci/test_metrics_table.py"}
+    arguments = {"make demo": small, "make test": "tests/unit/ci/test_metrics_table.py"}
     for block in of("bash", "README.md"):
-        run_block(block, clone, environment(clone, ARGS=ways.get(block.text.strip(), ""), JOBS="0"))
+        run_block(block, clone, environment(clone, ARGS=arguments.get(block.text.strip(), ""), JOBS="0"))
     assert len((clone / "decisions.jsonl").read_text().splitlines()) == 200
     with sqlite3.connect(clone / "build" / "state.db") as db:
         assert db.execute("SELECT count(*) FROM decisions").fetchone() == (200,)

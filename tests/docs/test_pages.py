@@ -26,7 +26,7 @@ TOOLS = ROOT / ".venv-aws"
 OWN_DATA = {"docs/your-own-data.md"}
 """Pages that begin with a file of payments and nothing else."""
 WITH_STATE = {"docs/explain.md", "docs/labels.md", "docs/retrain.md"}
-WITH_LIVE = {"docs/retrain.md"}
+WITH_STREAM = {"docs/retrain.md"}
 SMALL = {"make aws-demo": "--cards=100 --days=75 --seconds=5 --plain"}
 
 ELSEWHERE = {"README.md", "docs/python.md", "docs/testing.md"}
@@ -60,8 +60,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, clone: Path, block: B
     if not shadows and block.page not in WITH_STATE:
         for left in (copy / "build").glob("state.db*"):
             left.unlink()
-    if not shadows and block.page not in WITH_LIVE and "build/registry/bundles/" not in block.text:
-        shutil.rmtree(copy / "build" / "live", ignore_errors=True)
+    if not shadows and block.page not in WITH_STREAM and "build/registry/bundles/" not in block.text:
+        shutil.rmtree(copy / "build" / "registry", ignore_errors=True)
     return copy
 
 

@@ -87,7 +87,7 @@ def play(
         batches={"retries": 1000},
         function={"budget_ms": 400, "timeout_s": 10},
     )
-    sent = simulation.live(
+    sent = simulation.events(
         payments, late_share=0.03, repeat_share=0.02, malformed_share=0.015, labels="fraud"
     )
     with deployed(bundle, settings, TOOLS, folder, lambda _: None) as (cloud, release, services):

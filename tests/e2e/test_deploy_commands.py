@@ -34,8 +34,8 @@ from tests.functional.serving.test_same_answers import (
     KEY,
     assert_same,
     case,
-    live,
     setting,
+    stream_events,
     wanted,
     without_amount,
 )
@@ -44,7 +44,7 @@ from tests.root import ROOT
 from tests.ways_of_serving import Case, Result, cuttings, killed_once
 from tools.local_aws.services import LocalServices
 
-__all__ = ["case", "live", "setting", "wanted", "without_amount"]
+__all__ = ["case", "setting", "stream_events", "wanted", "without_amount"]
 TOOLS = ROOT / ".venv-aws"
 STACK = "fraud-typed"
 

@@ -19,7 +19,7 @@ from fraud_detection.cli.try_it.demo import HEADINGS, PLAIN_EVERY_S, quality_lin
 from fraud_detection.cli.try_it.generate import simulation
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.demo.demo import DemoSettings
-from tools.aws_demo.demo import AwsDemoReport, LiveLog, demonstrate
+from tools.aws_demo.demo import AwsDemoReport, DemoLog, demonstrate
 
 
 @command("aws-demo")
@@ -65,14 +65,14 @@ class _Shown:
         self.screen = screen
         self.next = 0.0
 
-    def __call__(self, view: LiveLog) -> None:
+    def __call__(self, view: DemoLog) -> None:
         if not view.tally.decided or (self.screen.plain and time.monotonic() < self.next):
             return
         self.next = time.monotonic() + PLAIN_EVERY_S
-        self.screen.table(live_figures(view), HEADINGS, [newest(one) for one in reversed(view.newest)])
+        self.screen.table(demo_figures(view), HEADINGS, [newest(one) for one in reversed(view.newest)])
 
 
-def live_figures(view: LiveLog) -> dict[str, str]:
+def demo_figures(view: DemoLog) -> dict[str, str]:
     """Return the figures above the live table."""
     tally = view.tally
     return {

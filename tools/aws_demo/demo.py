@@ -84,7 +84,7 @@ class AwsDemoReport(msgspec.Struct):
     quality: Quality
 
 
-class LiveLog(msgspec.Struct):
+class DemoLog(msgspec.Struct):
     """What is shown while payments stream in."""
 
     tally: CloudTally
@@ -121,7 +121,7 @@ def demonstrate(
     settings: DemoSettings,
     tools: Path,
     stop: Stop,
-    show: Callable[[LiveLog], object],
+    show: Callable[[DemoLog], object],
     progress: Progress,
     log: Log,
 ) -> AwsDemoReport:
@@ -199,10 +199,10 @@ def alive(services: LocalServices, outputs: dict[str, str], release: Release) ->
 
 
 def _stream(
-    settings: DemoSettings, running: Running, stop: Stop, show: Callable[[LiveLog], object]
-) -> LiveLog:
+    settings: DemoSettings, running: Running, stop: Stop, show: Callable[[DemoLog], object]
+) -> DemoLog:
     """Send payments to the stream and read the log until everything is decided."""
-    view = LiveLog(CloudTally(), deque(maxlen=NEWEST))
+    view = DemoLog(CloudTally(), deque(maxlen=NEWEST))
     tail = LogTail(running.clients("logs"), running.outputs["LogGroup"], 0, OVERLAP_MS)
     command, environment = _sender(settings, running.outputs["Stream"]), os.environ | running.environment
     sender = Child(command, environment, Path.cwd(), subprocess.DEVNULL)
@@ -221,7 +221,7 @@ def _stream(
     return view
 
 
-def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: float) -> AwsDemoReport:
+def summarise(settings: DemoSettings, running: Running, view: DemoLog, began: float) -> AwsDemoReport:
     """Sum up what the log says, and compare the decisions at rest with the ground truth."""
     tally, outputs = view.tally, running.outputs
     dedup_index = DynamoDedupIndex(
@@ -261,7 +261,7 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
 def _sender(settings: DemoSettings, stream: str) -> list[str]:
     simulation = settings.simulation
     return [
-        *(sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--plain"),
+        *(sys.executable, "-m", "fraud_detection.cli", "generate", "stream", "--plain"),
         f"--to=kinesis://{stream}",
         *(f"--rate={settings.rate}", f"--seconds={settings.seconds}"),
         *(f"--seed={simulation.seed}", f"--cards={simulation.cards}", f"--days={simulation.days}"),

@@ -58,18 +58,18 @@ class Undecided(msgspec.Struct, frozen=True):
 class Where(msgspec.Struct, frozen=True):
     """Where to look for what a decision was made of.
 
-    bundles: paths of bundles.  live: a folder that keeps each bundle as `bundles/NAME.tar.gz`.
+    bundles: paths of bundles.  registry: a folder that keeps each bundle as `bundles/NAME.tar.gz`.
     replay: make the features again too.  history: what the state began with.
     """
 
     bundles: Sequence[Path]
-    live: Path | None = None
+    registry: Path | None = None
     replay: bool = False
     history: Path | None = None
 
     def all_bundles(self) -> list[Path]:
         """Return every folder where a bundle may lie."""
-        kept = [] if self.live is None else sorted((self.live / "bundles").glob("*.tar.gz"))
+        kept = [] if self.registry is None else sorted((self.registry / "bundles").glob("*.tar.gz"))
         return [*self.bundles, *kept]
 
 

@@ -135,8 +135,8 @@ def project_of(registry: ReleaseRegistry, number: int, config_id: str) -> Projec
     """Return the project to promote a shadow with, so that no change published meanwhile is lost.
 
     number: of the release of today.  A shadow that was another bundle alone takes its champion's project.
-    Raises ConfigError where the shadow has a project of its own, and what is live has changed since it was
-    named.
+    Raises ConfigError where the shadow has a project of its own, and another release was
+    published since it was named.
     """
     releases = registry.releases()
     # A shadow that was ended and added again was evaluated since then.
@@ -149,7 +149,7 @@ def project_of(registry: ReleaseRegistry, number: int, config_id: str) -> Projec
     if today == then:
         return own
     raise ConfigError(
-        f"rules, lists or limits that are live have changed since release {named.number} named the shadow "
+        f"rules, lists or limits in force have changed since release {named.number} named the shadow "
         f"{config_id}, which has some of its own: promoting it would take the changes back; end it, and name "
         "it anew with `fraud release shadow`"
     )

@@ -1,4 +1,4 @@
-"""Train a challenger on what has matured, and say what it would change; the gate decides what goes live.
+"""Train a challenger on what has matured, and say what it would change; the gate decides what is promoted.
 
 The features stay the champion's, so that services can change over without a new state.  The challenger is
 tuned on folds before the test slice, and both are evaluated on that slice with the same labels.  Then it is

@@ -15,10 +15,10 @@ from fraud_detection.cli.command import WIDE, Deferred, run
 COMMANDS = {
     "Try it": {
         "init": ("try_it.init:init", "Propose a project file (params.yaml) for a file of payments."),
-        "demo": ("try_it.demo:demo", "Simulate payments, train a model, and decide a live stream."),
+        "demo": ("try_it.demo:demo", "Simulate payments, train a model, and decide a stream."),
         "generate": (
             "try_it.generate:generate",
-            "Simulate payments: a history to train on, or a live stream.",
+            "Simulate payments: a history to train on, or a stream.",
         ),
     },
     "Train": {

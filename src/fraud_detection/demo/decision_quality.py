@@ -13,7 +13,7 @@ from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import Project
 from fraud_detection.evaluation.cutoffs import expected_costs
 from fraud_detection.evaluation.measures import Ranking
-from fraud_detection.simulator.ground_truth import live_ground_truth
+from fraud_detection.simulator.ground_truth import stream_ground_truth
 from fraud_detection.simulator.settings import SimulatorSettings
 
 MAX_LOOKED_AT_A_PAYMENT, MAX_LOOKED_AT_A_DAY = 3, 100_000
@@ -73,7 +73,7 @@ def _ground_truth(simulation: SimulatorSettings, wanted: set[str]) -> dict[str, 
     """Ask the simulator about every payment that was decided."""
     known: dict[str, bool] = {}
     missing = set(wanted)
-    for day in live_ground_truth(simulation):
+    for day in stream_ground_truth(simulation):
         known.update(day)
         missing -= day.keys()
         if not missing or len(known) > MAX_LOOKED_AT_A_PAYMENT * len(wanted) + MAX_LOOKED_AT_A_DAY:

@@ -52,7 +52,7 @@ class DemoSettings(msgspec.Struct, frozen=True):
     drift: tuple[str, ...] = ()
 
 
-class LiveView(msgspec.Struct):
+class DemoView(msgspec.Struct):
     """What is shown while payments stream in."""
 
     tally: Tally
@@ -127,7 +127,7 @@ def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple
     return history, replay
 
 
-def stream(settings: DemoSettings, stop: Stop, show: Callable[[LiveView], None]) -> LiveView:
+def stream(settings: DemoSettings, stop: Stop, show: Callable[[DemoView], None]) -> DemoView:
     """Decide live payments until the time is up or somebody stops it; every event taken is answered."""
     _, service = open_service(settings.directory / "bundle", settings.directory / "state.db")
     sender = subprocess.Popen(_sender(settings), stdout=subprocess.PIPE, start_new_session=True)  # noqa: S603 - ours
@@ -140,7 +140,7 @@ def stream(settings: DemoSettings, stop: Stop, show: Callable[[LiveView], None])
         service.close()
 
 
-def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -> DemoReport:
+def summarise(settings: DemoSettings, view: DemoView, first_decision_s: float) -> DemoReport:
     """Compare what was decided with what the simulator knows to be true."""
     tally = view.tally
     state_file = StateFile(settings.directory / "state.db", reading=True)
@@ -168,12 +168,12 @@ def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -
 
 
 def _decide(
-    service: EmbeddedService, sender: subprocess.Popen[bytes], stop: Stop, show: Callable[[LiveView], None]
-) -> LiveView:
-    view = LiveView(service.tally, 0.0, deque(maxlen=NEWEST))
+    service: EmbeddedService, sender: subprocess.Popen[bytes], stop: Stop, show: Callable[[DemoView], None]
+) -> DemoView:
+    view = DemoView(service.tally, 0.0, deque(maxlen=NEWEST))
     shown = 0.0
     for batch in _output(sender).batches(0, BATCH):
-        outcomes = service.take(batch, "live") if batch.events else []
+        outcomes = service.take(batch, "stream") if batch.events else []
         service.run_deferred_work()
         now = time.monotonic()
         view.started = view.started or (now if outcomes else 0.0)
@@ -195,7 +195,7 @@ def _output(sender: subprocess.Popen[bytes]) -> Pipe:
 
 
 def _sender(settings: DemoSettings) -> list[str]:
-    command = [sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--to", "-", "--plain"]
+    command = [sys.executable, "-m", "fraud_detection.cli", "generate", "stream", "--to", "-", "--plain"]
     simulation = settings.simulation
     command += [f"--rate={settings.rate}", f"--seconds={settings.seconds}"]
     command += [f"--seed={simulation.seed}", f"--cards={simulation.cards}", f"--days={simulation.days}"]

@@ -27,7 +27,7 @@ WEEK_DAYS = 7
 class EmergingFraudSettings(msgspec.Struct, frozen=True):
     """The simulation, the kind of fraud that begins on `from_day` with `weight`, and where its files are put.
 
-    drift: changes of behaviour, in the language of `fraud generate live --drift`.
+    drift: changes of behaviour, in the language of `fraud generate stream --drift`.
     """
 
     simulation: SimulatorSettings
@@ -83,7 +83,7 @@ def changed_simulation(settings: EmergingFraudSettings) -> SimulatorSettings:
 
 
 def behaviour_drifts(texts: Sequence[str]) -> list[Drift]:
-    """Read the drifts of a history; raise ConfigError for one of fields, which only a live stream has."""
+    """Read the drifts of a history; raise ConfigError for one of fields, which only a stream has."""
     drifts = [parse_drift(text) for text in texts]
     for text, drift in zip(texts, drifts, strict=True):
         if drift.kind != "behaviour":

@@ -65,10 +65,12 @@ def _open_ended(
     replay: Replay, history: Sequence[HistoricalPayment], late_ms: int
 ) -> list[HistoricalPayment]:
     """Return the payments whose labels are still to come, and those so young that they may come again."""
-    due = {label.transaction_id for label in replay.still_pending()}
+    pending = {label.transaction_id for label in replay.still_pending()}
     recent = history[-1].payment.event_time - late_ms
     return [
-        past for past in history if past.payment.transaction_id in due or past.payment.event_time >= recent
+        past
+        for past in history
+        if past.payment.transaction_id in pending or past.payment.event_time >= recent
     ]
 
 

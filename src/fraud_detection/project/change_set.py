@@ -1,7 +1,7 @@
-"""A change to what decides, written in the same YAML as production, and laid over a project.
+"""A change to what decides, written in the YAML of the project file and merged into it.
 
-It holds blocks of the project file and nothing else: what is tried on history is what can go
-live.  Nothing is decided here.
+It holds blocks of the project file and nothing else, so that a change that was backtested can be released
+as it stands.  Nothing is decided here.
 """
 
 from __future__ import annotations

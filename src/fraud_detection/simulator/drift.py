@@ -1,4 +1,4 @@
-"""Drift on purpose: a small language for what changes in live events, and when.
+"""Drift on purpose: a small language for what changes in the events of the stream, and when.
 
     rename:FIELD=NEW          the field has another name
     add:FIELD=VALUE           a field that was not there before
@@ -28,7 +28,7 @@ from fraud_detection.simulator.settings import Purpose, SimulatorSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-LIVE_FIELDS = (*FIELDS[:-2], "sent_at")
+STREAM_FIELDS = (*FIELDS[:-2], "sent_at")
 KINDS = ("rename", "add", "drop", "retype", "category", "behaviour")
 BEHAVIOURS = {
     "amount_scale": (0.01, 100.0),
@@ -72,7 +72,7 @@ def parse_drift(text: str) -> Drift:
     >>> parse_drift("rename:amuont=amt")
     Traceback (most recent call last):
     ...
-    fraud_detection.core.errors.ConfigError: drift 'rename:amuont=amt': no field 'amuont' in live events; \
+    fraud_detection.core.errors.ConfigError: drift 'rename:amuont=amt': no field 'amuont' in stream events; \
 there are: transaction_id, event_time, card_id, customer_id, device_id, merchant_id, terminal_id, \
 amount, currency, merchant_category, channel, entry_mode, latitude, longitude, sent_at
     """
@@ -164,11 +164,11 @@ def _problem(drift: Drift) -> str | None:
     if drift.kind not in KINDS:
         return f"no kind of drift {drift.kind!r}; there are: {', '.join(KINDS)}"
     allowed = {"behaviour": tuple(BEHAVIOURS), "category": _CATEGORICAL, "retype": tuple(_TYPED)}
-    fields = allowed.get(drift.kind, LIVE_FIELDS)
+    fields = allowed.get(drift.kind, STREAM_FIELDS)
     if drift.kind == "add":
         return f"{drift.field!r} is there already" if drift.field in fields else _value_problem(drift)
     if drift.field not in fields:
-        where = "in live events" if drift.kind in {"rename", "drop"} else f"that {drift.kind!r} can change"
+        where = "in stream events" if drift.kind in {"rename", "drop"} else f"that {drift.kind!r} can change"
         return f"no field {drift.field!r} {where}; there are: {', '.join(fields)}"
     return _value_problem(drift)
 
@@ -178,7 +178,7 @@ def _value_problem(drift: Drift) -> str | None:
         return "'drop' takes no value" if drift.value else None
     if not drift.value:
         return f"{drift.kind!r} needs a value: {drift.kind}:{drift.field}=VALUE"
-    if drift.kind == "rename" and drift.value in LIVE_FIELDS:
+    if drift.kind == "rename" and drift.value in STREAM_FIELDS:
         return f"a field named {drift.value!r} is there already"
     if drift.kind == "retype" and drift.value not in _TYPED[drift.field]:
         return f"{drift.field!r} can become: {', '.join(_TYPED[drift.field])}"

@@ -11,7 +11,7 @@ from fraud_detection.simulator.settings import SimulatorSettings
 from fraud_detection.simulator.simulate import Simulation
 
 
-def live_ground_truth(settings: SimulatorSettings) -> Iterator[dict[str, bool]]:
+def stream_ground_truth(settings: SimulatorSettings) -> Iterator[dict[str, bool]]:
     """Yield, for each day after the history, transaction id -> whether it is fraud; without end."""
     population = make_population(settings)
     naming = Naming(population)

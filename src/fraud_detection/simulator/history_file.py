@@ -83,7 +83,7 @@ def write_history(
     """Write days 0 .. settings.days - 1, and their ground truth to a second file.
 
     on_progress is told how many days, and how many payments, have been written.  drifts: of behaviour; those
-    of fields are of the live stream only.
+    of fields are of the stream only.
     """
     counts, began = _Counts(), time.perf_counter()
     with contextlib.ExitStack() as stack:
@@ -217,7 +217,7 @@ def _is_repeated(field: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
 
 
 class _CsvWriter:
-    """Times as ISO 8601 with T and Z, as live events have them."""
+    """Times as ISO 8601 with T and Z, as events of the stream have them."""
 
     def __init__(self, path: Path, schema: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
         self._schema = pa.schema([(field.name, _plain_type(field.type)) for field in schema])

@@ -1,4 +1,4 @@
-"""Live events as JSON: payments, labels, and payments that are broken.
+"""Events of the stream as JSON: payments, labels, and payments that are broken.
 
 A payment has the fields of a history row and `sent_at`, the wall clock's ms at which it
 was due: what waits in a queue on the way counts as the receiver's delay.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from fraud_detection.simulator.drift import LIVE_FIELDS, FieldDrift, Fields
+from fraud_detection.simulator.drift import STREAM_FIELDS, FieldDrift, Fields
 from fraud_detection.simulator.population.naming import Categorical, Naming
 from fraud_detection.simulator.population.opaque import Texts, combine, hexadecimal
 from fraud_detection.simulator.schedule import ArrivalKind, KnownLabels, Schedule
@@ -36,7 +36,7 @@ class Timed(msgspec.Struct, frozen=True, gc=False):
 
 
 class PaymentEvent(msgspec.Struct, frozen=True, gc=False):
-    """One payment as it is sent; the fields stand in the order of `LIVE_FIELDS`."""
+    """One payment as it is sent; the fields stand in the order of `STREAM_FIELDS`."""
 
     transaction_id: str
     event_time: str
@@ -119,7 +119,7 @@ class EventWriter:
             "longitude": _known(payments.longitude),
             "sent_at": sent_at.tolist(),
         }
-        return [columns[name] for name in LIVE_FIELDS]
+        return [columns[name] for name in STREAM_FIELDS]
 
 
 def _iso(times: Ints) -> list[str]:

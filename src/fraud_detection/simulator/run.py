@@ -1,4 +1,4 @@
-"""Entry points of the simulator: a history into files, a live stream into a file, a pipe or Kinesis."""
+"""Entry points of the simulator: a history into files, a stream into a file, a pipe or Kinesis."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import msgspec
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.file_targets import check_target
 from fraud_detection.simulator.history_file import HistorySummary, write_history
-from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.rate_control import Clock, Outbox, Prefetcher, Receiver, SystemClock, keep_rate
 from fraud_detection.simulator.schedule import ArrivalKind
+from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ _HEAD_START_S = 0.25
 _TIMEOUT_S = 2.0
 
 
-class LiveSummary(msgspec.Struct, frozen=True):
+class StreamSummary(msgspec.Struct, frozen=True):
     """What was sent.  payments: whole ones, each once; late ones are among them.
 
     max_lag_s: the longest that an event waited for the receiver, after it was due.
@@ -57,21 +57,21 @@ def generate_history(
     return write_history(settings, path, ground_truth_path, on_progress)
 
 
-def generate_live(
+def generate_stream(
     settings: SimulatorSettings,
     to: str = STANDARD_OUTPUT,
-    options: LiveOptions | None = None,
+    options: StreamOptions | None = None,
     clock: Clock | None = None,
-) -> LiveSummary:
+) -> StreamSummary:
     """Send the days after the history to a file, or to standard output ('-'), at the options' rate."""
     clock = clock or SystemClock()
-    options = options or LiveOptions()
-    stream = LiveStream(settings, options)
+    options = options or StreamOptions()
+    stream = SimulatedStream(settings, options)
     with opened(to) as receiver:
         return send(stream, receiver, clock)
 
 
-def send(stream: LiveStream, receiver: Receiver, clock: Clock) -> LiveSummary:
+def send(stream: SimulatedStream, receiver: Receiver, clock: Clock) -> StreamSummary:
     """Send a stream until it ends, the receiver goes away, or somebody interrupts."""
     began = clock.now() + _HEAD_START_S
     sent: Counter[ArrivalKind] = Counter()
@@ -140,9 +140,9 @@ def _summary(
     seconds: float,
     outbox: Outbox,
     ended_by: Literal["limit", "interrupt", "receiver"],
-) -> LiveSummary:
+) -> StreamSummary:
     slots = sum(count for arrival_kind, count in sent.items() if arrival_kind is not ArrivalKind.LABEL)
-    return LiveSummary(
+    return StreamSummary(
         payments=sent[ArrivalKind.ON_TIME] + sent[ArrivalKind.LATE],
         late_payments=sent[ArrivalKind.LATE],
         repeated_payments=sent[ArrivalKind.REPEATED],

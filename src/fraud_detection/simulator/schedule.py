@@ -1,6 +1,6 @@
 """Arrival schedule of payments and labels: most on time, some late, some duplicated, some malformed.
 
-Simulated time only; `live` turns indices in this order into times of sending.
+Simulated time only; `stream` turns indices in this order into times of sending.
 """
 
 from __future__ import annotations

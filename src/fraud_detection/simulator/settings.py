@@ -41,7 +41,7 @@ class Purpose(enum.IntEnum):
     HONEST = 4
     FRAUD = 5
     LABELS = 6
-    LIVE = 7
+    STREAM = 7
     DRIFT = 8
     EPISODES = 9
 
@@ -105,7 +105,7 @@ class NoiseSettings(Settings, frozen=True):
 
 
 class SimulatorSettings(Settings, frozen=True):
-    """All settings of a simulation.  Days are counted from `start`; day `days` is the first live one.
+    """All settings of a simulation.  Days are counted from `start`; the stream begins on day `days`.
 
     payments_per_card is a mean over a day; fraud_share is that of the ground truth, before label noise.
     """

@@ -1,7 +1,7 @@
 """Simulate day by day: honest payments, fraud among them, and their labels.
 
 `simulate` never ends by itself and keeps only what later days need, so that memory
-is bounded and a live stream is simply the days after the history.
+is bounded and a stream is simply the days after the history.
 """
 
 from __future__ import annotations

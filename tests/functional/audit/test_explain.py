@@ -117,7 +117,7 @@ def decided_state(
 
 def made(small: SmallSimulation, state: Path) -> DecidedState:
     """Serve by one configuration, then by another with a canary beside it, with restarts, over a past."""
-    events = small.live(1_500, late_share=0.05, repeat_share=0.02, malformed_share=0.02)
+    events = small.events(1_500, late_share=0.05, repeat_share=0.02, malformed_share=0.02)
     explanation = [json.loads(event) for event in events if is_object(event)]
     cards = sorted({one["card_id"] for one in explanation if isinstance(one.get("card_id"), str)})
     random.Random(1).shuffle(cards)
@@ -374,7 +374,7 @@ def test_a_bundle_is_found_among_those_kept_and_its_absence_is_said(
     bundle = read_bundle(decided_state.small.bundle)
     (tmp_path / "bundles").mkdir()
     (tmp_path / "bundles" / f"{bundle.name}.tar.gz").write_bytes(pack(bundle.files()))
-    assert decided_state.explain(one, tmp_path / "none", live=tmp_path).same
+    assert decided_state.explain(one, tmp_path / "none", registry=tmp_path).same
 
 
 def test_a_setup_is_read_as_it_was_written_with_the_order_of_its_entities(
@@ -512,7 +512,10 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
 def test_after_a_kill_in_the_middle_the_chain_is_whole_and_goes_on(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    state, events = tmp_path / "state.db", small_simulation.live(600, repeat_share=0.03, malformed_share=0.02)
+    state, events = (
+        tmp_path / "state.db",
+        small_simulation.events(600, repeat_share=0.03, malformed_share=0.02),
+    )
     command = [sys.executable, "-m", "fraud_detection.cli", "run", "--plain", "--source=-"]
     command += [f"--bundle={small_simulation.bundle}", f"--state={new_file(state)}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
@@ -551,7 +554,7 @@ def test_a_server_at_work_and_one_that_was_killed_are_audited_and_explained(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    events = small_simulation.live(12, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(12, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     latest = json.loads(events[-1])["transaction_id"]
     with served(small_simulation, state) as one:
         for number, event in enumerate(events, start=1):

@@ -179,7 +179,7 @@ def test_labels_that_fill_a_part_are_all_there_after_a_kill(
 
 def payments(simulation: SmallSimulation, count: int, **more: object) -> list[ShardEvent]:
     """Return so many payments of different cards, with more fields."""
-    live = map(json.loads, simulation.live(10, malformed_share=0.0))
+    live = map(json.loads, simulation.events(10, malformed_share=0.0))
     one = next(plain for plain in live if plain.get("type") != "label")
     plain = [one | {"transaction_id": f"t{index}", "card_id": f"c{index}"} | more for index in range(count)]
     return [ShardEvent(str(FIRST + at), json.dumps(each).encode(), 1.0) for at, each in enumerate(plain)]

@@ -43,7 +43,7 @@ def project_of(simulation: SmallSimulation, decline_cap: DeclineCapSettings = DE
 
 def stream_of(simulation: SmallSimulation, payments: int) -> list[bytes]:
     """Return payments one second apart."""
-    live = [json.loads(event) for event in simulation.live(payments + 300, malformed_share=0.0)]
+    live = [json.loads(event) for event in simulation.events(payments + 300, malformed_share=0.0)]
     found = [plain for plain in live if plain.get("type") != "label"][:payments]
     assert len(found) == payments
     times = range(START_MS, START_MS + 1_000 * payments, 1_000)

@@ -58,7 +58,7 @@ def trial(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFa
     )
     good = trained(small_simulation, root / "good", Model(rounds=120, max_depth=4, threads=1))
     project: Project = msgspec.structs.replace(small_simulation.project, gate=LENIENT)
-    registry = ReleaseRegistry(root / "live")
+    registry = ReleaseRegistry(root / "registry")
     lifecycle.start(registry, read_bundle(weak), project, ANN)
     blind = msgspec.structs.replace(
         project, policy=msgspec.structs.replace(project.policy, review_at=1.0, decline_at=1.0)
@@ -70,7 +70,7 @@ def trial(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFa
     _, service, follower = open_released_service(registry, state)
     shadows = Shadows(registry, [state])
     shadows.step()
-    events = small_simulation.live(EVENTS, late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(EVENTS, late_share=0, repeat_share=0, malformed_share=0)
     for start in range(0, len(events), 250):
         service.take(Batch(events[start : start + 250], None, 0), "test")
     service.close()
@@ -88,7 +88,7 @@ def of_good(trial: Trial) -> ShadowComparison:
 
 def copied(trial: Trial, root: Path) -> tuple[ReleaseRegistry, Path]:
     """Return folder and state file once more, for more releases and payments."""
-    registry, state = ReleaseRegistry(root / "live"), root / "state.db"
+    registry, state = ReleaseRegistry(root / "registry"), root / "state.db"
     shutil.copytree(trial.registry.path, registry.path)
     for suffix in ("", ".shadows"):
         with (
@@ -201,7 +201,7 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
     ruled = msgspec.structs.replace(project, rules=(*project.rules, rule))
     batches = iter(
-        small_simulation.live(EVENTS + 400, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
+        small_simulation.events(EVENTS + 400, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
             -400:
         ]
     )
@@ -249,7 +249,7 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
 def test_a_champion_that_has_answered_nothing_yet_is_not_compared(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    registry = ReleaseRegistry(tmp_path / "live")
+    registry = ReleaseRegistry(tmp_path / "registry")
     shutil.copytree(trial.registry.path, registry.path)
     lifecycle.promote(
         registry,
@@ -268,9 +268,9 @@ def test_a_comparison_passes_over_payments_that_a_service_at_work_has_in_its_jou
 ) -> None:
     _, state = copied(trial, tmp_path)
     _, service, follower = open_released_service(trial.registry, state)
-    later = small_simulation.live(EVENTS + 3, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
-        -3:
-    ]
+    later = small_simulation.events(
+        EVENTS + 3, late_share=0, repeat_share=0, malformed_share=0, labels="none"
+    )[-3:]
     service.take(Batch(later, None, 0), "test")
     with closing(Shadows(trial.registry, [state])) as shadows:
         while shadows.step():
@@ -289,7 +289,7 @@ def test_payments_whose_labels_taught_the_shadow_are_not_evaluated(trial: Trial,
         bundle, manifest=msgspec.structs.replace(bundle.manifest, periods=periods)
     )
     assert later.manifest.periods.labels_as_of > "2026-12"
-    registry = ReleaseRegistry(tmp_path / "live")
+    registry = ReleaseRegistry(tmp_path / "registry")
     shutil.copytree(trial.registry.path, registry.path)
 
     engine = lifecycle.engine_of(registry, trial.good)
@@ -301,7 +301,7 @@ def test_payments_whose_labels_taught_the_shadow_are_not_evaluated(trial: Trial,
 def test_promote_asks_the_gate_and_says_why_not(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    registry = ReleaseRegistry(tmp_path / "live")
+    registry = ReleaseRegistry(tmp_path / "registry")
     shutil.copytree(trial.registry.path, registry.path)
     named = [
         f"--registry={registry.path}",
@@ -345,7 +345,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
     with closing(Shadows(registry, [state])) as shadows:
         shadows.step()
         _, service, follower = open_released_service(registry, state)
-        later = small_simulation.live(
+        later = small_simulation.events(
             EVENTS + 100, late_share=0, repeat_share=0, malformed_share=0, labels="none"
         )[-100:]
         service.take(Batch(later, None, 0), "test")
@@ -371,7 +371,7 @@ def test_each_arm_describes_its_rules_in_its_own_words(
         return msgspec.structs.replace(project, rules=(msgspec.convert(rule, RuleSettings),))
 
     batches = iter(
-        small_simulation.live(EVENTS + 80, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
+        small_simulation.events(EVENTS + 80, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
             -80:
         ]
     )
@@ -395,7 +395,7 @@ def test_each_arm_describes_its_rules_in_its_own_words(
 def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    registry = ReleaseRegistry(tmp_path / "live")
+    registry = ReleaseRegistry(tmp_path / "registry")
     shutil.copytree(trial.registry.path, registry.path)
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
     _, project = lifecycle.content_of(registry, lifecycle.current(registry).champion)
@@ -450,7 +450,7 @@ def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_
     *,
     force: bool,
 ) -> None:
-    path = tmp_path / "live"
+    path = tmp_path / "registry"
     shutil.copytree(trial.registry.path, path)
     registry = ConflictingRegistry(path, other)
     with pytest.raises(ConfigError, match="nothing was changed: see"):
@@ -463,7 +463,7 @@ def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_
 def test_a_shadow_that_another_writer_names_meanwhile_hinders_no_promotion(
     trial: Trial, of_good: ShadowComparison, tmp_path: Path
 ) -> None:
-    path = tmp_path / "live"
+    path = tmp_path / "registry"
     shutil.copytree(trial.registry.path, path)
     bundle, project = (
         lifecycle.bundle_of(trial.registry, trial.good),
@@ -479,7 +479,7 @@ def test_a_shadow_that_another_writer_names_meanwhile_hinders_no_promotion(
 
 
 def test_a_shut_gate_can_be_overruled_and_the_log_says_so(trial: Trial, tmp_path: Path) -> None:
-    registry = ReleaseRegistry(tmp_path / "live")
+    registry = ReleaseRegistry(tmp_path / "registry")
     shutil.copytree(trial.registry.path, registry.path)
     named = [
         f"--registry={registry.path}",
@@ -508,7 +508,7 @@ def test_the_registry_follows_what_answers(
         path = trained(small_simulation, tmp_path / kind, Model(rounds=rounds, max_depth=2, threads=1))
         bundle = read_bundle(path)
         names[kind] = tracker.trained(bundle, path, rounds)
-    registry = ReleaseRegistry(tmp_path / "live")
+    registry = ReleaseRegistry(tmp_path / "registry")
     lifecycle.start(registry, read_bundle(tmp_path / "first"), project, ANN)
     lifecycle.promote(registry, read_bundle(tmp_path / "second"), project, ANN)
     assert command("release", "show", f"--registry={registry.path}", "--model-registry") == 0

@@ -35,8 +35,8 @@ from fraud_detection.releases import lifecycle
 from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.simulator.history_file import write_history
-from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.settings import SimulatorSettings
+from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 from fraud_detection.training.drift import DRIFTED, MIN_PAYMENTS
 from fraud_detection.training.tables.dataset import read_dataset
 from tests.smaller import few_features
@@ -152,9 +152,9 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
         {"transaction_id": one, "is_fraud": 0, "label_known_at": iso(info.as_of)}
         for one in table.transaction_id[late]
     ]
-    known_late = tmp_path / "late.jsonl"
-    known_late.write_text("\n".join(map(json.dumps, rows)))
-    again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={known_late}")
+    late_labels = tmp_path / "late.jsonl"
+    late_labels.write_text("\n".join(map(json.dumps, rows)))
+    again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={late_labels}")
     assert again["evaluated"] == found["evaluated"]
     assert again["bundle"] != found["bundle"]
     # Nobody is told figures of a slice that it has learned.
@@ -273,7 +273,7 @@ def other_features(bank: Bank, folder: Path) -> Path:
 def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_the_rules_that_are_live(
     bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    registry = ReleaseRegistry(tmp_path / "live")
+    registry = ReleaseRegistry(tmp_path / "registry")
     rule = RuleSettings(name="large", when="amount > 900", action="review")
     today = msgspec.structs.replace(bank.project, rules=(rule,))
     lifecycle.start(registry, read_bundle(bank.champion), today, lifecycle.Author("ann", "a test"))
@@ -328,7 +328,7 @@ def test_the_registry_calls_it_the_challenger(bank: Bank, tmp_path: Path) -> Non
 
 
 def into_the_shadow(bank: Bank, root: Path) -> dict[str, Any]:
-    registry = ReleaseRegistry(root / "live")
+    registry = ReleaseRegistry(root / "registry")
     lifecycle.start(registry, read_bundle(bank.champion), bank.project, lifecycle.Author("ann", "a test"))
     champion = lifecycle.current(registry).champion
     told = retrained(bank, root / "out", "--trials=0", f"--registry={registry.path}", "--author=ann")
@@ -341,9 +341,11 @@ def into_the_shadow(bank: Bank, root: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def events() -> list[bytes]:
     plain = {"payments": 1_500, "labels": "none", "late_share": 0, "repeat_share": 0, "malformed_share": 0}
-    options = decode(plain, LiveOptions, "test")
+    options = decode(plain, StreamOptions, "test")
     return [
-        event.data.rstrip(b"\n") for chunk in LiveStream(SIMULATION, options).chunks(0) for event in chunk
+        event.data.rstrip(b"\n")
+        for chunk in SimulatedStream(SIMULATION, options).chunks(0)
+        for event in chunk
     ]
 
 
@@ -421,7 +423,7 @@ def test_payments_that_go_on_as_before_have_not_drifted(
 def test_a_scheduler_that_asks_every_night_does_not_train_while_a_young_challenger_waits(
     bank: Bank, tmp_path: Path
 ) -> None:
-    registry, now = ReleaseRegistry(tmp_path / "live"), dt.datetime.now(dt.UTC)
+    registry, now = ReleaseRegistry(tmp_path / "registry"), dt.datetime.now(dt.UTC)
     champion, day_ms = read_bundle(bank.champion), 86_400_000
     lifecycle.start(registry, champion, champion.contents.project, lifecycle.Author("ann", "begins"))
     other = RuleSettings(name="other", when="amount > 1", action="review")

@@ -30,7 +30,7 @@ ANN = lifecycle.Author("ann", "a test")
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.live(2_000, late_share=0.02, repeat_share=0.02, malformed_share=0.02)
+    return small_simulation.events(2_000, late_share=0.02, repeat_share=0.02, malformed_share=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def challenger(small_simulation: SmallSimulation) -> Path:
 @pytest.fixture
 def registry(small_simulation: SmallSimulation, challenger: Path, tmp_path: Path) -> ReleaseRegistry:
     """Return a folder with a champion and two shadows: another model, and another rule."""
-    made = ReleaseRegistry(tmp_path / "live")
+    made = ReleaseRegistry(tmp_path / "registry")
     lifecycle.start(made, read_bundle(small_simulation.bundle), small_simulation.project, ANN)
     rule = RuleSettings(name="large", when="amount >= 100", action="decline")
     other = msgspec.structs.replace(small_simulation.project, rules=(rule,))

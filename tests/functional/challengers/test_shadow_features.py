@@ -184,7 +184,7 @@ def challenger(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="module")
 def events(short_simulation: SmallSimulation) -> list[bytes]:
     shares = {"late_share": 0.03, "repeat_share": 0.02, "malformed_share": 0.02}
-    return with_news(short_simulation.live(PAYMENTS, labels="fraud", **shares))
+    return with_news(short_simulation.events(PAYMENTS, labels="fraud", **shares))
 
 
 def named(simulation: SmallSimulation, challenger: Path, path: Path) -> ReleaseRegistry:
@@ -206,7 +206,7 @@ def trial(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Trial:
     root = tmp_path_factory.mktemp("trial")
-    registry = named(short_simulation, challenger, root / "live")
+    registry = named(short_simulation, challenger, root / "registry")
     state, alone = root / "state.db", root / "alone.db"
     _, service, follower = open_released_service(registry, state)
     preload_history(service, short_simulation.project, short_simulation.history, lambda *_: None)
@@ -276,7 +276,7 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    registry, state = named(short_simulation, challenger, tmp_path / "live"), tmp_path / "state.db"
+    registry, state = named(short_simulation, challenger, tmp_path / "registry"), tmp_path / "state.db"
     _, server, follower = open_released_service(registry, state)
     preload_history(server, short_simulation.project, short_simulation.history, lambda *_: None)
     follower.close()
@@ -453,7 +453,7 @@ def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_
     fewer = msgspec.structs.replace(small_simulation.project.features, max_category_values=3)
     project = msgspec.structs.replace(small_simulation.project, features=fewer)
     category_encoding = trained(project, small_simulation.history, tmp_path)
-    registry, state = ReleaseRegistry(tmp_path / "live"), tmp_path / "state.db"
+    registry, state = ReleaseRegistry(tmp_path / "registry"), tmp_path / "state.db"
     lifecycle.start(registry, read_bundle(small_simulation.bundle), small_simulation.project, ANN)
     rule = RuleSettings(name="large", when="amount >= 100", action="decline")
     ruled = msgspec.structs.replace(small_simulation.project, rules=(rule,))

@@ -147,7 +147,7 @@ def test_the_plain_installation_trains_scores_serves_and_explains(
     """From a file to a decision that is explained, with no library of an extra."""
     rows = [
         json.loads(line)
-        for line in small_simulation.live(200, labels="none", malformed_share=0, late_share=0)
+        for line in small_simulation.events(200, labels="none", malformed_share=0, late_share=0)
     ]
     (tmp_path / "events.jsonl").write_text("\n".join(map(json.dumps, rows)))
     bundle, state = ("--bundle", "build/bundle"), ("--state", "s.db")
@@ -227,7 +227,7 @@ def test_every_command_of_the_help_says_what_it_does_without_any_library_of_an_e
     ("arguments", "library", "extra"),
     [
         (("deploy", "plan"), "boto3", "aws"),
-        (("generate", "live", "--to", "kinesis://payments", "--events", "1"), "boto3", "aws"),
+        (("generate", "stream", "--to", "kinesis://payments", "--events", "1"), "boto3", "aws"),
         (("retrain",), "optuna", "tune"),
     ],
 )
@@ -311,7 +311,7 @@ def test_a_plain_wheel_is_compiled_and_runs_the_whole_way(
 ) -> None:
     fraud = installed(wheel, tmp_path / "environment")
     assert "compiled" in run(fraud, "--version", folder=tmp_path).stdout
-    (tmp_path / "events.jsonl").write_bytes(b"\n".join(small_simulation.live(200)))
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(small_simulation.events(200)))
     for arguments in (
         ("init", "--data", small_simulation.history, "--yes"),
         ("train", "--refit", "--data", small_simulation.history),

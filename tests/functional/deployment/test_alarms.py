@@ -36,8 +36,8 @@ Alarms = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def payments(small_simulation: SmallSimulation) -> list[dict[str, Any]]:
-    live = map(json.loads, small_simulation.live(25 * BUSY, malformed_share=0.0))
-    return [one for one in live if one.get("type") != "label"]
+    events = map(json.loads, small_simulation.events(25 * BUSY, malformed_share=0.0))
+    return [one for one in events if one.get("type") != "label"]
 
 
 class Producer:

@@ -125,7 +125,7 @@ def test_a_model_that_declines_everything_is_rolled_back_while_the_old_one_serve
     monitor = AlarmMonitor(settings, prepare(new, b"", IMAGE)[0])
     endpoint, lines = BlueGreen(old, new), list[dict[str, Any]]()
     processor = processor_of(small_simulation, endpoint, lines)
-    events, rolled_back_at = small_simulation.live(2_000, labels="none"), None
+    events, rolled_back_at = small_simulation.events(2_000, labels="none"), None
     for begin in range(0, len(events), BATCH):
         told = len(lines)
         batch = enumerate(events[begin : begin + BATCH], start=begin + 1)
@@ -178,7 +178,7 @@ def test_a_healthy_model_with_another_scale_of_scores_is_not_rolled_back(
         Deployment(environment="local", alarms=Alarms(min_decisions=20)), prepare(new, b"", IMAGE)[0]
     )
     endpoint = BlueGreen(old, new)
-    lines = deliver(small_simulation, endpoint, small_simulation.live(2_000, labels="none"))
+    lines = deliver(small_simulation, endpoint, small_simulation.events(2_000, labels="none"))
     for line in lines:
         monitor.take(line)
     where = frozenset({("environment", "local"), ("bundle", new.name)})

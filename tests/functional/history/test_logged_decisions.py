@@ -44,7 +44,7 @@ def before(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.live(4_500, late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(4_500, late_share=0, repeat_share=0, malformed_share=0)
 
 
 def is_label(event: bytes) -> bool:
@@ -161,11 +161,11 @@ def test_labels_are_those_that_were_known_by_the_last_payment(
     with sqlite3.connect(state) as db:
         query = "SELECT transaction_id, fraud, known_at FROM labels WHERE known_at <= ? ORDER BY seq"
         labels = db.execute(query, (last,)).fetchall()
-    live = set(decisions(state))
-    heard = {transaction_id: fraud for transaction_id, fraud, _ in labels if transaction_id in live}
+    decided_ids = set(decisions(state))
+    heard = {transaction_id: fraud for transaction_id, fraud, _ in labels if transaction_id in decided_ids}
     assert len(heard) > 50
     for row, transaction_id in enumerate(dataset.transaction_id):
-        if transaction_id in live:
+        if transaction_id in decided_ids:
             assert dataset.label[row] == heard.get(transaction_id, UNKNOWN), transaction_id
     known = dataset.label != UNKNOWN
     assert (dataset.known_at[known] <= last).all()

@@ -100,7 +100,7 @@ def open_to_all(
 
 @pytest.fixture(scope="module")
 def payment(small_simulation: SmallSimulation) -> Json:
-    found: Json = json.loads(small_simulation.live(1, labels="none", malformed_share=0)[0])
+    found: Json = json.loads(small_simulation.events(1, labels="none", malformed_share=0)[0])
     return found
 
 

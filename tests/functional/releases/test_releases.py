@@ -40,7 +40,7 @@ DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("30d"), share=0.1, min_
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.live(4_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(4_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def challenger(small_simulation: SmallSimulation) -> Bundle:
 
 @pytest.fixture
 def registry(small_simulation: SmallSimulation, tmp_path: Path) -> ReleaseRegistry:
-    made = ReleaseRegistry(tmp_path / "live")
+    made = ReleaseRegistry(tmp_path / "registry")
     lifecycle.start(made, read_bundle(small_simulation.bundle), small_simulation.project, ANN)
     return made
 
@@ -178,7 +178,7 @@ def test_a_shadow_that_was_ended_and_named_again_is_promoted_as_it_was_named_las
     lifecycle.set_shadows(registry, [], ANN, ended=(config_id,))
     rule = RuleSettings(name="large", when="amount > 900", action="review")
     lifecycle.publish(registry, lambda _: with_rules(small_simulation, rule), ANN)
-    # Named again without the rule, on purpose: that was compared, and that goes live.
+    # Named again without the rule, on purpose: that was compared, and that is promoted.
     named = lifecycle.set_shadows(registry, [(challenger, small_simulation.project)], ANN)
     assert named.shadows == (config_id,)
     assert promotion.project_of(registry, named.number, config_id).rules == small_simulation.project.rules
@@ -507,7 +507,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
 def test_a_bad_rule_is_held_by_the_decline_cap_and_rolled_back_by_one_command(
     small_simulation: SmallSimulation, tmp_path: Path, events: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    registry = ReleaseRegistry(tmp_path / "live")
+    registry = ReleaseRegistry(tmp_path / "registry")
     project = with_rules(small_simulation, decline_cap=DECLINE_CAP)
     lifecycle.start(registry, read_bundle(small_simulation.bundle), project, ANN)
     served = Served(small_simulation, tmp_path / "state.db", f"--registry={registry.path}")

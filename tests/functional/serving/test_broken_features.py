@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fraud_detection.core.decoding import to_plain
-from fraud_detection.simulator.live import simulated_events
+from fraud_detection.simulator.stream import simulated_events
 from fraud_detection.training.tables.historical_rows import HistoricalTable
 from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served

@@ -43,7 +43,7 @@ PROFILES = "sqlite_autoindex_profiles_1"
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.live(200, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(200, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")

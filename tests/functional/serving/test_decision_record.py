@@ -129,8 +129,10 @@ def test_the_same_payment_has_the_same_record_at_every_way_of_serving(
     small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
-    live = small_simulation.live(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
-    services = Services(small_simulation, tmp_path, apart(live))
+    stream_events = small_simulation.events(
+        600, labels="none", late_share=0, repeat_share=0, malformed_share=0
+    )
+    services = Services(small_simulation, tmp_path, apart(stream_events))
     assert len(services.events) == MANY
     records = {
         "run": services.run_file(),

@@ -78,7 +78,7 @@ FAILING_MS = 1_772_500_000_123
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    plain = [one for one in small_simulation.live(200) if b'"card_id"' in one and b'"label"' not in one]
+    plain = [one for one in small_simulation.events(200) if b'"card_id"' in one and b'"label"' not in one]
     found = [json.loads(one) for one in plain if b'"is_fraud"' not in one][:MANY]
     found = [one | {"transaction_id": f"t{index}"} for index, one in enumerate(found)]
     found[MANY // 2] |= {"transaction_id": FAILING, "amount": AMOUNT, "event_time": FAILING_MS}

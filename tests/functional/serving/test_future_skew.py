@@ -34,7 +34,7 @@ def latest(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="module")
 def with_future_dated(small_simulation: SmallSimulation) -> tuple[list[bytes], list[bytes]]:
     """Return a stream, and the same with payments of 2099 of its own cards and merchants among it."""
-    events = small_simulation.live(400, labels="none", malformed_share=0)
+    events = small_simulation.events(400, labels="none", malformed_share=0)
     mixed = []
     for number, event in enumerate(events):
         if number % 40 == 20:
@@ -80,7 +80,7 @@ def test_decisions_of_a_stream_are_the_same_with_and_without_future_dated_paymen
     for number, events in enumerate(with_future_dated):
         engine, service = open_service(small_simulation.bundle, tmp_path / f"{number}.db")
         preload_history(service, engine.project, latest, lambda *_: None)
-        due = len(service.pipeline.pending_labels)
+        pending = len(service.pipeline.pending_labels)
         outcomes = [one for event in events for one in service.take(Batch([event], None, 0), "requests")]
         decided = [one for one in outcomes if isinstance(one, Decided)]
         refused = [one for one in outcomes if isinstance(one, Quarantined)]
@@ -88,7 +88,7 @@ def test_decisions_of_a_stream_are_the_same_with_and_without_future_dated_paymen
         found.append(
             (
                 [(one.decision, one.values.tobytes()) for one in decided],
-                due,
+                pending,
                 len(service.pipeline.pending_labels),
                 service.pipeline.watermark,
             )

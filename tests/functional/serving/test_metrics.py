@@ -27,7 +27,7 @@ WITHIN = 1.02
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 def scraped(one: Served) -> dict[str, Family]:

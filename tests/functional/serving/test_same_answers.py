@@ -53,8 +53,8 @@ def without_amount(
 
 
 @pytest.fixture(scope="module")
-def live(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.live(
+def stream_events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.events(
         PAYMENTS, late_share=0.05, repeat_share=0.03, malformed_share=0.03, labels="fraud"
     )
 
@@ -67,7 +67,10 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 
 @pytest.fixture(scope="module")
 def case(
-    setting: Setting, live: list[bytes], small_simulation: SmallSimulation, request: pytest.FixtureRequest
+    setting: Setting,
+    stream_events: list[bytes],
+    small_simulation: SmallSimulation,
+    request: pytest.FixtureRequest,
 ) -> Case:
     simulation = small_simulation
     if setting.without_amount:
@@ -75,7 +78,7 @@ def case(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
         return Case.of(
-            simulation, setting.project(simulation.project), simulation.bundle, setting.stream(live)
+            simulation, setting.project(simulation.project), simulation.bundle, setting.stream(stream_events)
         )
 
 

@@ -41,7 +41,7 @@ FILES = ("", "-wal", SUFFIX)
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.live(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 def service_at(simulation: SmallSimulation, state: Path) -> EmbeddedService:
@@ -641,8 +641,12 @@ def test_whatever_holds_payments_or_keys_is_for_its_owner_alone(
         assert main(["api-key", "till", f"--keys={out / 'keys' / 'keys.yaml'}"]) == 0
         given = [f"--source={tmp_path / 'e.jsonl'}", f"--out={out / 'told' / 'out.jsonl'}"]
         assert main(["run", f"--state={out / 's.db'}", *given, *common]) == 0
-        live = [f"--registry={out / 'live'}", f"--bundle={small_simulation.bundle}", "--reason=first"]
-        assert main(["release", "start", *live, "--plain"]) == 0
+        arguments = [
+            f"--registry={out / 'registry'}",
+            f"--bundle={small_simulation.bundle}",
+            "--reason=first",
+        ]
+        assert main(["release", "start", *arguments, "--plain"]) == 0
         audit = ["audit", "verify", f"--state={out / 's.db'}", f"--anchor={out / 'anchors'}", "--plain"]
         assert main(audit) == 0
         scored = [str(tmp_path / "e.jsonl"), f"--out={out / 'scored' / 'out.jsonl'}"]

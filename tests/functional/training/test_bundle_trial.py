@@ -56,7 +56,7 @@ def passed(cache: Path) -> list[Path]:
         ("score", "events.jsonl"),
         pytest.param(("run", "--source", "events.jsonl", "--state", "state.db"), marks=pytest.mark.long),
         ("serve", "--state", "state.db", "--port", "0"),
-        ("release", "start", "--registry", "live", "--reason", "a trial"),
+        ("release", "start", "--registry", "registry", "--reason", "a trial"),
         pytest.param(("evaluate", "--no-tracking", "--features", "features.parquet"), marks=pytest.mark.long),
     ],
 )
@@ -70,14 +70,14 @@ def test_a_model_that_ends_its_process_is_refused_where_it_enters(
     """Were the model loaded here, the tests would end with it."""
     monkeypatch.chdir(tmp_path)
     write_bundle(hostile(read_bundle(small_simulation.bundle)), tmp_path / "bundle")
-    (tmp_path / "events.jsonl").write_bytes(b"\n".join(small_simulation.live(3)))
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(small_simulation.events(3)))
     shutil.copy(small_simulation.features, tmp_path / "features.parquet")
     (tmp_path / "params.yaml").write_text(files("fraud_detection").joinpath("simulated.yaml").read_text())
     assert main([*command, "--bundle", "bundle"]) == 2
     said = capsys.readouterr().err
     assert "in a process of its own" in said
     assert "train again" in said
-    assert not (tmp_path / "live" / "releases.jsonl").exists()
+    assert not (tmp_path / "registry" / "releases.jsonl").exists()
 
 
 @pytest.mark.usefixtures("cache")

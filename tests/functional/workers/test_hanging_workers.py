@@ -67,7 +67,7 @@ def _not_found(one: Served, **headers: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 def test_a_worker_that_hangs_is_logged_ended_and_restarted(

@@ -49,7 +49,7 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
 
 def stream(simulation: SmallSimulation, payments: int) -> list[bytes]:
     """Return payments and labels, without those that come twice: each is told once to its owner."""
-    return simulation.live(payments, late_share=0.05, repeat_share=0, malformed_share=0.01)
+    return simulation.events(payments, late_share=0.05, repeat_share=0, malformed_share=0.01)
 
 
 def open_workers(
@@ -234,7 +234,7 @@ def test_a_part_that_cannot_be_written_is_ingested_later(
 def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     small_simulation: SmallSimulation, engine: Engine, tmp_path: Path
 ) -> None:
-    events = small_simulation.live(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     history = short_history(small_simulation, tmp_path / "history.parquet")
     past = read_history(small_simulation.project, history, lambda *_: None).payments
     new_state(tmp_path / "state.db", WORKERS)
@@ -246,13 +246,13 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     events = [event for index, event in enumerate(events) if index < 300 or ownership.route(event).owner == 0]
     for service in services:
         service.preload_own_history(past, ownership)
-    due = sum(len(service.pipeline.pending_labels) for service in services)
+    pending = sum(len(service.pipeline.pending_labels) for service in services)
     for index, event in enumerate(events):
         services[owner_of(ownership, event, services)].take(Batch([event], None, 0), "test")
         if index % 50 == 0:
             replicate_all(services)
     replicate_all(services)
-    assert sum(len(service.pipeline.pending_labels) for service in services) < due
+    assert sum(len(service.pipeline.pending_labels) for service in services) < pending
     assert_as_alone(services, alone(small_simulation, events, tmp_path / "alone.db", past))
     for service in services:
         service.close()

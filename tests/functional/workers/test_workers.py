@@ -115,7 +115,7 @@ def stored_decisions(state: Path) -> dict[str, tuple[int, bytes, bytes]]:
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.live(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +332,7 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
 ) -> None:
     state, events = (
         tmp_path / "state.db",
-        small_simulation.live(700, labels="none", late_share=0, repeat_share=0, malformed_share=0),
+        small_simulation.events(700, labels="none", late_share=0, repeat_share=0, malformed_share=0),
     )
     one = Served(small_simulation, state, TWO)
     one.wait()

@@ -185,7 +185,7 @@ def test_to_call_another_file_and_to_come_back_are_two_moves(tmp_path: Path, cal
         caller.outer()
     # caller, callee (inner, helper, inner again), caller, callee (the same), caller
     assert recorder.figures() == {"files": 2, "moves": 4, "calls_apart": 1, "calls": 5}
-    assert list(recorder.way()) == [
+    assert list(recorder.moves()) == [
         "> caller.py outer",
         "> callee.py inner",
         "< caller.py outer",

@@ -24,7 +24,7 @@ WRITERS = [
     ["prequential", "--data=payments.csv", "--start-dates=2026-01-20", "--out=link"],
     ["generate", "history", "--cards=10", "--days=5", "--out=link"],
     ["generate", "history", "--cards=10", "--days=5", "--out=history.csv", "--ground-truth=link"],
-    ["generate", "live", "--seconds=1", "--to=link"],
+    ["generate", "stream", "--seconds=1", "--to=link"],
     ["score", "payments.csv", "--out=link"],
     ["run", "--source=payments.csv", "--out=link"],
     ["api-key", "shop", "--roles=decide", "--keys=link"],

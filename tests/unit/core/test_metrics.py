@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from benchmarks.load_generator.record import latencies
 from benchmarks.suite.engine import micros
-from fraud_detection.cli.try_it.demo import live_figures
+from fraud_detection.cli.try_it.demo import demo_figures
 from fraud_detection.core.metrics import LatencyHistogram
-from fraud_detection.demo.demo import LiveView
+from fraud_detection.demo.demo import DemoView
 from fraud_detection.deployment.logs import CloudTally
 from fraud_detection.engine.counters import Tally
-from tools.aws_demo.commands import live_figures as aws_figures
-from tools.aws_demo.demo import LiveLog
+from tools.aws_demo.commands import demo_figures as aws_figures
+from tools.aws_demo.demo import DemoLog
 
 durations = st.lists(st.floats(0, 1e5, allow_nan=False), min_size=1, max_size=40)
 
@@ -48,7 +48,7 @@ def test_a_percentile_is_within_two_percent_of_the_exact_one(seconds: list[float
 
 
 def test_a_live_table_without_a_decision_has_no_nan() -> None:
-    shown = [*live_figures(LiveView(Tally(), 0.0, deque())).values()]
-    shown += [*aws_figures(LiveLog(CloudTally(), deque())).values()]
+    shown = [*demo_figures(DemoView(Tally(), 0.0, deque())).values()]
+    shown += [*aws_figures(DemoLog(CloudTally(), deque())).values()]
     assert "nan" not in " ".join(shown)
     assert shown.count("-") == 4

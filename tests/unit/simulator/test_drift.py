@@ -9,20 +9,20 @@ import pytest
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.simulator.columns import Block
-from fraud_detection.simulator.drift import LIVE_FIELDS, FieldDrift, parse_drift
-from fraud_detection.simulator.live import LiveOptions, LiveStream
+from fraud_detection.simulator.drift import STREAM_FIELDS, FieldDrift, parse_drift
 from fraud_detection.simulator.messages import PaymentEvent
 from fraud_detection.simulator.population.behaviour import behave
 from fraud_detection.simulator.population.entities import Population
 from fraud_detection.simulator.settings import DAY, HOUR, SimulatorSettings
+from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 
 SMALL = SimulatorSettings(cards=200, merchants=90, days=2)
 
 
 def payments(*drift: str, count: int = 400) -> list[dict[str, object]]:
-    """Return the whole payments of a live stream, in the order of sending."""
-    options = LiveOptions(payments=count, drift=drift, labels="none", malformed_share=0.0)
-    events = itertools.chain.from_iterable(LiveStream(SMALL, options).chunks(1_000_000))
+    """Return the whole payments of a stream, in the order of sending."""
+    options = StreamOptions(payments=count, drift=drift, labels="none", malformed_share=0.0)
+    events = itertools.chain.from_iterable(SimulatedStream(SMALL, options).chunks(1_000_000))
     return [msgspec.json.decode(event.data) for event in events]
 
 
@@ -30,8 +30,8 @@ PLAIN = payments()
 
 
 def test_payments_have_the_fields_that_drift_knows() -> None:
-    assert PaymentEvent.__struct_fields__ == LIVE_FIELDS
-    assert tuple(PLAIN[0]) == LIVE_FIELDS
+    assert PaymentEvent.__struct_fields__ == STREAM_FIELDS
+    assert tuple(PLAIN[0]) == STREAM_FIELDS
 
 
 def test_a_renamed_field_keeps_its_value() -> None:
@@ -129,7 +129,7 @@ def test_payments_move_online(population: Population, town: Block) -> None:
     [
         ("amount=amt", "expected KIND:FIELD=VALUE"),
         ("melt:amount=amt", "there are: rename, add, drop"),
-        ("rename:amuont=amt", "no field 'amuont' in live events; there are: transaction_id"),
+        ("rename:amuont=amt", "no field 'amuont' in stream events; there are: transaction_id"),
         ("rename:amount", "needs a value"),
         ("rename:amount=card_id", "is there already"),
         ("add:amount=1", "is there already"),
@@ -157,4 +157,4 @@ def test_a_wrong_drift_is_refused_with_what_is_allowed(text: str, message: str) 
 
 def test_a_stream_with_a_wrong_drift_is_not_begun() -> None:
     with pytest.raises(ConfigError, match="no kind of drift"):
-        LiveStream(SMALL, LiveOptions(drift=("melt:amount=amt",)))
+        SimulatedStream(SMALL, StreamOptions(drift=("melt:amount=amt",)))

@@ -19,11 +19,11 @@ from pyarrow import csv
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.simulator.drift import parse_drift
 from fraud_detection.simulator.history_file import write_history
-from fraud_detection.simulator.live import LiveOptions
 from fraud_detection.simulator.population.naming import FIELDS, GROUND_TRUTH_FIELDS
 from fraud_detection.simulator.rate_control import FakeClock
-from fraud_detection.simulator.run import generate_history, generate_live
+from fraud_detection.simulator.run import generate_history, generate_stream
 from fraud_detection.simulator.settings import SimulatorSettings
+from fraud_detection.simulator.stream import StreamOptions
 
 TOWN = SimulatorSettings(cards=300, merchants=90, days=12, fraud_share=0.02)
 
@@ -126,12 +126,12 @@ def test_a_path_that_cannot_be_written_is_a_config_error(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="cannot be written"):
         generate_history(TOWN, tmp_path / "file" / "h.parquet")
     with pytest.raises(ConfigError, match="cannot be written"):
-        generate_live(TOWN, str(tmp_path / "none" / "live.jsonl"))
+        generate_stream(TOWN, str(tmp_path / "none" / "stream.jsonl"))
 
 
-def test_live_events_go_to_a_file_one_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "live.jsonl"
-    summary = generate_live(TOWN, str(path), LiveOptions(rate=100, seconds=20), FakeClock(1_000_000.0))
+def test_a_stream_goes_to_a_file_one_event_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "stream.jsonl"
+    summary = generate_stream(TOWN, str(path), StreamOptions(rate=100, seconds=20), FakeClock(1_000_000.0))
     lines = path.read_bytes().splitlines()
     assert summary.ended_by == "limit"
     assert summary.payments + summary.repeated_payments + summary.malformed_payments == 2_000
@@ -143,7 +143,7 @@ def test_live_events_go_to_a_file_one_a_line(tmp_path: Path) -> None:
 
 def test_an_unknown_stream_is_refused_in_one_sentence() -> None:
     with pytest.raises(ConfigError, match="carrier://payments: expected a file, '-'"):
-        generate_live(TOWN, "carrier://payments")
+        generate_stream(TOWN, "carrier://payments")
 
 
 def test_a_pipe_that_nobody_reads_any_more_ends_the_stream(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_pipe_that_nobody_reads_any_more_ends_the_stream(tmp_path: Path) -> No
 
     reader = threading.Thread(target=read_a_little)
     reader.start()
-    summary = generate_live(TOWN, str(path), LiveOptions(rate=5_000))
+    summary = generate_stream(TOWN, str(path), StreamOptions(rate=5_000))
     reader.join()
     assert summary.ended_by == "receiver"
 
@@ -168,8 +168,8 @@ def test_an_interrupt_ends_the_stream_and_the_summary_is_printed(tmp_path: Path)
             if self.now() > 5:
                 raise KeyboardInterrupt
 
-    path = tmp_path / "live.jsonl"
-    summary = generate_live(TOWN, str(path), LiveOptions(rate=100), Interrupted())
+    path = tmp_path / "stream.jsonl"
+    summary = generate_stream(TOWN, str(path), StreamOptions(rate=100), Interrupted())
     assert summary.ended_by == "interrupt"
     sent = (summary.payments, summary.labels, summary.repeated_payments, summary.malformed_payments)
     assert len(path.read_bytes().splitlines()) == sum(sent) > 400
@@ -177,12 +177,12 @@ def test_an_interrupt_ends_the_stream_and_the_summary_is_printed(tmp_path: Path)
 
 def test_standard_output_holds_events_and_nothing_else() -> None:
     program = (
-        "from fraud_detection.simulator.live import LiveOptions\n"
+        "from fraud_detection.simulator.stream import StreamOptions\n"
         "from fraud_detection.simulator.settings import SimulatorSettings\n"
-        "from fraud_detection.simulator.run import generate_live\n"
+        "from fraud_detection.simulator.run import generate_stream\n"
         "settings = SimulatorSettings(cards=50, merchants=60, days=1)\n"
-        "options = LiveOptions(rate=1000, payments=20, labels='none', malformed_share=0)\n"
-        "generate_live(settings, '-', options)\n"
+        "options = StreamOptions(rate=1000, payments=20, labels='none', malformed_share=0)\n"
+        "generate_stream(settings, '-', options)\n"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)  # noqa: S603 - ours
     assert [list(json.loads(line))[:2] for line in run.stdout.splitlines()] == [

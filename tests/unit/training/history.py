@@ -91,7 +91,7 @@ def corrected(dataset: Dataset, after: int) -> Dataset:
     return replace(dataset, corrections=np.where(back, np.array(texts, object), ""))
 
 
-def known_late(dataset: Dataset) -> Dataset:
+def with_late_labels(dataset: Dataset) -> Dataset:
     """Return the same history where every other fraud becomes known only 60 days after its delay."""
     late = (dataset.label == 1) & (np.arange(len(dataset)) % 2 == 0)
     return replace(dataset, known_at=dataset.known_at + np.where(late, 60 * DAY, 0))

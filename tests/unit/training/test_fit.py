@@ -11,7 +11,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.training.fit import Slices
 from fraud_detection.training.tables.dataset import Dataset
-from tests.unit.training.history import history, known_late
+from tests.unit.training.history import history, with_late_labels
 
 
 def expected(dataset: Dataset, start: int, end: int, as_of: int) -> dict[str, int]:
@@ -26,7 +26,7 @@ def expected(dataset: Dataset, start: int, end: int, as_of: int) -> dict[str, in
 
 
 def test_no_slice_holds_a_label_from_after_the_next_one_began() -> None:
-    dataset = known_late(history())
+    dataset = with_late_labels(history())
     cut = dataset.info.boundaries
     slices = Slices.of(dataset)
     for rows, start, end, as_of in (
@@ -40,7 +40,7 @@ def test_no_slice_holds_a_label_from_after_the_next_one_began() -> None:
 
 
 def test_labels_that_all_say_fraud_are_refused_since_nothing_shows_what_is_legitimate() -> None:
-    dataset = known_late(history())
+    dataset = with_late_labels(history())
     frauds = int((dataset.label == 1).sum())
     told = replace(dataset, label=np.where(dataset.label == 1, 1, UNKNOWN).astype(np.int8))
     with pytest.raises(ConfigError, match=f"all {frauds:,} labels say fraud.*`schema.label.delay`"):

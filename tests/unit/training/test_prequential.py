@@ -8,7 +8,7 @@ import pytest
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.training.prequential import Fold, WalkForwardPlan, learn_fold, prequential
-from tests.unit.training.history import DAY, START, history, known_late, project, spoilt_after
+from tests.unit.training.history import DAY, START, history, project, spoilt_after, with_late_labels
 
 PLAN = WalkForwardPlan(train_days=7, delay_days=7, test_days=7, history_days=28)
 FIRST = dt.date(2026, 2, 5)
@@ -83,7 +83,7 @@ def test_a_start_outside_history_is_refused() -> None:
 
 
 def test_a_fraud_that_was_not_labelled_by_then_is_learned_as_legitimate() -> None:
-    dataset = known_late(history(4000))
+    dataset = with_late_labels(history(4000))
     test_from = START + ((FIRST - dt.date(2026, 1, 1)).days + 14) * DAY
     silent = replace(dataset, label=np.where(dataset.known_at > test_from, 0, dataset.label).astype(np.int8))
     assert (silent.label != dataset.label).sum() > 20

@@ -17,7 +17,7 @@ from fraud_detection.core.project_schema import Model
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.training.tables.dataset import Dataset
 from fraud_detection.training.tune import SEARCH_SPACE, Budget, Tuned, fold_score, folds, tune
-from tests.unit.training.history import DAY, history, known_late, project, spoilt_after
+from tests.unit.training.history import DAY, history, project, spoilt_after, with_late_labels
 
 TODAY: Model = msgspec.structs.replace(project().model, rounds=15, early_stopping=5)
 
@@ -35,7 +35,7 @@ def test_nothing_of_the_test_slice_is_known_while_tuning() -> None:
 
 
 def test_a_label_that_was_not_known_by_a_fold_is_not_learned_and_a_planted_one_shows() -> None:
-    dataset = known_late(history())
+    dataset = with_late_labels(history())
     fold = folds(dataset.info.boundaries, dataset.info.delay_ms)[-1]
     learned = dataset.event_time < fold.until
     late = learned & (dataset.label == 1) & (dataset.known_at > fold.test_from)

@@ -26,7 +26,7 @@ def parity(output: Output, *, events: int, seed: int) -> None:
 
     from fraud_detection.audit.parity import check_parity
     from fraud_detection.demo.demo import beyond_the_clock, demo_project
-    from fraud_detection.simulator.live import simulated_events
+    from fraud_detection.simulator.stream import simulated_events
 
     if events < 1:
         raise ConfigError("--events: expected at least 1")

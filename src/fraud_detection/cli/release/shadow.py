@@ -45,7 +45,7 @@ def shadow(
     if history is not None and not history.is_file():
         raise ConfigError(f"{history}: no such file; name the one that the service was started with")
     shadows = Shadows(ReleaseRegistry(registry), state, history, screen.progress)
-    LOG.info("following %s", registry, extra={"event": "started", "live": str(registry)})
+    LOG.info("following %s", registry, extra={"event": "started", "registry": str(registry)})
     try:
         with few_collections(), ending_on_signals(stop):
             if exit_when_idle:

@@ -82,7 +82,7 @@ def serve(
         workers=workers,
         folder="",
         bundle=str(by.bundle or options.BUNDLE),
-        live=_named(by.registry),
+        registry=_named(by.registry),
         state=str(state),
         port=port,
         host=host,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fraud_detection.adapters.terminal import Terminal
     from fraud_detection.core.outcomes import Decided
     from fraud_detection.demo.decision_quality import Quality
-    from fraud_detection.demo.demo import DemoReport, LiveView
+    from fraud_detection.demo.demo import DemoReport, DemoView
 
 PLAIN_EVERY_S = 5.0
 HEADINGS = ("declined", "amount", "score", "because")
@@ -39,7 +39,7 @@ def demo(
     directory: Path,
     drift: tuple[str, ...],
 ) -> None:
-    """Simulate payments, train a model, and decide a live stream."""
+    """Simulate payments, train a model, and decide a stream."""
     import msgspec
 
     from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
@@ -71,14 +71,14 @@ class _Shown:
         self.screen = screen
         self.next = 0.0
 
-    def __call__(self, view: LiveView) -> None:
+    def __call__(self, view: DemoView) -> None:
         if self.screen.plain and time.monotonic() < self.next:
             return
         self.next = time.monotonic() + PLAIN_EVERY_S
-        self.screen.table(live_figures(view), HEADINGS, [newest(one) for one in reversed(view.newest)])
+        self.screen.table(demo_figures(view), HEADINGS, [newest(one) for one in reversed(view.newest)])
 
 
-def live_figures(view: LiveView) -> dict[str, str]:
+def demo_figures(view: DemoView) -> dict[str, str]:
     """Return the figures above the live table."""
     tally = view.tally
     approve, review, decline = tally.actions

@@ -1,4 +1,4 @@
-"""`fraud generate history` and `fraud generate live`: payments of a simulation."""
+"""`fraud generate history` and `fraud generate stream`: payments of a simulation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @group("generate")
 def generate() -> None:
-    """Simulate payments: a history to train on, or a live stream."""
+    """Simulate payments: a history to train on, or a stream."""
 
 
 @generate.command("history")
@@ -50,7 +50,7 @@ def history(output: Output, *, out: Path, ground_truth: Path | None, simulated: 
     output.write(msgspec.to_builtins(summary))
 
 
-@generate.command("live")
+@generate.command("stream")
 @click.option("--rate", type=float, default=1000.0, help="Payments a second.")
 @click.option("--to", default="-", help="A file, - for standard output, or kinesis://STREAM.")
 @click.option("--seconds", type=float, help="Seconds to stream (until interrupted).")
@@ -60,7 +60,7 @@ def history(output: Output, *, out: Path, ground_truth: Path | None, simulated: 
 @click.option("--repeat-share", type=float, help="Share of repeated events.")
 @click.option("--malformed-share", type=float, help="Share of malformed events.")
 @options.simulated()
-def live(
+def stream(
     output: Output,
     *,
     rate: float,
@@ -77,8 +77,8 @@ def live(
     import msgspec
 
     from fraud_detection.core.decoding import decode
-    from fraud_detection.simulator.live import LiveOptions
-    from fraud_detection.simulator.run import generate_live
+    from fraud_detection.simulator.run import generate_stream
+    from fraud_detection.simulator.stream import StreamOptions
 
     chosen = {
         "rate": rate,
@@ -89,12 +89,12 @@ def live(
         "repeat_share": repeat_share,
         "malformed_share": malformed_share,
     }
-    settings = decode(_given(chosen), LiveOptions, "options")
+    settings = decode(_given(chosen), StreamOptions, "options")
     if to == "-" and sys.stdout.isatty():
         raise ConfigError(
             "standard output is a terminal: pipe it into `fraud run --source -`, or name a file with --to"
         )
-    summary = generate_live(simulation(simulated), to, settings)
+    summary = generate_stream(simulation(simulated), to, settings)
     print_line(
         f"sent {summary.payments:,} payments and {summary.labels:,} labels in {summary.seconds:.1f} s; "
         f"the receiver was {summary.max_lag_s:.3f} s behind at most",

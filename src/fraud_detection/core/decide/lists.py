@@ -24,7 +24,7 @@ Span = tuple[int, int]
 
 
 def span(expiring: LifecycleSettings, within: Span = ALWAYS) -> Span:
-    """Return when something that people put live speaks, as a part of a longer span.
+    """Return when something that people entered applies, as a part of a longer span.
 
     >>> from fraud_detection.core.decision_settings import ListEntry
     >>> from fraud_detection.core.decoding import Moment

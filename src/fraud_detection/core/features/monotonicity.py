@@ -24,14 +24,14 @@ def monotonic_constraints(monotone: Mapping[str, str], names: Sequence[str]) -> 
     [0, 1]
     """
     constraints = [0] * len(names)
-    for pattern, way in monotone.items():
+    for pattern, direction in monotone.items():
         positions = [index for index, name in enumerate(names) if fnmatchcase(name, pattern)]
         if not positions:
             raise ConfigError(f"`model.monotone`: no feature is called `{pattern}`{_near(pattern, names)}")
         for index in positions:
-            if constraints[index] == -SIGNS[way]:
+            if constraints[index] == -SIGNS[direction]:
                 raise ConfigError(f"`model.monotone`: `{names[index]}` would have to go up and down")
-            constraints[index] = SIGNS[way]
+            constraints[index] = SIGNS[direction]
     return constraints
 
 

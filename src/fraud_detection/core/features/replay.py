@@ -87,9 +87,9 @@ def pending_labels(past: HistoricalPayment, number: int) -> list[PendingLabel]:
 
     number: of the first of them.
     """
-    due: list[PendingLabel] = []
+    pending: list[PendingLabel] = []
     for label in past.labels():
-        supersedes_known_at = due[-1].known_at if due else None
+        supersedes_known_at = pending[-1].known_at if pending else None
         fields = (
             label.transaction_id,
             past.payment.entities,
@@ -97,8 +97,8 @@ def pending_labels(past: HistoricalPayment, number: int) -> list[PendingLabel]:
             label.known_at,
             supersedes_known_at,
         )
-        due.append(PendingLabel(label.available_from, number + len(due), *fields))
-    return due
+        pending.append(PendingLabel(label.available_from, number + len(pending), *fields))
+    return pending
 
 
 def extract_or_missing(memory: ProfileCache, payment: Transaction) -> list[float]:
@@ -148,9 +148,9 @@ class Replay:
 
     def apply_labels_until(self, time_ms: int) -> None:
         """Apply every label that was known at `time_ms`."""
-        due = self.pending_labels
-        while due and due[0].available_from <= time_ms:
-            label = heapq.heappop(due)
+        pending = self.pending_labels
+        while pending and pending[0].available_from <= time_ms:
+            label = heapq.heappop(pending)
             self.memory.apply_label(
                 label.ids, label.known_at, fraud=label.fraud, supersedes_known_at=label.supersedes_known_at
             )
@@ -158,8 +158,8 @@ class Replay:
     def still_pending(self) -> list[Label]:
         """Return the labels that are not applied yet, latest first."""
         return [
-            Label(due.transaction_id, due.fraud, due.known_at, HISTORY)
-            for due in sorted(self.pending_labels, reverse=True)
+            Label(pending.transaction_id, pending.fraud, pending.known_at, HISTORY)
+            for pending in sorted(self.pending_labels, reverse=True)
         ]
 
     def hold_labels_back(self, past: HistoricalPayment) -> None:

@@ -227,14 +227,14 @@ def _label(parser: Parser, raw: bytes, transaction_id: str, event_time: int) -> 
 
 def _with_labels(rows: list[Row]) -> Iterator[list[tuple[Row | None, Event]]]:
     """Yield batches of rows in order of time, and between them the labels known by then (without a row)."""
-    due: list[tuple[int, int, Label]] = []
+    pending: list[tuple[int, int, Label]] = []
     part: list[tuple[Row | None, Event]] = []
     for row in rows:
-        while due and due[0][0] <= row.event_time:
-            part.append((None, heapq.heappop(due)[2]))
+        while pending and pending[0][0] <= row.event_time:
+            part.append((None, heapq.heappop(pending)[2]))
         part.append((row, row.raw))
         if row.label is not None:
-            heapq.heappush(due, (row.label.known_at, row.number, row.label))
+            heapq.heappush(pending, (row.label.known_at, row.number, row.label))
         if len(part) >= BATCH:
             yield part
             part = []

@@ -74,7 +74,7 @@ class RequestBatcher:
         self.health = Health(service.state_file, self._refuse_all)
         self._waiting: list[tuple[bytes, str | None, _PendingRequest]] = []
         self._recent: OrderedDict[str, DecisionView] = OrderedDict()
-        self._due = False
+        self._scheduled = False
 
     @property
     def waiting(self) -> int:
@@ -102,8 +102,8 @@ class RequestBatcher:
         pending = _PendingRequest(on_result, len(events), time.perf_counter(), sender)
         for event, identity in zip(events, identities or itertools.repeat(None), strict=False):
             self._waiting.append((event, identity, pending))
-        if not self._due:
-            self._due = True
+        if not self._scheduled:
+            self._scheduled = True
             # Behind the requests that the loop has read already: they belong to the same batch.
             asyncio.get_running_loop().call_soon(self._decide)
 
@@ -165,11 +165,11 @@ class RequestBatcher:
         if self.health.broken is not None:
             return
         batch, self._waiting = self._waiting[:MAX_BATCH_SIZE], self._waiting[MAX_BATCH_SIZE:]
-        self._due = bool(self._waiting)
+        self._scheduled = bool(self._waiting)
         if not batch:
             return
         loop = asyncio.get_running_loop()
-        if self._due:
+        if self._scheduled:
             loop.call_soon(self._decide)
         try:
             self._decide_batch(batch)

@@ -42,7 +42,7 @@ class Claim:
         """Take the ids of the payments, and what stands before them."""
         self.ids, self.keys, self.before = ids, keys, before
         self.held: Held = {}
-        self.gave_way: Held = {}
+        self.yielded: Held = {}
         self.clear = asyncio.Event()
 
 
@@ -160,7 +160,7 @@ class Claims:
             elif (querying := self._querying.get(transaction_id)) is None:
                 break
             elif worker < self._own:
-                querying.gave_way.setdefault(transaction_id, set()).add(worker)
+                querying.yielded.setdefault(transaction_id, set()).add(worker)
                 break
             else:
                 await querying.clear.wait()
@@ -218,7 +218,7 @@ class Claims:
             for (transaction_id, _), first in zip(pairs, replies, strict=True):
                 if first is not None:
                     self._dedup_index.elsewhere[transaction_id] = msgspec.convert(first, FirstDelivery)
-            held, claim.gave_way = claim.gave_way, {}
+            held, claim.yielded = claim.yielded, {}
 
     def _end(self, claim: Claim) -> None:
         for claims, keys in ((self._querying, claim.ids), (self._doubtful, claim.keys)):

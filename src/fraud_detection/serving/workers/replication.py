@@ -43,7 +43,7 @@ class Replicator:
         self._hindered: dict[int, float] = {}
         self._commits = {worker: deque[CommitTime](maxlen=MAX_PENDING) for worker in service.others}
         self._taken = {worker: deque[CommitTime](maxlen=MAX_PENDING) for worker in service.others}
-        self._due = set(service.others)
+        self._pending_workers = set(service.others)
         self._wake = asyncio.Event()
         service.committed = self.news.append
 
@@ -65,7 +65,7 @@ class Replicator:
 
     def look(self, worker: int) -> None:
         """Look at another worker's log as soon as the loop is free."""
-        self._due.add(worker)
+        self._pending_workers.add(worker)
         self._wake.set()
 
     async def run(self) -> None:
@@ -75,16 +75,16 @@ class Replicator:
                 async with asyncio.timeout(POLL_INTERVAL_S):
                     await self._wake.wait()
             except TimeoutError:
-                self._due.update(self.service.others)
+                self._pending_workers.update(self.service.others)
             self._wake.clear()
             await self.replicate_all()
 
     async def replicate_all(self) -> None:
         """Take in what there is of all logs that are due; other work of the loop comes in between."""
-        while self._due:
-            worker = self._due.pop()
+        while self._pending_workers:
+            worker = self._pending_workers.pop()
             if self._take_part(worker):
-                self._due.add(worker)
+                self._pending_workers.add(worker)
             await asyncio.sleep(0)
 
     def _take_part(self, worker: int) -> bool:

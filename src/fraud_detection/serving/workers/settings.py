@@ -32,5 +32,5 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     private_key: str | None = None
     synchronous: str = "normal"
     log_format: LogFormat = "text"
-    live: str | None = None
+    registry: str | None = None
     ids: tuple[int, ...] = ()

@@ -68,14 +68,14 @@ class Worker:
         """Load the model, and recover the state."""
         self.settings, self.background = settings, background
         self.heartbeat = Heartbeat(sys.stdout.fileno(), background)
-        loaded = None if settings.live is None else load_release(ReleaseRegistry(Path(settings.live)))
+        loaded = None if settings.registry is None else load_release(ReleaseRegistry(Path(settings.registry)))
         engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
         self._shared_ids = [SharedIds(memory) for memory in settings.ids]
         self.ownership = Ownership(engine.project.schema, settings.workers)
         self.service = self._open(engine)
         self.releases = None
-        if settings.live is not None and loaded is not None:
-            self.releases = ReleaseFollower(ReleaseRegistry(Path(settings.live)), self.service, loaded)
+        if settings.registry is not None and loaded is not None:
+            self.releases = ReleaseFollower(ReleaseRegistry(Path(settings.registry)), self.service, loaded)
         else:
             self.service.decide_with(engine)
         replicator = Replicator(self.service)

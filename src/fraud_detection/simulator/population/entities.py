@@ -80,7 +80,7 @@ class Cards:
     shops: Ints
     subscriptions: Ints
     fees: Ints
-    due: Ints
+    billing_day: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ def _cards(
         ),
         subscriptions=subscriptions,
         fees=_fees(rng, subscriptions, merchants),
-        due=rng.integers(1, 29, (count, SUBSCRIPTIONS)),
+        billing_day=rng.integers(1, 29, (count, SUBSCRIPTIONS)),
     )
 
 

@@ -212,7 +212,7 @@ def _subscriptions(population: Population, rng: np.random.Generator, day: int) -
     """Return what is collected on this day of the month."""
     habits, date = population.cards, population.settings.date(day)
     start = population.settings.epoch + day * DAY
-    cards, slot = np.nonzero((habits.due == date.day) & (habits.subscriptions >= 0))
+    cards, slot = np.nonzero((habits.billing_day == date.day) & (habits.subscriptions >= 0))
     times = start + rng.integers(1 * HOUR, 9 * HOUR, len(cards))
     payments = pay(population, rng, cards, habits.subscriptions[cards, slot], times)
     return replace(

@@ -1,6 +1,6 @@
 """How payments are written: ids as text, names of codes, and the fields of the two files.
 
-The same names go into a history table and into live events.
+The same names go into a history table and into the events of the stream.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FIELDS = (
     "is_fraud",
     "label_known_at",
 )
-"""The columns of a history; a live payment has all but the last two, and `sent_at`."""
+"""The columns of a history; a payment of the stream has all but the last two, and `sent_at`."""
 
 GROUND_TRUTH_FIELDS = ("transaction_id", "fraud", "scenario")
 

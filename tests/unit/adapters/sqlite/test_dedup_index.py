@@ -17,7 +17,7 @@ def test_ids_are_found_while_they_are_learned_and_new_ones_need_no_look_into_the
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     service = open_service(small_simulation.bundle, tmp_path / "state.db")[1]
-    service.take(Batch(small_simulation.live(120), None, 0), "test")
+    service.take(Batch(small_simulation.events(120), None, 0), "test")
     service.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as db:
         db.execute(

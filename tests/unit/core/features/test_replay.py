@@ -70,6 +70,8 @@ def test_what_was_not_known_by_the_end_is_still_due(rows: Drawn) -> None:
         if historical.fraud is not None and historical.known_at <= end
     }
     labelled = {historical.payment.transaction_id for historical in past if historical.fraud is not None}
-    due = replay.still_pending()
-    assert {label.transaction_id for label in due} == labelled - known_before
-    assert [label.known_at for label in due] == sorted((label.known_at for label in due), reverse=True)
+    pending = replay.still_pending()
+    assert {label.transaction_id for label in pending} == labelled - known_before
+    assert [label.known_at for label in pending] == sorted(
+        (label.known_at for label in pending), reverse=True
+    )

@@ -122,10 +122,10 @@ class FeatureStoreProfiles:
     def _get(self, request: Mapping[RecordKey, ProfileKey]) -> dict[RecordKey, dict[str, str]]:
         """Return the records that exist; ask again for what was left out, failed, or is older than ours."""
         found: dict[RecordKey, dict[str, str]] = {}
-        due: set[RecordKey] = set(request)
+        remaining: set[RecordKey] = set(request)
         waits = pauses("feature groups " + ", ".join(sorted({group for group, _ in request})))
-        while due:
-            response = attempt(self._client.batch_get_record, Identifiers=identifiers(due))
+        while remaining:
+            response = attempt(self._client.batch_get_record, Identifiers=identifiers(remaining))
             if response is not None:
                 found |= records(response)
                 stale = {
@@ -133,8 +133,8 @@ class FeatureStoreProfiles:
                     for record_key, key in request.items()
                     if self._is_stale(key, found.get(record_key))
                 }
-                due = unprocessed(response) | stale
-            if due:
+                remaining = unprocessed(response) | stale
+            if remaining:
                 time.sleep(next(waits))
         return found
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _CHUNK = 512
 
 
-class LiveOptions(Settings, frozen=True):
-    """How the live stream is sent, and what is wrong with it.
+class StreamOptions(Settings, frozen=True):
+    """How the stream is sent, and what is wrong with it.
 
     rate: payments a second, labels not counted.  payments, seconds: where it ends; never, without.
     late_share arrive minutes to hours late, repeat_share twice, malformed_share come a second
@@ -59,10 +59,10 @@ class LiveOptions(Settings, frozen=True):
         return Faults(self.late_share, self.repeat_share, self.malformed_share)
 
 
-class LiveStream:
-    """The live stream of a simulation: it begins on the day after the history, with its open labels."""
+class SimulatedStream:
+    """The stream of a simulation: it begins on the day after the history, with its open labels."""
 
-    def __init__(self, settings: SimulatorSettings, options: LiveOptions) -> None:
+    def __init__(self, settings: SimulatorSettings, options: StreamOptions) -> None:
         """Check the options, and simulate the history to know which labels are open at its end."""
         self._settings, self._options = settings, options
         self._drifts = [parse_drift(text) for text in options.drift]
@@ -91,7 +91,7 @@ class LiveStream:
         ends = self._settings.epoch + (day + 1) * DAY
         block = behave(self._population, next(self._simulated), self._drifts, self._position)
         self._labels.add(block)
-        new = schedule_of(block, self._settings.generator(Purpose.LIVE, day), self._options.faults)
+        new = schedule_of(block, self._settings.generator(Purpose.STREAM, day), self._options.faults)
         schedule, self._waiting = joined([self._waiting, new]).in_order().until(ends)
         rest = self._options.max_payments - self._position
         if len(schedule) >= rest:
@@ -117,8 +117,8 @@ def _chunks(
 
 
 def simulated_events(seed: int, events: int) -> Iterator[bytes]:
-    """Yield a live stream with many late, repeated and malformed events, without waiting for its schedule."""
-    faults = LiveOptions(late_share=0.05, repeat_share=0.02, malformed_share=0.005)
-    stream = LiveStream(SimulatorSettings(seed=seed, days=1), faults)
+    """Yield a stream with many late, repeated and malformed events, without waiting for its schedule."""
+    faults = StreamOptions(late_share=0.05, repeat_share=0.02, malformed_share=0.005)
+    stream = SimulatedStream(SimulatorSettings(seed=seed, days=1), faults)
     flat = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
     yield from itertools.islice((event for event in flat if event.strip()), events)

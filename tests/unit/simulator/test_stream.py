@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from fraud_detection.simulator.columns import Block, joined
-from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.messages import Timed
 from fraud_detection.simulator.population.opaque import hexadecimal
 from fraud_detection.simulator.schedule import ArrivalKind
 from fraud_detection.simulator.settings import DAY, SimulatorSettings
 from fraud_detection.simulator.simulate import simulate
+from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 
 TOWN = SimulatorSettings(cards=300, merchants=90, days=20)
 START_MS = 1_700_000_000_000
@@ -23,7 +23,7 @@ CLEAN: dict[str, Any] = {"late_share": 0.0, "repeat_share": 0.0, "malformed_shar
 
 
 def sent(settings: SimulatorSettings = TOWN, **options: Any) -> list[Timed]:  # noqa: ANN401 - any option
-    stream = LiveStream(settings, LiveOptions(**{"rate": 50.0, "payments": 1_500} | options))
+    stream = SimulatedStream(settings, StreamOptions(**{"rate": 50.0, "payments": 1_500} | options))
     return list(itertools.chain.from_iterable(stream.chunks(START_MS)))
 
 
@@ -35,17 +35,17 @@ def ids(block: Block) -> list[str]:
     return [code.decode() for code in hexadecimal(block.code).tolist()]
 
 
-def decoded(events: list[Timed], *ways: ArrivalKind) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(event.data) for event in events if event.arrival_kind in ways]
+def decoded(events: list[Timed], *kinds: ArrivalKind) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(event.data) for event in events if event.arrival_kind in kinds]
 
 
 def ms(text: str) -> int:
     return round(dt.datetime.fromisoformat(text).timestamp() * 1000)
 
 
-def test_the_live_stream_is_the_days_after_the_history() -> None:
-    live = [event["transaction_id"] for event in decoded(sent(**CLEAN), ArrivalKind.ON_TIME)]
-    assert live == ids(days(20, 40))[:1_500]
+def test_the_stream_is_the_days_after_the_history() -> None:
+    stream_ids = [event["transaction_id"] for event in decoded(sent(**CLEAN), ArrivalKind.ON_TIME)]
+    assert stream_ids == ids(days(20, 40))[:1_500]
 
 
 def test_a_stream_of_equal_settings_is_equal_byte_for_byte() -> None:
@@ -168,7 +168,7 @@ def test_every_broken_event_is_broken_and_takes_no_good_ones_id() -> None:
 
 def test_the_stream_ends_after_its_payments_or_its_seconds() -> None:
     assert sum(event.arrival_kind is not ArrivalKind.LABEL for event in sent(payments=77)) == 77
-    by_time = LiveOptions(rate=50, seconds=3)
-    events = list(itertools.chain.from_iterable(LiveStream(TOWN, by_time).chunks(0)))
+    by_time = StreamOptions(rate=50, seconds=3)
+    events = list(itertools.chain.from_iterable(SimulatedStream(TOWN, by_time).chunks(0)))
     assert sum(event.arrival_kind is not ArrivalKind.LABEL for event in events) == 150
     assert max(event.due_s for event in events) < 3
