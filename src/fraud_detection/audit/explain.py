@@ -22,7 +22,7 @@ from fraud_detection.history.load import read_history
 Progress = Callable[[str, float], None]
 
 
-class Refused(msgspec.Struct, frozen=True):
+class QuarantinedView(msgspec.Struct, frozen=True):
     """An event that was refused, and that speaks of the payment.
 
     count: how often it came, when first and last; what came again from the same origin is not counted.
@@ -46,13 +46,13 @@ class Undecided(msgspec.Struct, frozen=True):
 
     transaction_id: str
     is_history: bool
-    refused: list[Refused]
+    quarantined: list[QuarantinedView]
     labels: list[LabelView]
 
     @property
     def is_known(self) -> bool:
         """Tell whether anything was ever heard of it."""
-        return bool(self.is_history or self.refused or self.labels)
+        return bool(self.is_history or self.quarantined or self.labels)
 
 
 class Where(msgspec.Struct, frozen=True):
@@ -123,17 +123,17 @@ def _undecided(transaction_id: str, records: Sequence[StateReader]) -> Undecided
     return Undecided(
         transaction_id,
         any(record.is_history(transaction_id) for record in records),
-        [one for record in records for one in _refused(record, transaction_id)],
+        [one for record in records for one in _quarantined(record, transaction_id)],
         [label_view(one, stands=False) for one in labels],
     )
 
 
-def _refused(record: StateReader, transaction_id: str) -> Iterator[Refused]:
-    for one in record.refused():
+def _quarantined(record: StateReader, transaction_id: str) -> Iterator[QuarantinedView]:
+    for one in record.quarantined_events():
         if _names(one.event, transaction_id):
             text = one.event.decode(errors="replace")
             times = (iso(one.first_at), iso(one.last_at))
-            yield Refused(str(record.path), one.seq, one.reason, one.path, text, one.count, *times)
+            yield QuarantinedView(str(record.path), one.seq, one.reason, one.path, text, one.count, *times)
 
 
 def _names(event: bytes, transaction_id: str) -> bool:

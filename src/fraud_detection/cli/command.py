@@ -58,7 +58,7 @@ class Command(click.Command):
         except BrokenPipeError:
             return _reader_went_away()
         except (FraudDetectionError, OSError, ModuleNotFoundError) as error:
-            _refuse(error, ctx.command_path, log_format)
+            _report_error(error, ctx.command_path, log_format)
             return REFUSED
         except KeyboardInterrupt:
             return INTERRUPTED
@@ -134,7 +134,7 @@ def _usage_error(error: click.UsageError) -> str:
     return f"{message[0].lower()}{message[1:]}{meant}"
 
 
-def _refuse(error: Exception, program: str, log_format: str | None) -> None:
+def _report_error(error: Exception, program: str, log_format: str | None) -> None:
     """Tell a refusal: as a line of the log, where that is JSON; raise what is a bug."""
     from fraud_detection.cli.extras import missing
 

@@ -27,7 +27,7 @@ ROWS = """
     SELECT seq, 2, reason, path, event, transaction_id,
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM quarantine
     ORDER BY 1"""
-KINDS = ("decision", "label", "refused event")
+KINDS = ("decision", "label", "quarantined event")
 
 _ENCODER = msgspec.msgpack.Encoder()
 # SHA-256, for which processors have instructions; a copy costs less than to look for the algorithm again.
@@ -37,7 +37,7 @@ _EMPTY = hashlib.sha256()
 class ChainEntry(msgspec.Struct, frozen=True):
     """One row of the chain: its number, its kind, the hash it carries, and the hash it should carry.
 
-    about: the payment; of a refused event the reason.  config_id: of a decision; else empty.
+    about: the payment; of a quarantined event the reason.  config_id: of a decision; else empty.
     """
 
     seq: int

@@ -64,14 +64,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         if not self.path.startswith(PUT):
-            self._refuse("UnknownOperationException", f"no operation at PUT {self.path}", 404)
+            self._send_error("UnknownOperationException", f"no operation at PUT {self.path}", 404)
             return
         name = unquote(self.path.removeprefix(PUT))
         self._respond(self.store.put_record, {"FeatureGroupName": name})
 
     def do_POST(self) -> None:
         if self.path != "/BatchGetRecord":
-            self._refuse("UnknownOperationException", f"no operation at POST {self.path}", 404)
+            self._send_error("UnknownOperationException", f"no operation at POST {self.path}", 404)
             return
         self._respond(self.store.batch_get_record, {})
 
@@ -84,11 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
             response = call(**request, **msgspec.json.decode(body, type=dict[str, Any]))
         except ClientError as error:
             said = error.response["Error"]
-            self._refuse(said["Code"], said["Message"], _status(said["Code"]))
+            self._send_error(said["Code"], said["Message"], _status(said["Code"]))
         else:
             self._send(200, response, {})
 
-    def _refuse(self, code: str, message: str, status: int) -> None:
+    def _send_error(self, code: str, message: str, status: int) -> None:
         self._send(status, {"Message": message}, {"x-amzn-errortype": code})
 
     def _send(self, status: int, response: dict[str, Any], headers: dict[str, str]) -> None:

@@ -211,8 +211,8 @@ def test_the_decline_cap_is_counted_again_from_the_log(decided_state: DecidedSta
         assert explanation.decline_cap is not None
         assert (explanation.decline_cap.decline_requested, explanation.decline_cap.agrees) == (True, True)
         assert explanation.taken == []
-    refused = [one for one in explanations if one.reasons[0].code == "decline_cap"]
-    assert 0 < len(refused) < len(explanations)
+    quarantined = [one for one in explanations if one.reasons[0].code == "decline_cap"]
+    assert 0 < len(quarantined) < len(explanations)
 
 
 def test_rules_and_lists_say_why_they_spoke_or_did_not(decided_state: DecidedState) -> None:
@@ -408,16 +408,16 @@ def test_what_was_never_decided_is_reported_as_what_it_is(
     assert undecided(decided_state, past.payment.transaction_id).is_history
     state = tmp_path / "state.db"
     service = service_over(decided_state.engines[2], state)
-    refused = (
+    quarantined = (
         b'{"transaction_id": "r1", "event_time": "2026-03-16T12:00:00Z", "amount": "much", "card_id": "c"}'
     )
     waiting = b'{"type": "label", "transaction_id": "w1", "is_fraud": 1, "label_known_at": "2026-03-16"}'
-    serve(service, [refused, b'{"transaction_id": "r2"', waiting])
+    serve(service, [quarantined, b'{"transaction_id": "r2"', waiting])
     for one in ("r1", "r2"):
         explanation = undecided(DecidedState(decided_state.small, state, [], []), one)
         assert explanation.is_known
-        assert len(explanation.refused) == 1
-        assert one in explanation.refused[0].event
+        assert len(explanation.quarantined) == 1
+        assert one in explanation.quarantined[0].event
     label = undecided(DecidedState(decided_state.small, state, [], []), "w1").labels[0]
     assert (label.verdict, label.source) == ("fraud", "feed")
     service.close()

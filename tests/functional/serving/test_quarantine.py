@@ -220,7 +220,7 @@ def test_explain_and_audit_know_how_often_it_came(
     assert "; came 6 times, 20" in capsys.readouterr().out
     service.close()
     assert main(["audit", "verify", f"--state={state}", "--plain"]) == 0
-    assert "1 refused event" in capsys.readouterr().out
+    assert "1 quarantined event" in capsys.readouterr().out
 
 
 def test_equal_events_without_card_or_id_have_one_owner(small_simulation: SmallSimulation) -> None:

@@ -213,7 +213,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
         bare = request.method == "HEAD"
         self._transport.write(encoded(response, headers, request.id, last=turn.last, bare=bare))
 
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
+    def _reject(self, status: HTTPStatus, message: str) -> None:
         """Answer somebody who cannot be understood, and hear no more of it."""
         if self._ending:
             return

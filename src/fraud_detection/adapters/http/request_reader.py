@@ -110,7 +110,7 @@ class RequestReader:
         """Take a request."""
 
     @abstractmethod
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
+    def _reject(self, status: HTTPStatus, message: str) -> None:
         """Answer somebody who cannot be understood, and hear no more of it."""
 
     @abstractmethod
@@ -142,10 +142,10 @@ class RequestReader:
                 LOG.exception(message, extra={"event": "request_failed"})
                 self._end_after_responses()
         except httptools.HttpParserError as error:
-            self._refuse(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")
+            self._reject(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")
         # A head, trailers and sizes of chunks that never end; whole ones are counted by `on_header`.
         if self._raw_bytes - self._size > MAX_HEADER_BYTES + (0 if self._reading_headers else self._size):
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
+            self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
 
     # --- called by the parser -----------------------------------------------
 
@@ -191,9 +191,9 @@ class RequestReader:
         current = self._parser.get_http_version() == "1.1"
         self._waits = self._waits and current
         if self._hosts > 1 or (current and not self._hosts):
-            self._refuse(HTTPStatus.BAD_REQUEST, NO_HOST)
+            self._reject(HTTPStatus.BAD_REQUEST, NO_HOST)
         elif self._chunked and (not current or self._chunked != [b"chunked"]):
-            self._refuse(HTTPStatus.BAD_REQUEST, NO_CHUNKS)
+            self._reject(HTTPStatus.BAD_REQUEST, NO_CHUNKS)
         else:
             self._let_go_on()
 
@@ -206,12 +206,12 @@ class RequestReader:
             self._room.used += len(body)
             if self._size > SMALL_BODY and self._room.full:
                 message = "the requests of all callers hold too much memory just now; ask again in a moment"
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, message)
+                self._reject(HTTPStatus.SERVICE_UNAVAILABLE, message)
         elif self._body:
             self._release(sum(len(part) for part in self._body))
             self._body = []
         if self._size > MAX_DISCARDED_BYTES:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
+            self._reject(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
 
     def _release(self, size: int) -> None:
         self._buffered_bytes -= size
@@ -245,7 +245,7 @@ class RequestReader:
         """Count bytes of a head or of trailers; refuse too many, and parse no more of them."""
         self._header_bytes += size
         if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
+            self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
             raise _Enough
 
     def _id_or_own(self) -> bytes:

@@ -60,7 +60,7 @@ QuarantineRow = tuple[int, str, str, bytes, str, bytes, int, int, int, bytes]
 """The columns of the table: after the event the payment of a conflict, else empty, a digest, how often it
 came, when first and last in ms, and the chain hash."""
 Again = tuple[int, int]
-"""A refused event that has a row: the time in ms at which it came again, and the number of the row."""
+"""A quarantined event that has a row: the time in ms at which it came again, and the number of the row."""
 SourceOffset = tuple[str, int, str]
 """Name of a source, the offset reached in it, and the fingerprint of all before that offset."""
 
@@ -89,7 +89,7 @@ class Checkpoint(msgspec.Struct, array_like=True):
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One batch: the rows it adds to the tables, the tallies of drift it changed, and how far it came.
 
-    left_source: the offset in a source that was being read before.  again, origins: of refused events, see
+    left_source: the offset in the source that was read before.  again, origins: of quarantined events, see
     `quarantine`.
     """
 
@@ -181,8 +181,8 @@ class Rows(msgspec.Struct):
     again: list[Again] = []
     origins: list[bytes] = []
 
-    def refuse(self, outcome: Quarantined, arrival: Arrival) -> None:
-        """Add a refused event, or count it where it has a row."""
+    def add_quarantined(self, outcome: Quarantined, arrival: Arrival) -> None:
+        """Add a quarantined event, or count it where it has a row."""
         if arrival.row == self.seq:
             self.quarantined.append(quarantine_row(self.seq, outcome, arrival, self.chain))
             self.chain = self.quarantined[-1][-1]
@@ -208,7 +208,7 @@ def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes, quarantine: Sqli
             if isinstance(outcome, AppliedLabel) and outcome.ids is None:
                 rows.awaited.append(outcome.label.transaction_id)
         elif isinstance(outcome, Quarantined):
-            rows.refuse(outcome, quarantine.arrival(outcome, rows.seq))
+            rows.add_quarantined(outcome, quarantine.arrival(outcome, rows.seq))
     return rows
 
 
@@ -256,7 +256,7 @@ def label_row(seq: int, outcome: AppliedLabel | RedundantLabel, chain: bytes) ->
 
 
 def quarantine_row(seq: int, outcome: Quarantined, arrival: Arrival, chain: bytes) -> QuarantineRow:
-    """Return a refused event as the tables hold it, linked to the row before it."""
+    """Return a quarantined event as the tables hold it, linked to the row before it."""
     row = (seq, outcome.reason, outcome.path, bytes(outcome.raw), outcome.transaction_id)
     return (*row, arrival.digest, 1, arrival.at, arrival.at, chain_hash(chain, row))
 

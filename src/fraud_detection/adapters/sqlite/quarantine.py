@@ -1,4 +1,4 @@
-"""Refused events of a state file: equal ones have one row, with a count and its first and last time.
+"""Quarantined events of a state file: equal ones have one row, with a count and its first and last time.
 
 Two are equal when all their bytes are, and they are refused at the same field, as a conflict with the same
 payment, or for an error of the program.  The text of the reason is not compared: for a large event it holds
@@ -27,7 +27,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
-    """A refused event that came.
+    """A quarantined event that came.
 
     row: the number of the row that has it.  at: when it came, in ms since 1970.  digest: of the event.
     origin: a hash of the event
@@ -42,7 +42,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
 
 
 class SqliteQuarantine:
-    """Finds the rows of refused events, in the tables and among what is not in them yet."""
+    """Finds the rows of quarantined events, in the tables and among what is not in them yet."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         """Look into the tables of this connection."""

@@ -83,7 +83,7 @@ class StoredLabel(msgspec.Struct, frozen=True, array_like=True):
     caller: str
 
 
-class StoredRefusal(msgspec.Struct, frozen=True, array_like=True):
+class StoredQuarantined(msgspec.Struct, frozen=True, array_like=True):
     """An event that was refused: from how many origins it came, and when first and last, in ms."""
 
     seq: int
@@ -152,14 +152,14 @@ class StateReader:
             FROM all_labels WHERE transaction_id = ? ORDER BY seq"""
         return [_converted(row, StoredLabel, self.path) for row in self.rows(query, (transaction_id,))]
 
-    def refused(self) -> Iterator[StoredRefusal]:
+    def quarantined_events(self) -> Iterator[StoredQuarantined]:
         """Yield each event that was refused; what came again is counted in its row."""
         query = """
             SELECT seq, reason, path, event, count + (SELECT count(*) FROM again WHERE again.seq = one.seq),
                 first_at, max(last_at, coalesce((SELECT max(at) FROM again WHERE again.seq = one.seq), 0))
             FROM all_quarantine AS one ORDER BY seq"""
         for row in self._db.execute(query):
-            yield _converted(row, StoredRefusal, self.path)
+            yield _converted(row, StoredQuarantined, self.path)
 
     def is_history(self, transaction_id: str) -> bool:
         """Tell whether a payment is one of the past that was taken in before the stream."""

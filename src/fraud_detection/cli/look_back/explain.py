@@ -83,13 +83,13 @@ def _undecided(explanation: Undecided) -> Iterator[str]:
         yield f"Payment {one} is of the history that was taken in before the stream: it was not decided here."
     else:
         yield f"Payment {one} was not decided."
-    for refused in explanation.refused:
-        location = f"number {refused.number:,} of {refused.state}"
-        came = f"came {refused.first_at}"
-        if refused.count > 1:
-            came = f"came {refused.count:,} times, {refused.first_at} to {refused.last_at}"
-        yield f"  refused: {refused.reason} - at `{refused.path}` ({location}; {came})"
-        yield f"    {refused.event}"
+    for quarantined in explanation.quarantined:
+        location = f"number {quarantined.number:,} of {quarantined.state}"
+        came = f"came {quarantined.first_at}"
+        if quarantined.count > 1:
+            came = f"came {quarantined.count:,} times, {quarantined.first_at} to {quarantined.last_at}"
+        yield f"  refused: {quarantined.reason} - at `{quarantined.path}` ({location}; {came})"
+        yield f"    {quarantined.event}"
     if explanation.labels and not explanation.is_history:
         yield "  Labels have come, and wait for the payment:"
     for label in explanation.labels:

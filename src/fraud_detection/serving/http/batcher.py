@@ -71,7 +71,7 @@ class RequestBatcher:
         self.refused = 0
         self.waits = LatencyHistogram()
         self.lags: dict[str, Callable[[], float]] = {}
-        self.health = Health(service.state_file, self._refuse_all)
+        self.health = Health(service.state_file, self._reject_all)
         self._waiting: list[tuple[bytes, str | None, _PendingRequest]] = []
         self._recent: OrderedDict[str, DecisionView] = OrderedDict()
         self._scheduled = False
@@ -176,7 +176,7 @@ class RequestBatcher:
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
             refusal = self.health.met(error)
             for pending in dict.fromkeys(pending for _, _, pending in batch):
-                self._refuse(pending, refusal)
+                self._reject(pending, refusal)
             return
         # Behind the answers, which the loop writes first.
         loop.call_soon(self._run_deferred_work)
@@ -193,17 +193,17 @@ class RequestBatcher:
                 pending.add(self._reply_to(outcome))
             except RetryError as error:
                 # It was decided before, but its decision cannot be looked up just now.
-                self._refuse(pending, error)
+                self._reject(pending, error)
 
-    def _refuse(self, pending: _PendingRequest, error: RetryError) -> None:
+    def _reject(self, pending: _PendingRequest, error: RetryError) -> None:
         """Refuse events that were asked about together; those that wait still are not decided any more."""
-        pending.refuse(error)
+        pending.reject(error)
         self._waiting = [waiting for waiting in self._waiting if waiting[2] is not pending]
 
-    def _refuse_all(self, error: RetryError) -> None:
+    def _reject_all(self, error: RetryError) -> None:
         waiting, self._waiting = self._waiting, []
         for pending in dict.fromkeys(pending for _, _, pending in waiting):
-            pending.refuse(error)
+            pending.reject(error)
 
     def _run_deferred_work(self) -> None:
         if self.health.broken is not None:
@@ -250,7 +250,7 @@ class _PendingRequest:
         if not self.missing:
             self.on_result(self.results)
 
-    def refuse(self, error: RetryError) -> None:
+    def reject(self, error: RetryError) -> None:
         """Say that they have no answer now: those that had one before have it again when they are asked."""
         if self.missing:
             self.missing = 0

@@ -35,11 +35,11 @@ class Health:
     foresaw ends the service, and is raised as RetryError for whoever waits.
     """
 
-    def __init__(self, state_file: StateFile, refuse: Callable[[RetryError], None]) -> None:
+    def __init__(self, state_file: StateFile, reject: Callable[[RetryError], None]) -> None:
         """Take the state file, and what refuses all that wait."""
         self.broken: Exception | None = None
         self.guarded = _Guarded(self)
-        self._state_file, self._refuse = state_file, refuse
+        self._state_file, self._reject = state_file, reject
         self._retries = False
         self._look_at = 0.0
 
@@ -89,7 +89,7 @@ class Health:
                 exc_info=None if message else error,
                 extra={"event": "broken"},
             )
-            self._refuse(refusal)
+            self._reject(refusal)
         return refusal
 
     def _try_later(self) -> None:

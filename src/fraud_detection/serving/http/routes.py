@@ -92,7 +92,7 @@ class Api:
     async def _respond(self, work: Coroutine[Any, Any, Response], on_result: OnResult) -> None:
         try:
             with self.requests.health.guarded:
-                response = await _refused_or(work)
+                response = await _or_rejection(work)
         except RetryError as problem:
             response = refusal(problem)
         on_result(response)
@@ -293,7 +293,7 @@ def events_of(body: bytes) -> tuple[list[bytes], bool]:
     return events, True
 
 
-async def _refused_or(work: Coroutine[Any, Any, Response]) -> Response:
+async def _or_rejection(work: Coroutine[Any, Any, Response]) -> Response:
     try:
         return await work
     except Problem as problem:
