@@ -41,16 +41,16 @@ def average_precision(bundle: Bundle, rows: Dataset) -> float:
 
 def compared(simulation: SimulatorSettings, folder: Path) -> tuple[float, float, int]:
     """Return average precision of the evaluated bundle and of the refitted one, and the frauds."""
-    project, past = demo_project(), folder / "history.parquet"
-    write_history(simulation, past)
+    project, history_path = demo_project(), folder / "history.parquet"
+    write_history(simulation, history_path)
     as_of = simulation.epoch + TRAINED * DAY
-    make_features(project, past, folder / "features.parquet", silent, as_of=as_of)
+    make_features(project, history_path, folder / "features.parquet", silent, as_of=as_of)
     given = (project, folder / "features.parquet", folder / "bundle", folder / "evaluation", silent)
     final = train_evaluate_and_refit(*given, tracking=False)[0].bundle
     evaluated = read_bundle(folder / str(final.manifest.evaluated_as))
     category_encoding = final.contents.features.category_encoding
     table, _ = feature_table(
-        project, read_history(project, past, silent), silent, category_encoding=category_encoding
+        project, read_history(project, history_path, silent), silent, category_encoding=category_encoding
     )
     later = table.slice(as_of, as_of + 7 * WEEKS * DAY)
     rows = later.take(later.label >= 0)

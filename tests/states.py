@@ -61,7 +61,7 @@ def for_serving(state: Path, more: Sequence[str], bundle: Path | None = None) ->
 
 
 def short_history(simulation: SmallSimulation, path: Path, payments: int = 2_000) -> Path:
-    """Write the last payments of the history alone: enough where only that there is a past matters."""
+    """Write the last payments of the history alone: enough where it matters only that there is a history."""
     table = pq.read_table(simulation.history)
     pq.write_table(table.slice(table.num_rows - payments), path)
     return path

@@ -2,7 +2,7 @@
 
 A copy is the same simulation with other ids: its profiles are those of the first one, and so are its
 features and decisions.  With a hundred copies there are a hundred times as many cards,
-each with a past like any other.
+each with a history like any other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A soak: `fraud serve` at a fixed rate for long, with many cards, looked at minute by minute.
 
-The cards are copies of the simulated ones, each with its own past; all profiles are loaded before
+The cards are copies of the simulated ones, each with its own history; all profiles are loaded before
 the time begins, so that what grows later is no cache that fills.
 """
 

@@ -16,7 +16,7 @@ from fraud_detection.adapters.files.parquet_tables import write_columns
 from tests.docs.blocks import BLOCKS
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-PAST = 3_000
+HISTORY_ROWS = 3_000
 Row = dict[str, str]
 
 
@@ -50,12 +50,12 @@ def write_csv(path: Path, rows: Iterator[Row], without: tuple[str, ...] = ()) ->
 
 def write_own_data(folder: Path) -> None:
     """Write the files of README's quick start, and of the page that goes through it slowly."""
-    write_csv(folder / "payments.csv", payments(PAST))
+    write_csv(folder / "payments.csv", payments(HISTORY_ROWS))
     for name in ("new.csv", "new-payments.csv"):
-        write_csv(folder / name, payments(200, PAST), ("fraud", "balance_after"))
+        write_csv(folder / name, payments(200, HISTORY_ROWS), ("fraud", "balance_after"))
     events = (
         {key: value for key, value in row.items() if key not in {"fraud", "balance_after"}}
-        for row in payments(200, PAST + 200)
+        for row in payments(200, HISTORY_ROWS + 200)
     )
     (folder / "events").write_text("".join(f"{json.dumps(event)}\n" for event in events))
 

@@ -51,10 +51,10 @@ def test_a_state_file_of_another_format_stays_as_it_is_and_its_refusal_names_the
 ) -> None:
     state = made(tmp_path / "state.db")
     before = of_another_format(state, number)
-    with pytest.raises(ConfigError, match="`fraud state create FILE --history PAST`"):
+    with pytest.raises(ConfigError, match="`fraud state create FILE --history PAYMENTS`"):
         StateFile(state)
     assert main(["audit", "verify", "--state", str(state)]) == 2
-    assert "`fraud state create FILE --history PAST`" in capsys.readouterr().err
+    assert "`fraud state create FILE --history PAYMENTS`" in capsys.readouterr().err
     assert state.read_bytes() == before
 
 

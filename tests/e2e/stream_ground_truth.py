@@ -152,8 +152,8 @@ class GroundTruth:
             if one is not None:
                 alone: list[Profile | None] = [None for _ in self.extractor.entities]
                 alone[slot] = profiles[slot] = Profile(entity.plan)
-                for past in self._known(kept, saved, entity.index, one):
-                    self._take(alone, past)
+                for event in self._known(kept, saved, entity.index, one):
+                    self._take(alone, event)
         return array("d", self.extractor.extract(profiles, payment)).tobytes()
 
     def profile(self, name: str, one: str) -> bytes | None:
@@ -162,8 +162,8 @@ class GroundTruth:
             if self.entities[entity.index] == name and (entity.index, one) in self._of_entity:
                 alone: list[Profile | None] = [None for _ in self.extractor.entities]
                 alone[slot] = profile = Profile(entity.plan)
-                for past in self._of_entity[entity.index, one]:
-                    self._take(alone, past)
+                for event in self._of_entity[entity.index, one]:
+                    self._take(alone, event)
                 return msgspec.msgpack.encode(profile.to_list())
         return None
 
@@ -174,9 +174,9 @@ class GroundTruth:
         for entity in self.extractor.entities:
             one = payment.entities[entity.index]
             if one is not None:
-                known = {id(past) for past in self._known(kept, saved, entity.index, one)}
-                came = (past for past in self._of_entity[entity.index, one] if id(past) not in known)
-                oldest = min([oldest, *(past.arrived_s for past in came)])
+                known = {id(event) for event in self._known(kept, saved, entity.index, one)}
+                came = (event for event in self._of_entity[entity.index, one] if id(event) not in known)
+                oldest = min([oldest, *(event.arrived_s for event in came)])
         return now.arrived_s - oldest
 
     def _known(self, kept: DecisionItem, saved: SavedProfiles, index: int, one: str) -> list[Event]:
@@ -184,9 +184,9 @@ class GroundTruth:
         now, name = self.first[kept.transaction_id], self.entities[index]
         seen = saved.seen.get((f"{name}#{one}", kept.versions[name]), {})
         return [
-            past
-            for past in self._of_entity[index, one]
-            if past.number < (now.number if past.shard == now.shard else seen.get(past.shard, -1) + 1)
+            event
+            for event in self._of_entity[index, one]
+            if event.number < (now.number if event.shard == now.shard else seen.get(event.shard, -1) + 1)
         ]
 
     def _effective(self) -> Iterator[Event]:
@@ -205,12 +205,12 @@ class GroundTruth:
                     current[item.transaction_id] = item
                     yield event
 
-    def _take(self, alone: list[Profile | None], past: Event) -> None:
+    def _take(self, alone: list[Profile | None], event: Event) -> None:
         """Update the one profile that is there with an event."""
-        if isinstance(past.item, Transaction):
-            self.extractor.update(alone, past.item)
-        elif past.item is not None:
-            supersedes_known_at = self._supersedes_known_at[past.shard, past.number]
+        if isinstance(event.item, Transaction):
+            self.extractor.update(alone, event.item)
+        elif event.item is not None:
+            supersedes_known_at = self._supersedes_known_at[event.shard, event.number]
             self.extractor.apply_label(
-                alone, past.item.known_at, fraud=past.item.fraud, supersedes_known_at=supersedes_known_at
+                alone, event.item.known_at, fraud=event.item.fraud, supersedes_known_at=supersedes_known_at
             )

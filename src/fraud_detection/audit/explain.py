@@ -41,7 +41,7 @@ class QuarantinedView(msgspec.Struct, frozen=True):
 class Undecided(msgspec.Struct, frozen=True):
     """What is known of a payment that was never decided.
 
-    is_history: it is one of the past that was taken in before the stream.
+    is_history: it is in the history that was loaded before the stream.
     """
 
     transaction_id: str

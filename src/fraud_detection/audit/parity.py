@@ -102,15 +102,18 @@ def _replay(
 ) -> None:
     state_file, parser = StateFile(state, reading=True), Parser(project.schema)
     memory = ProfileCache(Extractor(project, category_encoding))
-    for past in state_file.since(0):
-        if past.event is None:
+    for logged in state_file.since(0):
+        if logged.event is None:
             memory.apply_label(
-                past.ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
+                logged.ids,
+                logged.known_at,
+                fraud=logged.fraud,
+                supersedes_known_at=logged.supersedes_known_at,
             )
             continue
-        payment = parser.parse(past.event, past.transaction_id)
+        payment = parser.parse(logged.event, logged.transaction_id)
         if isinstance(payment, Transaction):
-            _compare(array("d", extract_or_missing(memory, payment)).tobytes(), past.features, report)
+            _compare(array("d", extract_or_missing(memory, payment)).tobytes(), logged.features, report)
         if report.rows_compared % BATCH == 0:
             progress(
                 f"replaying: {report.rows_compared:,} rows",

@@ -32,7 +32,7 @@ PROGRESS_EVERY = 4096
 
 
 class FeatureReplay:
-    """Feeds a memory with the past of one payment, as the process that decided it has been fed."""
+    """Feeds profiles with the history of one payment, as the process that decided it has been fed."""
 
     def __init__(self, engine: Engine, shard: Shard | None, payment: Transaction) -> None:
         """Start with an empty memory.
@@ -52,32 +52,35 @@ class FeatureReplay:
     def take_history(self, history: Sequence[HistoricalPayment], progress: Progress) -> None:
         """Load history, with the labels that were known by its end."""
         replay = Replay(self.memory)
-        for number, past in enumerate(history, start=1):
-            if self.is_near(past.payment.entities):
+        for number, historical in enumerate(history, start=1):
+            if self.is_near(historical.payment.entities):
                 self.history += 1
-                replay.apply_labels_until(past.payment.event_time)
-                if self._owns(past):
-                    extract_or_missing(self.memory, past.payment)
-                    replay.hold_labels_back(past)
+                replay.apply_labels_until(historical.payment.event_time)
+                if self._owns(historical):
+                    extract_or_missing(self.memory, historical.payment)
+                    replay.hold_labels_back(historical)
                 else:
-                    extract_or_missing(self.shared, past.payment)
-                    replay.hold_labels_back(without_ordering(past))
+                    extract_or_missing(self.shared, historical.payment)
+                    replay.hold_labels_back(without_ordering(historical))
             if number % PROGRESS_EVERY == 0:
                 progress(f"replaying history: {number:,} payments", number / len(history))
         if history:
             replay.apply_labels_until(history[-1].payment.event_time)
 
-    def take(self, past: LoggedEvent, memory: ProfileCache) -> None:
+    def take(self, logged: LoggedEvent, memory: ProfileCache) -> None:
         """Update the profiles with an event of a log."""
-        if not self.is_near(past.ids):
+        if not self.is_near(logged.ids):
             return
         self.events += 1
-        if past.event is None:
+        if logged.event is None:
             memory.apply_label(
-                past.ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
+                logged.ids,
+                logged.known_at,
+                fraud=logged.fraud,
+                supersedes_known_at=logged.supersedes_known_at,
             )
             return
-        payment = self.parser.parse(past.event, past.transaction_id)
+        payment = self.parser.parse(logged.event, logged.transaction_id)
         if isinstance(payment, Transaction):
             extract_or_missing(memory, payment)
 
@@ -85,10 +88,12 @@ class FeatureReplay:
         """Tell whether these entities share one with the payment."""
         return any(one is not None and one == own for one, own in zip(ids, self.ids, strict=False))
 
-    def _owns(self, past: HistoricalPayment) -> bool:
+    def _owns(self, historical: HistoricalPayment) -> bool:
         if self.ownership is None:
             return True
-        return self.ownership.of(past.payment.entities, past.payment.transaction_id) == self.worker
+        return (
+            self.ownership.of(historical.payment.entities, historical.payment.transaction_id) == self.worker
+        )
 
 
 def recompute_features(
@@ -150,10 +155,10 @@ def _take_part(replay: FeatureReplay, part: ReplicationEntry, others: Mapping[in
         raise ConfigError(
             f"the state file of worker {part.worker} is missing: this one has followed what it decided"
         )
-    for past in other.since(part.after):
-        if past.seq > part.until:
+    for logged in other.since(part.after):
+        if logged.seq > part.until:
             return
-        replay.take(past, replay.shared)
+        replay.take(logged, replay.shared)
 
 
 def _differences(names: Sequence[str], stored: array[float], replayed: array[float]) -> Iterator[Difference]:

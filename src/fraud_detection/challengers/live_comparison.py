@@ -100,10 +100,10 @@ def live_traffic(
             f"the shadow {config_id} has decided nothing yet of payments after {_iso(since)}, until when "
             "labels taught its bundle"
         )
-    pasts = {state: DecisionHistory(state) for state in states}
-    moment = max(latest_known_at(one) for one in pasts.values()) if as_of is None else as_of
-    for state, past in pasts.items():
-        _join(pairs, past, shadowed[state], engine, moment, period)
+    histories = {state: DecisionHistory(state) for state in states}
+    moment = max(latest_known_at(one) for one in histories.values()) if as_of is None else as_of
+    for state, history in histories.items():
+        _join(pairs, history, shadowed[state], engine, moment, period)
     if not pairs.payments and pairs.left_out:
         raise ConfigError(
             f"the champion's bundle {period.bundle} has answered none of {len(pairs.left_out):,} payments "
@@ -130,7 +130,7 @@ def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecisio
 
 def latest_known_at(decided: DecisionHistory) -> int:
     """Return the latest time in ms in a state file, of a payment or of a label."""
-    return max([decided.past.watermark, *(label.available_from for label in decided.past.labels)])
+    return max([decided.reader.watermark, *(label.available_from for label in decided.reader.labels)])
 
 
 def _join(
@@ -143,7 +143,7 @@ def _join(
 ) -> None:
     """Append the payments that both have decided until `as_of`, in log order."""
     parser = Parser(engine.project.schema, engine.bundle.contents.features.category_encoding)
-    known = {label.transaction_id: label for label in decided.past.labels if label.available_from <= as_of}
+    known = {label.transaction_id: label for label in decided.reader.labels if label.available_from <= as_of}
     for decision, eligibility in decided.decisions():
         one = shadowed.get(decision.transaction_id)
         if one is None or decision.event_time > as_of:

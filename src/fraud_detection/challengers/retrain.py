@@ -143,7 +143,7 @@ def as_of_last_payment(history: History) -> None:
     """Drop labels that became known after the last payment."""
     if history.as_of is None:
         history.as_of = history.payments[-1].payment.event_time
-        history.payments = [past.known_by(history.as_of) for past in history.payments]
+        history.payments = [historical.known_by(history.as_of) for historical in history.payments]
 
 
 def change_file(bundle: Bundle, champion: Bundle, folder: Path) -> Path:

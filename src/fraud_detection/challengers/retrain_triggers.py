@@ -89,9 +89,9 @@ def latest_time(states: Sequence[Path]) -> int | None:
     """Return the latest event time of the state files in ms, None without a payment."""
     found = []
     for path in state_files(states):
-        past = LoggedDecisionReader(path)
-        found.append(past.watermark)
-        past.close()
+        reader = LoggedDecisionReader(path)
+        found.append(reader.watermark)
+        reader.close()
     return max([time_ms for time_ms in found if time_ms >= 0], default=None)
 
 
@@ -115,12 +115,12 @@ def drift_of(champion: Bundle, states: Sequence[Path], now_ms: int) -> Drift:
 
 def _recent(path: Path, now_ms: int) -> list[LoggedDecision]:
     """Return the latest decisions of a file, no more than MAX_PAYMENTS."""
-    past = LoggedDecisionReader(path)
+    reader = LoggedDecisionReader(path)
     found: list[LoggedDecision] = []
-    for one in past.recent(now_ms - RECENT_DAYS * DAY_MS):
+    for one in reader.recent(now_ms - RECENT_DAYS * DAY_MS):
         if one.event_time <= now_ms:
             found.append(one)
         if len(found) == MAX_PAYMENTS:
             break
-    past.close()
+    reader.close()
     return found

@@ -70,17 +70,17 @@ class Shadow:
         us = 1e6 * (time.perf_counter() - start) / max(len(rows), 1)
         kept = [
             ShadowDecision(
-                past.seq,
-                past.transaction_id,
+                logged.seq,
+                logged.transaction_id,
                 payment.event_time,
                 int(decision.action),
                 decision.score,
                 tuple(reason.code for reason in decision.reasons),
                 us,
             )
-            for (past, payment, _), decision in zip(rows, decisions, strict=True)
+            for (logged, payment, _), decision in zip(rows, decisions, strict=True)
         ]
-        own = [(past.seq, features.tobytes()) for past, _, features in rows] if self._rows.own else []
+        own = [(logged.seq, features.tobytes()) for logged, _, features in rows] if self._rows.own else []
         self._log.store(self.config_id, kept, part[-1].seq, own)
         return len(kept)
 

@@ -33,7 +33,7 @@ RECENT = 2 * MAX_ROWS * MAX_ENTRIES
 class Row(NamedTuple):
     """A logged payment as the shadow reads it, and its features."""
 
-    past: LoggedEvent
+    logged: LoggedEvent
     payment: Transaction
     features: array[float]
 
@@ -56,13 +56,13 @@ class Rows(Protocol):
 def next_part(state_file: StateFile, after_seq: int, until: int | None = None) -> list[LoggedEvent]:
     """Return the events after `after_seq` in a log, some hundred at most, and none after `until`."""
     part: list[LoggedEvent] = []
-    for past in state_file.since(after_seq):
-        if until is not None and past.seq > until:
+    for logged in state_file.since(after_seq):
+        if until is not None and logged.seq > until:
             break
         # Never half of the events that share a number.
-        if len(part) >= AT_ONCE and past.seq != part[-1].seq:
+        if len(part) >= AT_ONCE and logged.seq != part[-1].seq:
             break
-        part.append(past)
+        part.append(logged)
     return part
 
 
@@ -89,15 +89,16 @@ class ServedRows:
 
     def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
         """Return the stored rows; raise ConfigError when other features were served."""
-        paid = [past for past in part if past.event is not None]
-        for bundle in {past.bundle for past in paid}:
+        paid = [logged for logged in part if logged.event is not None]
+        for bundle in {logged.bundle for logged in paid}:
             if self._fingerprint_of(bundle) != self._fingerprint:
                 raise ConfigError(
                     f"the shadow {self._config_id}: bundle {bundle} answers now, whose features are others "
                     "than the shadow's; start `fraud shadow` again, and it makes its features itself"
                 )
         return [
-            Row(past, _read(self._parser, past, self._config_id), array("d", past.features)) for past in paid
+            Row(logged, _read(self._parser, logged, self._config_id), array("d", logged.features))
+            for logged in paid
         ]
 
 
@@ -149,8 +150,8 @@ class OwnRows:
             yield from self._backfill_history(history)
         seq = 0
         while part := next_part(self._state_file, seq, self._until):
-            for past in part:
-                payment = self._payment(past)
+            for logged in part:
+                payment = self._payment(logged)
                 if payment is not None:
                     self._memory.reapply_payment(payment)
             seq = part[-1].seq
@@ -172,10 +173,10 @@ class OwnRows:
         """Update the profiles and return a row for each payment that the shadow's schema can read."""
         self._check_history_in_time()
         rows: list[Row] = []
-        for past in part:
-            payment = self._payment(past)
+        for logged in part:
+            payment = self._payment(logged)
             if payment is not None:
-                rows.append(Row(past, payment, array("d", extract_or_missing(self._memory, payment))))
+                rows.append(Row(logged, payment, array("d", extract_or_missing(self._memory, payment))))
         return rows
 
     def _backfill_history(self, history: History) -> Iterator[int]:
@@ -185,27 +186,29 @@ class OwnRows:
             if number % AT_ONCE == 0:
                 self._progress(f"loading history: {number:,} payments", number / len(payments))
                 yield AT_ONCE
-        self._of_history = {past.payment.transaction_id: past.payment.entities for past in payments}
+        self._of_history = {
+            historical.payment.transaction_id: historical.payment.entities for historical in payments
+        }
         self._progress(f"loading history: {len(payments):,} payments", 1.0)
 
-    def _payment(self, past: LoggedEvent) -> Transaction | None:
+    def _payment(self, logged: LoggedEvent) -> Transaction | None:
         """Learn a label; return a payment, None where a service would have refused it."""
-        self._memory.sequence = past.seq
-        if past.event is None:
-            ids = self._ids(past.transaction_id)
+        self._memory.sequence = logged.seq
+        if logged.event is None:
+            ids = self._ids(logged.transaction_id)
             if ids is not None:
                 self._memory.apply_label(
-                    ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
+                    ids, logged.known_at, fraud=logged.fraud, supersedes_known_at=logged.supersedes_known_at
                 )
             return None
         try:
-            payment = _read(self._parser, past, self._config_id)
+            payment = _read(self._parser, logged, self._config_id)
         except RejectError as error:
-            self._leave_out(past, error)
+            self._leave_out(logged, error)
             return None
         if len(self._recent) >= self._most_recent:
             self._before, self._recent = self._recent, {}
-        self._recent[past.transaction_id] = payment.entities
+        self._recent[logged.transaction_id] = payment.entities
         return payment
 
     def _ids(self, transaction_id: str) -> Ids | None:
@@ -222,14 +225,14 @@ class OwnRows:
             return payment.entities if isinstance(payment, Transaction) else None
         return None
 
-    def _leave_out(self, past: LoggedEvent, error: RejectError) -> None:
+    def _leave_out(self, logged: LoggedEvent, error: RejectError) -> None:
         self._refused += 1
         if self._refused == 1:
             LOG.warning(
                 "the shadow %s cannot read payment %s: %s; such payments are left out, as a server would put "
                 "them into quarantine",
                 self._config_id,
-                past.transaction_id,
+                logged.transaction_id,
                 error,
                 extra={"event": "payment_left_out", "config_id": self._config_id},
             )
@@ -255,7 +258,7 @@ class OwnRows:
             )
 
     def _check_same_history(self, history: History) -> None:
-        found = {past.payment.transaction_id for past in history.payments}
+        found = {historical.payment.transaction_id for historical in history.payments}
         kept = {row[0] for row in self._state_file.rows("SELECT transaction_id FROM history")}
         # What this schema refuses may have been read by the service's.
         if found - kept or len(kept - found) > len(history.refused):
@@ -273,8 +276,8 @@ class OwnRows:
             )
 
 
-def _read(parser: Parser, past: LoggedEvent, config_id: str) -> Transaction:
-    read = parser.parse(past.event or b"", past.transaction_id)
+def _read(parser: Parser, logged: LoggedEvent, config_id: str) -> Transaction:
+    read = parser.parse(logged.event or b"", logged.transaction_id)
     if not isinstance(read, Transaction):
-        raise ConfigError(f"the project file of shadow {config_id} takes payment {past.seq} for a label")
+        raise ConfigError(f"the project file of shadow {config_id} takes payment {logged.seq} for a label")
     return read

@@ -40,7 +40,7 @@ COMMANDS = {
         "serve": ("serve.serve:serve", "Decide payments over HTTP while the customer waits."),
         "state": ("serve.state:state", "Create a state file."),
         "api-key": ("serve.api_key:api_key", "Make an API key for `fraud serve` and print it, once."),
-        "label": ("serve.labels:label", "Import labels of past payments."),
+        "label": ("serve.labels:label", "Import labels of historical payments."),
         "schema-report": (
             "serve.schema_report:schema_report",
             "Report schema drift: what differs, since when, in what share of events.",

@@ -62,8 +62,8 @@ def duration(text: str) -> int:
     return Duration.parse(text).ms
 
 
-class Past(NamedTuple):
-    """Past payments, more labels, what a system has decided, and the moment from which one looks back."""
+class HistoryOptions(NamedTuple):
+    """Historical payments, more labels, logged decisions, and the moment as of which labels count."""
 
     data: Path | None
     labels: tuple[Path, ...]
@@ -115,7 +115,7 @@ state = click.option("--state", type=PATH, default=STATE, help="The state file."
 all_states = click.option(
     "--state", type=PATH, default=STATE, help="The state file, or the name of all workers'."
 )
-data = click.option("--data", type=PATH, help="File of past payments (`history` in the project file).")
+data = click.option("--data", type=PATH, help="File of historical payments (`history` in the project file).")
 labels = click.option(
     "--labels", type=PATH, multiple=True, metavar="FILE", help="File of more labels, repeatable."
 )
@@ -206,7 +206,7 @@ def compared(function: Function) -> Function:
     return config_id(service_states(known(function)))
 
 
-past = gathered("past", Past, data, labels, as_of, logged_states)
+history_options = gathered("history_options", HistoryOptions, data, labels, as_of, logged_states)
 decided_by = gathered("by", DecidedBy, any_bundle, registry, own_config)
 releasing = gathered(
     "request",

@@ -72,7 +72,7 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
 
 
 HISTORY = "history"
-"""The source of labels that came with past payments."""
+"""The source of labels that came with historical payments."""
 
 
 class Label(msgspec.Struct, frozen=True, gc=False):

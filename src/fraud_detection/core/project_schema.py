@@ -103,7 +103,7 @@ class PlaceSource(Settings, frozen=True):
 
 
 class LabelSource(Settings, frozen=True):
-    """The labels of past payments, and when they become known.
+    """The labels of historical payments, and when they become known.
 
     positive, negative: the values that mean fraud and legitimate, compared as text;
     anything else, and an empty value, means that the label is not known.

@@ -98,7 +98,7 @@ def beyond_the_clock(project: Project) -> Project:
 
 
 def prepare(settings: DemoSettings, project: Project, progress: Progress) -> None:
-    """Make the past, learn from it, and leave a bundle and a state file that know it."""
+    """Simulate a history, train on it, and leave a bundle and a state file with its profiles."""
     folder = settings.directory
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("state.db*"):
@@ -111,16 +111,19 @@ def prepare(settings: DemoSettings, project: Project, progress: Progress) -> Non
 
 
 def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple[History, Replay]:
-    """Make the past (history.parquet) and a bundle that was trained on it; return the past and its memory."""
+    """Simulate history.parquet and train a bundle on it; return the history and its profiles."""
     folder, simulation = settings.directory, settings.simulation
-    past = folder / "history.parquet"
+    history_path = folder / "history.parquet"
     write_history(
-        simulation, past, None, lambda day, _: progress("simulating the history", day / simulation.days)
+        simulation,
+        history_path,
+        None,
+        lambda day, _: progress("simulating the history", day / simulation.days),
     )
-    history = read_history(project, past, progress)
+    history = read_history(project, history_path, progress)
     dataset, replay = feature_table(project, history, progress, exact=True)
     table = folder / "features.parquet"
-    store_table(table, project, dataset, history, [past])
+    store_table(table, project, dataset, history, [history_path])
     trained = train(project, table, folder / "bundle", progress=progress)
     # The stream goes on from here, and tells the labels that become known from now on.
     refit_bundle(trained, table, progress=progress, as_of=simulation.epoch + simulation.days * DAY)

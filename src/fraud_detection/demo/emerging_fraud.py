@@ -54,15 +54,17 @@ def replayed(
     """Simulate the payments and replay them; return its table, and the kind of fraud that each payment is."""
     simulation, drifts = changed_simulation(settings), behaviour_drifts(settings.drift)
     settings.directory.mkdir(parents=True, exist_ok=True)
-    past, ground_truth = (settings.directory / name for name in ("history.parquet", "ground-truth.parquet"))
+    history_path, ground_truth = (
+        settings.directory / name for name in ("history.parquet", "ground-truth.parquet")
+    )
     write_history(
         simulation,
-        past,
+        history_path,
         ground_truth,
         lambda day, _: progress("simulating the history", day / simulation.days),
         drifts,
     )
-    history = read_history(project, past, progress)
+    history = read_history(project, history_path, progress)
     # The categories of the first model are those of all: none may be made of what it cannot know.
     apply_labels_until = (
         simulation.epoch + settings.from_day * DAY - plan_of(settings, project).delay_days * DAY

@@ -50,8 +50,8 @@ def backfill_profiles(
     replay.memory.save_all()
     young_ms = project.features.late.ms
     pending = [
-        (past.payment.transaction_id, past.payment.entities, content_digest(past.payment))
-        for past in _open_ended(replay, history, young_ms)
+        (historical.payment.transaction_id, historical.payment.entities, content_digest(historical.payment))
+        for historical in _open_ended(replay, history, young_ms)
     ]
     for done, part in enumerate(chunks(pending, PROFILES_A_STEP)):
         at = done * PROFILES_A_STEP
@@ -68,9 +68,9 @@ def _open_ended(
     pending = {label.transaction_id for label in replay.still_pending()}
     recent = history[-1].payment.event_time - late_ms
     return [
-        past
-        for past in history
-        if past.payment.transaction_id in pending or past.payment.event_time >= recent
+        historical
+        for historical in history
+        if historical.payment.transaction_id in pending or historical.payment.event_time >= recent
     ]
 
 

@@ -259,9 +259,10 @@ class Pipeline:
         transaction_id, fields = payment.transaction_id, None
         first = known.first.get(transaction_id)
         if first is None:
-            of_batch = (past for past in outcomes if isinstance(past, Decided))
+            of_batch = (outcome for outcome in outcomes if isinstance(outcome, Decided))
             before = next(
-                (past.payment for past in of_batch if past.payment.transaction_id == transaction_id), payment
+                (outcome.payment for outcome in of_batch if outcome.payment.transaction_id == transaction_id),
+                payment,
             )
             fields = differing_fields(self.parser.schema, before, payment)
         elif first.event == raw or (not first.event and first.digest in (b"", content_digest(payment))):

@@ -52,7 +52,7 @@ def read_history(
             _read_labels(reader, file)
             progress(f"reading {file.name}", 1.0)
     if states and as_of is None and reader.history.payments:
-        as_of = max(past.payment.event_time for past in reader.history.payments) + 1
+        as_of = max(historical.payment.event_time for historical in reader.history.payments) + 1
     return reader.finished(project.schema, as_of)
 
 
@@ -93,7 +93,7 @@ def _read_labels(reader: HistoryReader, path: Path) -> None:
 
 def _read_state(reader: HistoryReader, path: Path, progress: Progress) -> None:
     logged = DecisionHistory(path)
-    rows, labels = 0, logged.past.labels
+    rows, labels = 0, logged.reader.labels
     for decision, eligibility in logged.decisions():
         reader.add_logged_decision(decision, eligibility)
         rows += 1

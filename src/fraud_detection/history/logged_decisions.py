@@ -87,16 +87,16 @@ class DecisionHistory:
 
     def __init__(self, path: Path) -> None:
         """Open the file; raise ConfigError when it is none of this version."""
-        self.past = LoggedDecisionReader(path)
+        self.reader = LoggedDecisionReader(path)
         self._eligibility = {
-            name: eligibility_of(content, name) for name, content in self.past.configurations.items()
+            name: eligibility_of(content, name) for name, content in self.reader.configurations.items()
         }
 
     def decisions(self) -> Iterator[tuple[LoggedDecision, ControlGroupEligibility | None]]:
         """Yield each decision with the eligibility for its control group; close the file after the last."""
-        for decision in self.past.decisions():
+        for decision in self.reader.decisions():
             yield decision, self._eligibility.get(decision.config_id)
-        self.past.close()
+        self.reader.close()
 
 
 class _Let(msgspec.Struct, frozen=True):

@@ -84,7 +84,7 @@ class HistoryReader:
                 self.labels.setdefault(label.transaction_id, []).append(label)
                 return
             payment = self.parser.record(event, identity)
-            past = HistoricalPayment(
+            historical = HistoricalPayment(
                 payment,
                 self.parser.labels.verdict(event),
                 self.parser.labels.known_at(event, payment.event_time),
@@ -94,9 +94,9 @@ class HistoryReader:
             return
         if self._is_repeated(payment):
             return
-        self.history.payments.append(past)
-        if past.fraud is not None and self.parser.labels.states_known_at(event):
-            self.known_until_in_rows = max(self.known_until_in_rows, past.known_at)
+        self.history.payments.append(historical)
+        if historical.fraud is not None and self.parser.labels.states_known_at(event):
+            self.known_until_in_rows = max(self.known_until_in_rows, historical.known_at)
 
     def add_logged_decision(
         self, decision: LoggedDecision, eligibility: ControlGroupEligibility | None
@@ -133,25 +133,28 @@ class HistoryReader:
         history, labels = self.history, self.labels
         if labels:
             history.payments = [
-                past.with_labels(labels.get(past.payment.transaction_id, ())) for past in history.payments
+                historical.with_labels(labels.get(historical.payment.transaction_id, ()))
+                for historical in history.payments
             ]
         if as_of is not None:
             history.payments = [
-                past.known_by(as_of) for past in history.payments if past.payment.event_time <= as_of
+                historical.known_by(as_of)
+                for historical in history.payments
+                if historical.payment.event_time <= as_of
             ]
             if not history.payments:
                 raise ConfigError("no payment is left: all of them are after --as-of")
         history.as_of = as_of
         history.known_until = self._known_until() if as_of is None else None
         history.unmatched_labels = len(labels.keys() - self.seen.keys())
-        history.payments.sort(key=lambda past: past.payment.event_time)
-        history.empty = list(_empty_fields(schema, [past.payment for past in history.payments]))
+        history.payments.sort(key=lambda historical: historical.payment.event_time)
+        history.empty = list(_empty_fields(schema, [historical.payment for historical in history.payments]))
         return history
 
     def _known_until(self) -> int | None:
         joined = [labels for transaction_id, labels in self.labels.items() if transaction_id in self.seen]
         apart = (label.available_from for labels in joined for label in labels)
-        latest = max((past.payment.event_time for past in self.history.payments), default=None)
+        latest = max((historical.payment.event_time for historical in self.history.payments), default=None)
         return None if latest is None else max([latest, self.known_until_in_rows, *apart])
 
 

@@ -134,7 +134,7 @@ def features(
         file, out = as_file(payments, Path(folder), "payments"), Path(folder) / "features.parquet"
         history = read_history(project, file, report_progress)
         check_not_empty(history, file)
-        end = max(past.payment.event_time for past in history.payments) + 1
+        end = max(historical.payment.event_time for historical in history.payments) + 1
         dataset, _ = feature_table(
             project, history, report_progress, end, category_encoding=encoding, exact=True
         )

@@ -13,14 +13,14 @@ from fraud_detection.core.parse import Parser
 LOG = logging.getLogger(__name__)
 
 
-def reapply_event(memory: ProfileCache, parser: Parser, past: LoggedEvent) -> None:
+def reapply_event(memory: ProfileCache, parser: Parser, logged: LoggedEvent) -> None:
     """Reapply a logged event to every profile whose checkpoint predates it."""
-    if past.event is None:
+    if logged.event is None:
         memory.reapply_label(
-            past.ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
+            logged.ids, logged.known_at, fraud=logged.fraud, supersedes_known_at=logged.supersedes_known_at
         )
         return
-    payment = parser.parse(past.event, past.transaction_id)
+    payment = parser.parse(logged.event, logged.transaction_id)
     if not isinstance(payment, Transaction):
         return
     memory.prefetch([payment.entities])
@@ -29,7 +29,7 @@ def reapply_event(memory: ProfileCache, parser: Parser, past: LoggedEvent) -> No
     except NOT_OF_ONE_EVENT:
         raise
     except Exception as error:  # noqa: BLE001 - it met this error before, when it was decided, and went to review
-        log_failure(Failure(payment.transaction_id, past.event, error))
+        log_failure(Failure(payment.transaction_id, logged.event, error))
 
 
 def log_failure(failure: Failure) -> None:

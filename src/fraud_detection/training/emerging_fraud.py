@@ -138,9 +138,9 @@ def _week(
 def _known(dataset: Dataset, new: np.ndarray, fold: Fold) -> tuple[float, int]:
     """Return the share of the kind's payments that is known as fraud by now, and how many were learned."""
     told = dataset.labels(fold.test_from) == 1
-    past = new & (dataset.event_time < fold.test_from)
-    learned = past & told & (dataset.event_time >= fold.history_from) & (dataset.event_time < fold.until)
-    return _share(told[past]), int(learned.sum())
+    earlier = new & (dataset.event_time < fold.test_from)
+    learned = earlier & told & (dataset.event_time >= fold.history_from) & (dataset.event_time < fold.until)
+    return _share(told[earlier]), int(learned.sum())
 
 
 def _share(flags: np.ndarray) -> float:

@@ -53,7 +53,7 @@ class FeaturesReport(msgspec.Struct, frozen=True):
     conflicts: int = 0
 
 
-def make_features(  # noqa: PLR0913 - where the past is told, and by when
+def make_features(  # noqa: PLR0913 - what makes up the history, and as of when
     project: Project,
     history_path: Path | None,
     out: Path,
@@ -84,7 +84,7 @@ def store_table(
 ) -> None:
     """Write a table of features with what its payments declared, and what it was made of."""
     info = msgspec.structs.replace(dataset.info, source=source_of(project.schema, files))
-    payments = [past.payment for past in history.payments]
+    payments = [historical.payment for historical in history.payments]
     write_dataset(out, replace(dataset, info=info), declared_columns(project.schema, payments))
 
 

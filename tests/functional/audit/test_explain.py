@@ -116,7 +116,7 @@ def decided_state(
 
 
 def made(small: SmallSimulation, state: Path) -> DecidedState:
-    """Serve by one configuration, then by another with a canary beside it, with restarts, over a past."""
+    """Serve by one configuration, then by another with a canary beside it, with restarts, over a history."""
     events = small.events(1_500, late_share=0.05, repeat_share=0.02, malformed_share=0.02)
     explanation = [json.loads(event) for event in events if is_object(event)]
     cards = sorted({one["card_id"] for one in explanation if isinstance(one.get("card_id"), str)})
@@ -404,8 +404,8 @@ def test_what_was_never_decided_is_reported_as_what_it_is(
     decided_state: DecidedState, tmp_path: Path
 ) -> None:
     assert not undecided(decided_state, "nobody").is_known
-    past = read_history(decided_state.small.project, decided_state.small.history, quiet).payments[7]
-    assert undecided(decided_state, past.payment.transaction_id).is_history
+    historical = read_history(decided_state.small.project, decided_state.small.history, quiet).payments[7]
+    assert undecided(decided_state, historical.payment.transaction_id).is_history
     state = tmp_path / "state.db"
     service = service_over(decided_state.engines[2], state)
     quarantined = (
@@ -442,10 +442,12 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
     new_state(state, 2)
     services = open_workers(engine, state)
     ownership = Ownership(engine.project.schema, 2)
-    past = read_history(decided_state.small.project, decided_state.small.history, quiet).payments
+    historical_payments = read_history(
+        decided_state.small.project, decided_state.small.history, quiet
+    ).payments
     for service in services:
         service.decide_with(engine)
-        service.preload_own_history(past, ownership)
+        service.preload_own_history(historical_payments, ownership)
     route(services, ownership, decided_state.events[:300], random.Random(4))
     for service in services:
         service.close()

@@ -231,12 +231,14 @@ def test_another_bundle_is_tried_with_its_own_scores(
     assert read_info(table).category_encoding != read_info(small_simulation.features).category_encoding
     (tmp_path / "new.yaml").write_text("name: new\nbundle: bundle\n")
     change = load_change(tmp_path / "new.yaml")
-    past = HistoricalTable(small_simulation.features, small_simulation.project.schema)
-    window = window_of(past, read_bundle(small_simulation.bundle), None, None, None)
+    historical_table = HistoricalTable(small_simulation.features, small_simulation.project.schema)
+    window = window_of(historical_table, read_bundle(small_simulation.bundle), None, None, None)
     # It learned from the earlier ones, and would look better there than it is.
-    assert window.start >= learned_until(read_bundle(small_simulation.bundle)) > int(past.times()[0])
+    assert (
+        window.start >= learned_until(read_bundle(small_simulation.bundle)) > int(historical_table.times()[0])
+    )
     arms = arms_of(small_simulation.project, small_simulation.bundle, [change])
-    evaluation_set, (_, decisions) = redecide_history(past, arms, window, silent)
+    evaluation_set, (_, decisions) = redecide_history(historical_table, arms, window, silent)
     own = read_dataset(table).slice(window.start, window.end)
     scores = load_engine(bundle, small_simulation.project).strategy.scorer
     assert isinstance(scores, XGBoostScorer)

@@ -228,16 +228,20 @@ def test_a_label_that_became_known_after_the_last_payment_changes_nothing(
 ) -> None:
     history = read_history(bank.project, bank.history, lambda *_: None)
     last = history.payments[-1].payment.event_time
-    later = [past for past in history.payments if past.fraud and past.known_at > last]
+    later = [historical for historical in history.payments if historical.fraud and historical.known_at > last]
     assert len(later) > 5
     as_of_last_payment(history)
-    assert not any(label.known_at > last for past in history.payments for label in past.labels())
+    assert not any(label.known_at > last for historical in history.payments for label in historical.labels())
     # Planted: the verdicts of tomorrow, and corrections of what is known, told a day after the end.
     told = tmp_path / "tomorrow.jsonl"
     rows = [
-        {"transaction_id": past.payment.transaction_id, "is_fraud": 0, "label_known_at": iso(last + DAY)}
-        for past in history.payments
-        if past.fraud
+        {
+            "transaction_id": historical.payment.transaction_id,
+            "is_fraud": 0,
+            "label_known_at": iso(last + DAY),
+        }
+        for historical in history.payments
+        if historical.fraud
     ]
     told.write_text("\n".join(map(json.dumps, rows)))
     again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={told}")

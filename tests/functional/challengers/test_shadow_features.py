@@ -257,13 +257,13 @@ def test_the_trial_has_everything_that_could_go_wrong(trial: Trial) -> None:
         )
         ((of_history,),) = state_file.rows("SELECT count(*) FROM labels WHERE source = 'history'")
         ((early,),) = state_file.rows("SELECT count(*) FROM labels WHERE applied_at > seq")
-        ((of_past,),) = state_file.rows(
+        ((in_history,),) = state_file.rows(
             "SELECT count(*) FROM labels JOIN history USING (transaction_id) WHERE source != 'history'"
         )
         ((decided,),) = state_file.rows("SELECT count(*) FROM decisions")
     with closing(StateFile(trial.alone, reading=True)) as state_file:
         ((by_challenger,),) = state_file.rows("SELECT count(*) FROM decisions")
-    assert min(corrections, of_history, early, of_past) > 5
+    assert min(corrections, of_history, early, in_history) > 5
     assert 0.9 * decided < by_challenger < decided
 
 
@@ -336,7 +336,7 @@ def test_rows_are_the_same_whether_a_labelled_payment_is_recent_or_has_to_be_loo
         made = OwnRows(engine, state_file, trial.history, 0, lambda *_: None, recent=recent)
         assert sum(made.backfill()) > 1_000
         rows = {
-            row.past.transaction_id: row.features.tobytes() for row in made.take(list(state_file.since(0)))
+            row.logged.transaction_id: row.features.tobytes() for row in made.take(list(state_file.since(0)))
         }
     assert rows == trial.served()
 

@@ -212,10 +212,10 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
     small_simulation: SmallSimulation, latest: Path, tmp_path: Path
 ) -> None:
     table = pq.read_table(latest)
-    pq.write_table(table.slice(0, table.num_rows - 200), tmp_path / "past.parquet")
+    pq.write_table(table.slice(0, table.num_rows - 200), tmp_path / "history.parquet")
     pq.write_table(table.slice(table.num_rows - 200), tmp_path / "new.parquet")
     common = ("score", "new.parquet", "--bundle", small_simulation.bundle, "--history")
-    apart = fraud(*common, "past.parquet", folder=tmp_path)
+    apart = fraud(*common, "history.parquet", folder=tmp_path)
     both = fraud(*common, latest, folder=tmp_path)
     assert apart.returncode == both.returncode == 0, told(both)
     assert apart.stdout == both.stdout

@@ -45,8 +45,11 @@ def test_label_lines_are_joined_to_their_payments(tmp_path: Path) -> None:
         {"type": "label", "id": "a", "fraud": 1},
     ]
     history = read(tmp_path / "h.jsonl", rows)
-    assert [past.payment.transaction_id for past in history.payments] == ["a", "b"]
-    assert [[label.fraud for label in past.labels()] for past in history.payments] == [[False, True], [True]]
+    assert [historical.payment.transaction_id for historical in history.payments] == ["a", "b"]
+    assert [[label.fraud for label in historical.labels()] for historical in history.payments] == [
+        [False, True],
+        [True],
+    ]
     assert (history.unmatched_labels, [path for path, _ in history.refused]) == (1, ["$.label_known_at"])
 
 

@@ -38,8 +38,8 @@ MAX_DECLINES = 100
 
 @pytest.fixture(scope="module")
 def before(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file of the past to which the state file is added."""
-    return third_of_cards(small_simulation.history, tmp_path_factory.mktemp("past") / "history.parquet")
+    """Return a file of history to which the state file is added."""
+    return third_of_cards(small_simulation.history, tmp_path_factory.mktemp("history") / "history.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_labels_are_those_that_were_known_by_the_last_payment(
     assert (dataset.known_at[known] <= last).all()
     # Labels of history that the stream told are the same news, not more of it.
     alone = read_history(small_simulation.project, before, lambda *_: None, (), last)
-    expected = {past.payment.transaction_id: past.fraud for past in alone.payments}
+    expected = {historical.payment.transaction_id: historical.fraud for historical in alone.payments}
     in_table = dict(zip(dataset.transaction_id, dataset.label, strict=True))
     differ = [
         transaction_id
@@ -191,7 +191,9 @@ def test_a_payment_of_both_counts_once_with_the_weight_of_its_answer(
         read_history(small_simulation.project, path, lambda *_: None, (), None, [state])
         for path in (again, None)
     ]
-    both, alone = ([past.payment.transaction_id for past in history.payments] for history in files)
+    both, alone = (
+        [historical.payment.transaction_id for historical in history.payments] for history in files
+    )
     assert both == alone
     assert len(set(both)) == len(both) == files[0].repeated == files[0].decided
     assert files[0].weights == files[1].weights != {}
@@ -204,10 +206,10 @@ def test_nothing_that_became_known_later_is_in_a_table_of_an_earlier_moment(
     began = int(times[times.size - len(decisions(state))])
     as_of = (began + int(times[-1])) // 2
     early = read_history(small_simulation.project, before, lambda *_: None, (), as_of, [state])
-    assert max(past.payment.event_time for past in early.payments) <= as_of
-    labels = [label for past in early.payments for label in past.labels()]
+    assert max(historical.payment.event_time for historical in early.payments) <= as_of
+    labels = [label for historical in early.payments for label in historical.labels()]
     assert max(label.known_at for label in labels) <= as_of
-    assert sum(past.payment.event_time >= began for past in early.payments) > 1_000
+    assert sum(historical.payment.event_time >= began for historical in early.payments) > 1_000
 
 
 def ms(time: str) -> int:
@@ -266,16 +268,26 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
                 late += int(dates[transaction_id] < table.known_at[row])
     assert late > 20
     # Somebody who goes by the dates alone sees other features than those that were served: a leak.
-    naive = msgspec.structs.replace(history, payments=[_by_date(past) for past in history.payments])
+    naive = msgspec.structs.replace(
+        history, payments=[_by_date(historical) for historical in history.payments]
+    )
     leaky = feature_table(
         small_simulation.project, naive, lambda *_: None, category_encoding=category_encoding
     )[0]
     assert not np.array_equal(leaky.features, table.features, equal_nan=True)
     # As of a moment between its date and its coming, a label is not there.
-    of_date = {past.payment.transaction_id: past.dated[0] for past in history.payments if past.dated}
+    of_date = {
+        historical.payment.transaction_id: historical.dated[0]
+        for historical in history.payments
+        if historical.dated
+    }
     transaction_id, date = next(iter(of_date.items()))
     early = read_history(small_simulation.project, *files[:3], date, *files[4:])
-    assert [past.fraud for past in early.payments if past.payment.transaction_id == transaction_id] == [None]
+    assert [
+        historical.fraud
+        for historical in early.payments
+        if historical.payment.transaction_id == transaction_id
+    ] == [None]
 
 
 def test_late_payments_turn_no_clock_back_and_a_future_dated_one_turns_none_for_long(
@@ -300,8 +312,10 @@ def test_late_payments_turn_no_clock_back_and_a_future_dated_one_turns_none_for_
     assert logged.available_from > logged.known_at
 
 
-def _by_date(past: HistoricalPayment) -> HistoricalPayment:
-    return HistoricalPayment(past.payment, past.fraud, *past.dated[:1] or [past.known_at])
+def _by_date(historical: HistoricalPayment) -> HistoricalPayment:
+    return HistoricalPayment(
+        historical.payment, historical.fraud, *historical.dated[:1] or [historical.known_at]
+    )
 
 
 def test_a_service_at_work_is_read_up_to_its_latest_answer(
@@ -314,7 +328,7 @@ def test_a_service_at_work_is_read_up_to_its_latest_answer(
         service.take(Batch(events[start : start + 10], None, 0), "test")
     history = read_history(small_simulation.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
     payments = [json.loads(event)["transaction_id"] for event in events[:300] if not is_label(event)]
-    assert sorted(past.payment.transaction_id for past in history.payments) == sorted(payments)
+    assert sorted(historical.payment.transaction_id for historical in history.payments) == sorted(payments)
     service.take(Batch(events[300:350], None, 0), "test")
     service.close()
 
@@ -362,6 +376,6 @@ def test_the_command_trains_on_files_and_state_together(
     assert counts["control_group"] == (table.weight > 1).sum() > 0
     assert counts["left_out"] == (table.weight == 0).sum() > 0
     assert "as control group, which stand for" in capsys.readouterr().err
-    # Without a file of past payments the state tells all; with a wrong name it is missed.
+    # Without a file of historical payments the state tells all; with a wrong name it is missed.
     assert main(["features", f"--data={tmp_path / 'absent.parquet'}", *options]) == 2
     assert "no such file" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def exported(rows: list[Row], moment: dt.datetime) -> list[Row]:
 
 
 class Bench:
-    """A file of the past and its project file, for the command."""
+    """A file of history and its project file, for the command."""
 
     def __init__(
         self,

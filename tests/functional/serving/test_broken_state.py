@@ -50,8 +50,8 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
 def with_history(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a state file, well closed, that has taken history in and decided nothing."""
     folder = tmp_path_factory.mktemp("with-history")
-    past = short_history(small_simulation, folder / "history.parquet")
-    new_state(folder / "state.db", 1, load_engine(small_simulation.bundle), past)
+    history_path = short_history(small_simulation, folder / "history.parquet")
+    new_state(folder / "state.db", 1, load_engine(small_simulation.bundle), history_path)
     return folder / "state.db"
 
 

@@ -131,7 +131,7 @@ def test_the_first_of_each_id_stands_in_any_cutting(
     wanted: list[type] = []
     for one in payments:
         known = first.setdefault(one["transaction_id"], one["amount"])
-        seen = one["transaction_id"] in {past["transaction_id"] for past in payments[: len(wanted)]}
+        seen = one["transaction_id"] in {earlier["transaction_id"] for earlier in payments[: len(wanted)]}
         wanted.append(Duplicate if seen and known == one["amount"] else Conflict if seen else Decided)
     for turn in range(3):
         state = tmp_path / f"{turn}.db"

@@ -21,7 +21,7 @@ from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.history.load import read_history
-from fraud_detection.serving.embedded.service import EmbeddedService, has_past
+from fraud_detection.serving.embedded.service import EmbeddedService, has_history
 from tests.conftest import SmallSimulation
 from tests.states import made, open_service, opened
 
@@ -170,13 +170,13 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
 
 def test_history_is_loaded_once(small_simulation: SmallSimulation, tmp_path: Path) -> None:
     service, history = service_at(small_simulation, tmp_path / "state.db"), small_simulation.history
-    past = read_history(small_simulation.project, history, lambda *_: None).payments[:500]
-    service.preload_history(past, lambda: None)
+    loaded = read_history(small_simulation.project, history, lambda *_: None).payments[:500]
+    service.preload_history(loaded, lambda: None)
     service.state_file.close()
     again = service_at(small_simulation, tmp_path / "state.db")
-    assert has_past(again.state_file)
+    assert has_history(again.state_file)
     with pytest.raises(ConfigError, match="in use"):
-        again.preload_history(past, lambda: None)
+        again.preload_history(loaded, lambda: None)
     again.state_file.close()
 
 

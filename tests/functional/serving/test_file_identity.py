@@ -125,14 +125,14 @@ def test_the_rows_of_history_are_known_in_a_file_that_has_grown_since(
     small_simulation: SmallSimulation, config: Path, tmp_path: Path, kind: str
 ) -> None:
     run = Runs(small_simulation, config, tmp_path)
-    past = write(tmp_path / f"past.{kind}", [1, 1, 2])
+    history_path = write(tmp_path / f"history.{kind}", [1, 1, 2])
     grown = write(tmp_path / f"grown.{kind}", [1, 1, 2, 2, 2])
-    main(["state", "create", str(run.state), f"--history={past}", *run.arguments])
+    main(["state", "create", str(run.state), f"--history={history_path}", *run.arguments])
     assert (run(grown), run.figures["duplicates"]) == (2, 3)
     # What was decided of it is the payment of its row in training too.
     assert len(read_history(open_project(config), grown, lambda *_: None, states=[run.state]).payments) == 5
     out = tmp_path / "scores.jsonl"
-    assert main(["score", str(grown), f"--history={past}", f"--out={out}", *run.arguments]) == 0
+    assert main(["score", str(grown), f"--history={history_path}", f"--out={out}", *run.arguments]) == 0
     assert main(["score", str(grown), f"--out={out}.alone", *run.arguments]) == 0
     scores = [
         [json.loads(line)["score"] for line in Path(one).read_text().splitlines()]

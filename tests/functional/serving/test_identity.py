@@ -111,7 +111,7 @@ def test_a_label_names_a_payment_by_the_id_that_its_answer_gave(
     )
     assert told[0][1] | {"type": "label", "transaction_id": one, "label": "fraud"} == told[0][1]
     service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
-    assert [past.ids[0] for past in service.state_file.since(0) if past.event is None] == ["c1"]
+    assert [logged.ids[0] for logged in service.state_file.since(0) if logged.event is None] == ["c1"]
 
 
 def test_explain_finds_a_payment_by_the_id_that_was_logged_and_by_no_digest_of_its_content(

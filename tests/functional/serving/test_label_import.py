@@ -199,31 +199,31 @@ def test_a_table_as_of_a_moment_is_that_of_a_file_which_ended_there(
 ) -> None:
     project, history = small_simulation.project, small_simulation.history
     whole = read_history(project, history, lambda *_: None)
-    times = [past.payment.event_time for past in whole.payments]
+    times = [historical.payment.event_time for historical in whole.payments]
     as_of = times[len(times) // 2]
     corrections = write_csv(
         tmp_path / "corrections.csv",
         [
             {
-                "transaction_id": past.payment.transaction_id,
+                "transaction_id": historical.payment.transaction_id,
                 "is_fraud": 0,
-                "label_known_at": iso(past.known_at + 3 * DAY),
+                "label_known_at": iso(historical.known_at + 3 * DAY),
             }
-            for past in whole.payments
-            if past.fraud
+            for historical in whole.payments
+            if historical.fraud
         ],
     )
     early = read_history(project, history, lambda *_: None, [corrections], as_of)
     known = {
-        past.payment.transaction_id: [(one.fraud, one.known_at) for one in past.labels()]
-        for past in early.payments
+        historical.payment.transaction_id: [(one.fraud, one.known_at) for one in historical.labels()]
+        for historical in early.payments
     }
     naive = {}
-    for past in whole.payments:
-        if past.payment.event_time <= as_of:
-            labels = [(one.fraud, one.known_at) for one in past.labels()]
-            labels += [(False, past.known_at + 3 * DAY)] if past.fraud else []
-            naive[past.payment.transaction_id] = [one for one in labels if one[1] <= as_of]
+    for historical in whole.payments:
+        if historical.payment.event_time <= as_of:
+            labels = [(one.fraud, one.known_at) for one in historical.labels()]
+            labels += [(False, historical.known_at + 3 * DAY)] if historical.fraud else []
+            naive[historical.payment.transaction_id] = [one for one in labels if one[1] <= as_of]
     assert known == naive
     assert any(len(one) == 2 for one in known.values())
     assert any(not one for one in known.values())
@@ -249,7 +249,7 @@ def test_a_table_that_was_cut_holds_no_label_and_no_payment_of_later(
 ) -> None:
     project = labelled_in_days(few_features(small_simulation.project))
     whole = read_history(project, small_simulation.history, lambda *_: None)
-    times = [past.payment.event_time for past in whole.payments]
+    times = [historical.payment.event_time for historical in whole.payments]
     as_of = times[9 * len(times) // 10]
     table = tmp_path / "features.parquet"
     make_features(project, small_simulation.history, table, lambda *_: None, (), as_of)
@@ -261,9 +261,12 @@ def test_a_table_that_was_cut_holds_no_label_and_no_payment_of_later(
     cut = read_history(project, small_simulation.history, lambda *_: None, (), as_of)
     honest = feature_table(project, cut, lambda *_: None)[0]
     assert np.array_equal(honest.features, dataset.features, equal_nan=True)
-    leaky = [past for past in whole.payments if past.payment.event_time <= as_of]
+    leaky = [historical for historical in whole.payments if historical.payment.event_time <= as_of]
     cut.payments = [
-        type(past)(past.payment, past.fraud, min(past.known_at, past.payment.event_time)) for past in leaky
+        type(historical)(
+            historical.payment, historical.fraud, min(historical.known_at, historical.payment.event_time)
+        )
+        for historical in leaky
     ]
     leaked = feature_table(project, cut, lambda *_: None)[0]
     assert not np.array_equal(leaked.features, dataset.features, equal_nan=True)
@@ -273,7 +276,10 @@ def test_what_is_immature_is_counted_and_left_out_of_every_figure(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     project, history = labelled_in_days(few_features(small_simulation.project)), small_simulation.history
-    times = [past.payment.event_time for past in read_history(project, history, lambda *_: None).payments]
+    times = [
+        historical.payment.event_time
+        for historical in read_history(project, history, lambda *_: None).payments
+    ]
     table, bundle = tmp_path / "features.parquet", tmp_path / "bundle"
     as_of = times[9 * len(times) // 10]
     make_features(project, history, table, lambda *_: None, (), as_of)

@@ -122,14 +122,14 @@ def test_what_a_payment_sees_is_the_current_labels_whatever_came_in_which_order(
     service.state_file.close()
 
 
-def past(number: int, day: float, *, fraud: bool | None, known: float) -> HistoricalPayment:
+def historical(number: int, day: float, *, fraud: bool | None, known: float) -> HistoricalPayment:
     return HistoricalPayment(payment(number, START + int(day * DAY), 500), fraud, START + int(known * DAY))
 
 
 HISTORY = [
-    past(1, 0, fraud=True, known=3),
-    past(2, 1, fraud=True, known=12),
-    past(3, 8, fraud=None, known=15),
+    historical(1, 0, fraud=True, known=3),
+    historical(2, 1, fraud=True, known=12),
+    historical(3, 8, fraud=None, known=15),
 ]
 
 
@@ -168,7 +168,7 @@ def test_a_payment_of_history_that_comes_again_is_neither_decided_nor_counted(tm
 
 
 def test_labels_that_came_apart_from_their_payment_are_what_a_stream_would_have_learned() -> None:
-    one = past(1, 0, fraud=None, known=7)
+    one = historical(1, 0, fraud=None, known=7)
     news = [
         Label("t1", fraud=True, known_at=START + 9 * DAY),
         Label("t1", fraud=True, known_at=START + 5 * DAY),

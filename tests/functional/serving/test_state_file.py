@@ -470,8 +470,8 @@ def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_nex
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "s.db"
-    past = short_history(small_simulation, tmp_path / "history.parquet")
-    with served(small_simulation, state, f"--history={past}") as one:
+    history_path = short_history(small_simulation, tmp_path / "history.parquet")
+    with served(small_simulation, state, f"--history={history_path}") as one:
         assert one.decide(events[0])[0] == 200
         os.truncate(state, 8192)
         try:
@@ -522,8 +522,8 @@ def test_a_state_file_is_made_once_whole_or_not_at_all(
     making.kill()
     making.wait()
     assert not state.exists()
-    past = short_history(small_simulation, tmp_path_factory.mktemp("past") / "history.parquet")
-    assert main([*arguments, f"--history={past}"]) == 0
+    history_path = short_history(small_simulation, tmp_path_factory.mktemp("history") / "history.parquet")
+    assert main([*arguments, f"--history={history_path}"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.db", "s.db.marker"]
     service = service_at(small_simulation, state)
     assert service.state_file.meta("history", 0) > 100

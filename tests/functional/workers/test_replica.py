@@ -34,7 +34,7 @@ from tests.conftest import SmallSimulation
 from tests.states import open_service, opened, short_history
 
 WORKERS = 2
-Past = Sequence[HistoricalPayment]
+HistoricalPayments = Sequence[HistoricalPayment]
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +97,12 @@ def _ids(index: int, one: str) -> tuple[str | None, ...]:
 
 
 def alone(
-    simulation: SmallSimulation, events: list[bytes], state: Path, past: Past = ()
+    simulation: SmallSimulation, events: list[bytes], state: Path, history: HistoricalPayments = ()
 ) -> list[dict[str, object]]:
     """Return the profiles of one process that took all of it."""
     _, service = open_service(simulation.bundle, state)
-    if past:
-        service.preload_history(past, lambda: None)
+    if history:
+        service.preload_history(history, lambda: None)
     for event in events:
         service.take(Batch([event], None, 0), "test")
     found = contents(service.pipeline.memory)
@@ -125,10 +125,10 @@ def recounted(engine: Engine, service: WorkerService) -> int:
     for one in heapq.merge(own, service.log.since(0), key=attrgetter("seq")):
         memory.sequence = shared.sequence = one.seq
         if isinstance(one, ReplicationEntry):
-            for past in service.others[one.worker].since(one.after):
-                if past.seq > one.until:
+            for logged in service.others[one.worker].since(one.after):
+                if logged.seq > one.until:
                     break
-                reapply_event(shared, parser, past)
+                reapply_event(shared, parser, logged)
         elif one.event is None:
             memory.apply_label(
                 one.ids, one.known_at, fraud=one.fraud, supersedes_known_at=one.supersedes_known_at
@@ -236,7 +236,7 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
 ) -> None:
     events = small_simulation.events(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     history = short_history(small_simulation, tmp_path / "history.parquet")
-    past = read_history(small_simulation.project, history, lambda *_: None).payments
+    historical_payments = read_history(small_simulation.project, history, lambda *_: None).payments
     new_state(tmp_path / "state.db", WORKERS)
     services, ownership = (
         open_workers(engine, tmp_path / "state.db"),
@@ -245,7 +245,7 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     # In the end one worker hears of the time by the other's payments alone.
     events = [event for index, event in enumerate(events) if index < 300 or ownership.route(event).owner == 0]
     for service in services:
-        service.preload_own_history(past, ownership)
+        service.preload_own_history(historical_payments, ownership)
     pending = sum(len(service.pipeline.pending_labels) for service in services)
     for index, event in enumerate(events):
         services[owner_of(ownership, event, services)].take(Batch([event], None, 0), "test")
@@ -253,6 +253,6 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
             replicate_all(services)
     replicate_all(services)
     assert sum(len(service.pipeline.pending_labels) for service in services) < pending
-    assert_as_alone(services, alone(small_simulation, events, tmp_path / "alone.db", past))
+    assert_as_alone(services, alone(small_simulation, events, tmp_path / "alone.db", historical_payments))
     for service in services:
         service.close()

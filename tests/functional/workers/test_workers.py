@@ -533,16 +533,16 @@ def test_two_cannot_serve_at_one_port(
 def test_history_is_split_among_the_workers(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    state, past = tmp_path / "state.db", short_history(small_simulation, tmp_path / "history.parquet")
-    with served(small_simulation, state, TWO, f"--history={past}") as one:
+    state, history_path = tmp_path / "state.db", short_history(small_simulation, tmp_path / "history.parquet")
+    with served(small_simulation, state, TWO, f"--history={history_path}") as one:
         assert all(one.decide(event)[0] == 200 for event in events[:30])
         one.stop()
     found = stored_decisions(state)
-    new_state(tmp_path / "alone.db", 1, load_engine(small_simulation.bundle), past)
+    new_state(tmp_path / "alone.db", 1, load_engine(small_simulation.bundle), history_path)
     alone(small_simulation, events[:30], tmp_path / "alone.db")
     with closing(sqlite3.connect(tmp_path / "alone.db")) as db:
         wanted = dict(db.execute("SELECT transaction_id, features FROM decisions"))
-        past_ids = {one for (one,) in db.execute("SELECT transaction_id FROM history")}
+        history_ids = {one for (one,) in db.execute("SELECT transaction_id FROM history")}
     names = [one.name for one in load_engine(small_simulation.bundle).extractor.definitions]
     for name, (_, _, features) in found.items():
         same = [a == b for a, b in zip(_columns(features), _columns(wanted[name]), strict=True)]
@@ -552,7 +552,7 @@ def test_history_is_split_among_the_workers(
     for path in shards:
         with closing(sqlite3.connect(path)) as db:
             split.append({one for (one,) in db.execute("SELECT transaction_id FROM history")})
-    assert split[0] | split[1] == past_ids
+    assert split[0] | split[1] == history_ids
     assert not split[0] & split[1]
 
 

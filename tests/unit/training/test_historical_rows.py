@@ -29,7 +29,7 @@ LAST = 40
 texts = st.none() | st.sampled_from(["a", "b", "ä", ""])
 
 
-def past(rows: list[tuple[int | None, str | None, str | None, float, str | None]]) -> History:
+def history_of(rows: list[tuple[int | None, str | None, str | None, float, str | None]]) -> History:
     """Return a history of the drawn payments, one a day, and then of some that make it long enough."""
     filled = [*rows, *[(100, "c", "m", 1.0, "web")] * (LAST - len(rows))]
     return History(
@@ -63,7 +63,7 @@ def test_payments_and_features_come_back_as_they_were_served(
     rows: list[tuple[int | None, str | None, str | None, float, str | None]],
 ) -> None:
     path = tmp_path_factory.mktemp("t") / "f.parquet"
-    history = past(rows)
+    history = history_of(rows)
     dataset, _ = feature_table(WITH_NUMBER, history, lambda *_: None, exact=True)
     store_table(path, WITH_NUMBER, dataset, history, [])
     table = HistoricalTable(path, WITH_NUMBER.schema)
@@ -79,7 +79,7 @@ def test_payments_and_features_come_back_as_they_were_served(
 
 
 def test_any_stretch_of_rows_can_be_read(tmp_path: Path) -> None:
-    history = past([])
+    history = history_of([])
     dataset, _ = feature_table(WITH_NUMBER, history, lambda *_: None, exact=True)
     store_table(tmp_path / "f.parquet", WITH_NUMBER, dataset, history, [])
     table = HistoricalTable(tmp_path / "f.parquet", WITH_NUMBER.schema)
@@ -89,7 +89,7 @@ def test_any_stretch_of_rows_can_be_read(tmp_path: Path) -> None:
 
 
 def test_a_table_that_keeps_no_declared_fields_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    history = past([])
+    history = history_of([])
     dataset, _ = feature_table(WITH_NUMBER, history, lambda *_: None)
     store_table(tmp_path / "f.parquet", WITH_NUMBER, dataset, history, [])
     columns, metadata = read_columns(tmp_path / "f.parquet")

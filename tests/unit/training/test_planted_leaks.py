@@ -83,13 +83,13 @@ def test_what_is_fitted_again_knows_no_correction_of_later_and_no_payment_that_o
 
 
 def test_a_payment_as_it_was_known_at_a_moment_has_no_correction_of_later() -> None:
-    past = HistoricalPayment(
+    historical = HistoricalPayment(
         Transaction("t1", 0, 100), fraud=True, known_at=5, corrections=((False, 9), (True, 20))
     )
-    assert past.known_by(4).fraud is None
-    assert past.known_by(8).corrections == ()
-    assert past.known_by(9).current_label() == (False, 9)
-    assert past.known_by(20) == past
+    assert historical.known_by(4).fraud is None
+    assert historical.known_by(8).corrections == ()
+    assert historical.known_by(9).current_label() == (False, 9)
+    assert historical.known_by(20) == historical
 
 
 def test_the_cutoff_of_a_week_is_chosen_without_the_week_itself() -> None:

@@ -1,4 +1,4 @@
-"""Lines of a source, of which those that are longer than any event are read past in pieces.
+"""Lines of a source, of which those that are longer than any event are skipped in pieces.
 
 So no line takes more memory than an event, and the source goes on behind it.
 """
@@ -17,8 +17,8 @@ PIECE = 1 << 18
 HASH_BYTES = 4
 
 
-class _Past:
-    """A line that is being read past: its beginning, and the size and digest of what came so far."""
+class _OversizeLine:
+    """An oversize line that is being skipped: its beginning, and the size and digest of what came so far."""
 
     def __init__(self, begin: bytes) -> None:
         self._head = begin[:MAX_LINE_BYTES]
@@ -64,11 +64,11 @@ def read_line(file: BinaryIO, start: int) -> tuple[bytes, bool]:
     line = file.readline(MAX_LINE_BYTES + 1)
     if line.endswith(b"\n") or len(line) <= MAX_LINE_BYTES:
         return line, line.endswith(b"\n")
-    past, piece = _Past(line), line
+    oversize, piece = _OversizeLine(line), line
     while piece and not piece.endswith(b"\n"):
         piece = file.readline(PIECE)
-        past.add(piece)
-    return past.event(f"from byte {start:,} of the file on"), bool(piece)
+        oversize.add(piece)
+    return oversize.event(f"from byte {start:,} of the file on"), bool(piece)
 
 
 class LineCutter:
@@ -83,7 +83,7 @@ class LineCutter:
         """Start with nothing left over."""
         self._pieces: list[bytes] = []
         self._held = 0
-        self._past: _Past | None = None
+        self._oversize: _OversizeLine | None = None
 
     def of(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the lines that are complete with these bytes, without their ends; no bytes are the end."""
@@ -92,20 +92,20 @@ class LineCutter:
             self._add(line)
             yield self._take()
         self._add(rest)
-        if not chunk and (self._pieces or self._past):
+        if not chunk and (self._pieces or self._oversize):
             yield self._take()
 
     def _add(self, piece: bytes) -> None:
-        if self._past is not None:
-            self._past.add(piece)
+        if self._oversize is not None:
+            self._oversize.add(piece)
         elif piece:
             self._pieces.append(piece)
             self._held += len(piece)
             if self._held > MAX_LINE_BYTES:
-                self._past = _Past(b"".join(self._pieces))
+                self._oversize = _OversizeLine(b"".join(self._pieces))
                 self._pieces = []
 
     def _take(self) -> bytes:
-        line = b"".join(self._pieces) if self._past is None else self._past.event()
-        self._pieces, self._held, self._past = [], 0, None
+        line = b"".join(self._pieces) if self._oversize is None else self._oversize.event()
+        self._pieces, self._held, self._oversize = [], 0, None
         return line

@@ -111,7 +111,7 @@ class SqliteDedupIndex:
     def store_history(self, payments: Iterable[HistoricalPayment], pending_labels: Sequence[Label]) -> None:
         """Store historical payments; `pending_labels` are not applied yet.  Call inside a transaction."""
         to_come = {(label.transaction_id, label.known_at) for label in pending_labels}
-        rows = (self._history_row(past, to_come) for past in payments)
+        rows = (self._history_row(historical, to_come) for historical in payments)
         self._db.executemany("INSERT INTO history VALUES (?,?,?,?,?)", rows)
 
     def store_pending_labels(self, labels: Sequence[Label]) -> None:
@@ -146,13 +146,15 @@ class SqliteDedupIndex:
             found[bool(redundant)].setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
         return found
 
-    def _history_row(self, past: HistoricalPayment, to_come: set[tuple[str, int]]) -> tuple[object, ...]:
-        one = past.payment.transaction_id
-        told = [label for label in past.labels() if (one, label.known_at) not in to_come]
+    def _history_row(
+        self, historical: HistoricalPayment, to_come: set[tuple[str, int]]
+    ) -> tuple[object, ...]:
+        one = historical.payment.transaction_id
+        told = [label for label in historical.labels() if (one, label.known_at) not in to_come]
         fraud, known_at = (told[-1].fraud, told[-1].known_at) if told else (None, None)
         self._ids.enter(one)
-        ids = msgspec.msgpack.encode(past.payment.entities)
-        return (one, ids, fraud, known_at, content_digest(past.payment))
+        ids = msgspec.msgpack.encode(historical.payment.entities)
+        return (one, ids, fraud, known_at, content_digest(historical.payment))
 
 
 def where_in(db: sqlite3.Connection, values: Sequence[str], *queries: str) -> list[tuple[Any, ...]]:

@@ -68,7 +68,7 @@ def _damaged(path: Path | str, error: sqlite3.Error) -> str:
     return (
         f"{path}: is damaged ({error}). Put a copy back, or save what can be read "
         f"(`sqlite3 {path} .recover | sqlite3 NEW`), or make a new one with `fraud state create FILE "
-        "--history PAST`"
+        "--history PAYMENTS`"
     )
 
 

@@ -74,7 +74,7 @@ def journal_since(waiting: Sequence[Entry], dedup_index: SqliteDedupIndex, seq: 
             found.append(
                 LoggedEvent(applied_at, one, None, owner, bool(fraud), known_at, b"", supersedes_known_at)
             )
-    yield from (past for past in sorted(found, key=lambda past: past.seq) if past.seq > seq)
+    yield from (logged for logged in sorted(found, key=lambda logged: logged.seq) if logged.seq > seq)
 
 
 def _owner(dedup_index: SqliteDedupIndex, transaction_id: str) -> Ids:

@@ -288,7 +288,7 @@ def _check_not_truncated(lock: StateLock, path: Path) -> None:
             f"{path}: was cut short, at least {missing:,} bytes are gone. It and its log (-wal) are as they "
             "were: put a copy back, with its .marker, or save what can be read (from a copy of both: "
             "`sqlite3 COPY .recover | sqlite3 NEW`), or make a new one with `fraud state create FILE "
-            "--history PAST`"
+            "--history PAYMENTS`"
         )
 
 

@@ -29,7 +29,7 @@ Severity = Annotated[int, msgspec.Meta(ge=int(min(Action)), le=int(max(Action)))
 TABLES = ("decisions", "labels", "quarantine")
 MAPPED_BYTES = 1 << 30
 PART = 10_000
-PAST_DECISIONS = f"""
+EARLIER_DECISIONS = f"""
     SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(counterfactual_action, -1)), config_id
     FROM all_decisions WHERE seq < ? ORDER BY seq DESC LIMIT {PART}"""  # noqa: S608 - no value of a user
 DISPLACED = """
@@ -95,7 +95,7 @@ class StoredQuarantined(msgspec.Struct, frozen=True, array_like=True):
     last_at: int
 
 
-class PastDecision(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class EarlierDecision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a decline cap counts of an earlier decision; one of the control group may count as declined."""
 
     seq: int
@@ -162,7 +162,7 @@ class StateReader:
             yield _converted(row, StoredQuarantined, self.path)
 
     def is_history(self, transaction_id: str) -> bool:
-        """Tell whether a payment is one of the past that was taken in before the stream."""
+        """Tell whether a payment is in the history that was loaded before the stream."""
         return bool(self.rows("SELECT 1 FROM history WHERE transaction_id = ?", (transaction_id,)))
 
     def configurations(self) -> dict[str, bytes]:
@@ -177,11 +177,13 @@ class StateReader:
             found += [(row[0], row[1]) for row in self.rows(query, (seq,))]
         return max(found, default=(0, START))[1]
 
-    def decisions_before(self, seq: int, since_ms: int) -> list[PastDecision]:
+    def decisions_before(self, seq: int, since_ms: int) -> list[EarlierDecision]:
         """Return what was answered before a number and is of later than a time, the latest first."""
-        found: list[PastDecision] = []
+        found: list[EarlierDecision] = []
         while True:
-            part = [_converted(row, PastDecision, self.path) for row in self.rows(PAST_DECISIONS, (seq,))]
+            part = [
+                _converted(row, EarlierDecision, self.path) for row in self.rows(EARLIER_DECISIONS, (seq,))
+            ]
             recent = [one for one in part if one.event_time > since_ms]
             found += recent
             if not recent:

@@ -91,5 +91,5 @@ def check_format(db: sqlite3.Connection, path: Path) -> None:
     if version != FORMAT:
         raise ConfigError(
             f"{path}: is not a state file of this version (found {version}, expected {FORMAT}); name another "
-            "with --state, or make one with `fraud state create FILE --history PAST`"
+            "with --state, or make one with `fraud state create FILE --history PAYMENTS`"
         )

@@ -115,7 +115,7 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
     result = backfill_profiles(found, history, profiles, dedup_index, output.screen.progress)
     output.screen.finish()
     output.screen.print(
-        f"{result.payments:,} past payments: {result.profiles:,} profiles written, "
+        f"{result.payments:,} historical payments: {result.profiles:,} profiles written, "
         f"{result.pending:,} payments with labels to come"
     )
     output.write(msgspec.to_builtins(result))

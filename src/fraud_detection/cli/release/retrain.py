@@ -16,7 +16,7 @@ from fraud_detection.cli.extras import require, tracks
 from fraud_detection.cli.printing import Figures, Output, print_line
 from fraud_detection.cli.release.backtest import lines
 from fraud_detection.cli.train.quality import NAMES, told
-from fraud_detection.cli.train.training import past_file, print_warnings
+from fraud_detection.cli.train.training import history_file, print_warnings
 from fraud_detection.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @command("retrain")
 @options.config
-@options.past
+@options.history_options
 @click.option("--bundle", type=options.PATH, help=f"The champion ({options.BUNDLE}, or that of --registry).")
 @click.option(
     "--registry", type=options.PATH, metavar="DIR", help="Release registry: its champion, its shadows."
@@ -51,7 +51,7 @@ def retrain(
     output: Output,
     *,
     config: Path,
-    past: options.Past,
+    history_options: options.HistoryOptions,
     bundle: Path | None,
     registry: Path | None,
     author: str | None,
@@ -78,7 +78,7 @@ def retrain(
     released = None if registry is None else ReleaseRegistry(registry)
     path = _champion_path(bundle, released)
     champion = read_bundle(path)
-    reasons = conditions(champion, past, when_older_than, when_drifted=when_drifted)
+    reasons = conditions(champion, history_options, when_older_than, when_drifted=when_drifted)
     waits = _young_challenger(released, when_older_than) if any(reason.due for reason in reasons) else None
     if waits is not None:
         reasons.append(waits)
@@ -90,10 +90,10 @@ def retrain(
         return
     settings = work.RetrainSettings(
         champion=path,
-        data=past_file(project, past),
-        labels=past.labels,
-        states=past.state,
-        as_of=past.as_of,
+        data=history_file(project, history_options),
+        labels=history_options.labels,
+        states=history_options.state,
+        as_of=history_options.as_of,
         out=out,
         budget=Budget(trials, minutes),
         new_features=new_features,
@@ -118,17 +118,21 @@ def _champion_path(bundle: Path | None, registry: ReleaseRegistry | None) -> Pat
 
 
 def conditions(
-    champion: Bundle, past: options.Past, older_than_ms: int | None, *, when_drifted: bool
+    champion: Bundle,
+    history_options: options.HistoryOptions,
+    older_than_ms: int | None,
+    *,
+    when_drifted: bool,
 ) -> list[Reason]:
     """Return what each condition says; none was asked for, none is returned."""
     from fraud_detection.challengers.retrain_triggers import drift_of, latest_time, older_than
     from fraud_detection.history.logged_decisions import state_files
 
     found = []
-    states = state_files(past.state)
+    states = state_files(history_options.state)
     if when_drifted and not states:
         raise ConfigError("--when-drifted looks at what was decided: name a state file with --state")
-    latest = latest_time(states) if past.as_of is None else past.as_of
+    latest = latest_time(states) if history_options.as_of is None else history_options.as_of
     now = int(time.time() * 1000) if latest is None else latest
     if older_than_ms is not None:
         found.append(older_than(champion, now, older_than_ms))

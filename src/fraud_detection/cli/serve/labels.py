@@ -25,7 +25,7 @@ MAX_REFUSALS = 5
 
 @group("label")
 def label() -> None:
-    """Import labels of past payments."""
+    """Import labels of historical payments."""
 
 
 @label.command("import")

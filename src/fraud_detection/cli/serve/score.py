@@ -43,13 +43,13 @@ def score(
         names = ", ".join(engine.project.schema.entities)
         message = "no --history: every %s is new to it, as few were in training"
         LOG.warning(message, names, extra={"event": "no_history"})
-    past = History() if history is None else read_history(engine.project, history, screen.progress)
+    loaded_history = History() if history is None else read_history(engine.project, history, screen.progress)
     log_start(engine, file)
     with open_output(out) as lines:
         if file == "-":
-            tally = score_pipe(engine, lines, past.payments)
+            tally = score_pipe(engine, lines, loaded_history.payments)
         else:
-            tally = score_file(engine, Path(file), lines.write, screen.progress, past)
+            tally = score_file(engine, Path(file), lines.write, screen.progress, loaded_history)
     screen.finish()
     screen.print(summary(tally))
     log_stop(tally)

@@ -1,4 +1,4 @@
-"""`fraud state create`: a new state file, empty or with the memory of past payments."""
+"""`fraud state create`: a new state file, empty or with the memory of historical payments."""
 
 from __future__ import annotations
 

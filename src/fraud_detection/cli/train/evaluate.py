@@ -81,9 +81,9 @@ def prequential(
     project, screen = open_project(config), output.screen
     plan = folds.WalkForwardPlan(train_days, delay_days, test_days, history_days, seeds)
     days = [_day(text) for text in start_dates.split(",")]
-    past = data or Path(project.history)
-    history = read_history(project, past, screen.progress)
-    check_not_empty(history, past)
+    history_path = data or Path(project.history)
+    history = read_history(project, history_path, screen.progress)
+    check_not_empty(history, history_path)
     # What the earliest fold may not know, no fold's categories may be made of.
     apply_labels_until = min(folds.Fold.of(day, plan).until for day in days)
     dataset, _ = feature_table(project, history, screen.progress, apply_labels_until)

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @command("features")
 @options.config
-@options.past
+@options.history_options
 @click.option("--out", type=options.PATH, default=options.FEATURES, help="Where to write it.")
 def features(
     output: Output,
     *,
     config: Path,
-    past: options.Past,
+    history_options: options.HistoryOptions,
     out: Path,
 ) -> None:
     """Replay history into a table of features."""
@@ -37,14 +37,14 @@ def features(
 
     from fraud_detection.project.checks import open_project
 
-    report = make_table(open_project(config), past, out, output.screen)
+    report = make_table(open_project(config), history_options, out, output.screen)
     output.screen.finish()
     output.write(msgspec.to_builtins(report))
 
 
 @command("train")
 @options.config
-@options.past
+@options.history_options
 @click.option("--features", type=options.PATH, help="Feature table to train on, instead of --data.")
 @click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="Where to write the bundle.")
 @click.option("--refit", is_flag=True, help="Evaluate it, then refit it on all data.")
@@ -53,7 +53,7 @@ def train(
     output: Output,
     *,
     config: Path,
-    past: options.Past,
+    history_options: options.HistoryOptions,
     features: Path | None,
     bundle: Path,
     refit: bool,
@@ -80,7 +80,7 @@ def train(
         return
     if features is None:
         features = bundle.parent / "features.parquet"
-        make_table(project, past, features, screen)
+        make_table(project, history_options, features, screen)
     evaluation = bundle.parent / "evaluation"
     work = stages.train_evaluate_and_refit if refit else stages.train_and_evaluate
     trained, evaluated = work(project, features, bundle, evaluation, screen.progress, tracking=tracking)
@@ -91,18 +91,26 @@ def train(
     output.write(dict(evaluated.metrics))
 
 
-def past_file(project: Project, past: options.Past) -> Path | None:
-    """Return the file of past payments; None where state files hold all, since there is none."""
-    named = past.data or Path(project.history)
-    return None if past.state and past.data is None and not named.exists() else named
+def history_file(project: Project, history_options: options.HistoryOptions) -> Path | None:
+    """Return the file of historical payments; None where state files hold all, since there is none."""
+    named = history_options.data or Path(project.history)
+    return None if history_options.state and history_options.data is None and not named.exists() else named
 
 
-def make_table(project: Project, past: options.Past, out: Path, screen: Terminal) -> FeaturesReport:
+def make_table(
+    project: Project, history_options: options.HistoryOptions, out: Path, screen: Terminal
+) -> FeaturesReport:
     """Make the table of features, and say what is in it."""
     from fraud_detection.training.stages import make_features
 
     report = make_features(
-        project, past_file(project, past), out, screen.progress, past.labels, past.as_of, states=past.state
+        project,
+        history_file(project, history_options),
+        out,
+        screen.progress,
+        history_options.labels,
+        history_options.as_of,
+        states=history_options.state,
     )
     screen.print(
         f"{report.payments:,} payments ({report.refused:,} rows refused, {report.repeated:,} repeated, "
@@ -120,7 +128,7 @@ def make_table(project: Project, past: options.Past, out: Path, screen: Terminal
             f"which stand for {report.left_out:,} that were stopped"
         )
     if report.immature_count and report.moment is not None:
-        screen.print(_immature(report.immature_count, report.moment, named=past.as_of is not None))
+        screen.print(_immature(report.immature_count, report.moment, named=history_options.as_of is not None))
     return report
 
 
@@ -157,7 +165,7 @@ def _print_bundle(screen: Terminal, trained: TrainReport, bundle: Path) -> None:
         )
     screen.print(
         f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle} "
-        "--history PAST`, so that its profiles hold these payments"
+        "--history PAYMENTS`, so that its profiles hold these payments"
     )
 
 

@@ -30,7 +30,7 @@ def generate() -> None:
 )
 @options.simulated()
 def history(output: Output, *, out: Path, ground_truth: Path | None, simulated: options.Simulated) -> None:
-    """Write a labelled file of past payments."""
+    """Write a labelled file of historical payments."""
     import msgspec
 
     from fraud_detection.simulator.run import generate_history

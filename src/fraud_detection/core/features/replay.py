@@ -82,17 +82,17 @@ class PendingLabel(msgspec.Struct, frozen=True, order=True):
     supersedes_known_at: int | None = None
 
 
-def pending_labels(past: HistoricalPayment, number: int) -> list[PendingLabel]:
+def pending_labels(historical: HistoricalPayment, number: int) -> list[PendingLabel]:
     """Return the labels of a payment; labels of equal time are applied in the order of their numbers.
 
     number: of the first of them.
     """
     pending: list[PendingLabel] = []
-    for label in past.labels():
+    for label in historical.labels():
         supersedes_known_at = pending[-1].known_at if pending else None
         fields = (
             label.transaction_id,
-            past.payment.entities,
+            historical.payment.entities,
             label.fraud,
             label.known_at,
             supersedes_known_at,
@@ -140,10 +140,10 @@ class Replay:
 
     def rows(self, history: Iterable[HistoricalPayment]) -> Iterator[list[float]]:
         """Yield one feature row a payment, as it would have been served."""
-        for past in history:
-            self.apply_labels_until(past.payment.event_time)
-            row = extract_or_missing(self.memory, past.payment)
-            self.hold_labels_back(past)
+        for historical in history:
+            self.apply_labels_until(historical.payment.event_time)
+            row = extract_or_missing(self.memory, historical.payment)
+            self.hold_labels_back(historical)
             yield row
 
     def apply_labels_until(self, time_ms: int) -> None:
@@ -162,8 +162,8 @@ class Replay:
             for pending in sorted(self.pending_labels, reverse=True)
         ]
 
-    def hold_labels_back(self, past: HistoricalPayment) -> None:
+    def hold_labels_back(self, historical: HistoricalPayment) -> None:
         """Schedule the labels of a payment for when they become known."""
-        for label in pending_labels(past, self.seen):
+        for label in pending_labels(historical, self.seen):
             self.seen += 1
             heapq.heappush(self.pending_labels, label)

@@ -19,7 +19,7 @@ TRUNCATED_BYTES: Final = 64 * 1024
 
 
 class CutEvent(bytes):
-    """The beginning of an event that was read past: one byte more than an event may have, so none reads it.
+    """The beginning of an event that was skipped: one byte more than an event may have, so none reads it.
 
     size, sha256: of the whole, without the end of its line.  where: its offset in the source, as text.
     length: bytes in the source with the end of the line.  line_hash: by which the source knows it again.

@@ -109,10 +109,10 @@ def decide_last(engine: Engine, path: Path, history: History | None = None) -> O
 def _opened(
     engine: Engine, path: Path, progress: Progress, history: History | None
 ) -> tuple[_Scoring, list[Row]]:
-    past = history or History()
-    rows = _read(engine, path, progress, [past.source] if past.source else [])
+    loaded = history or History()
+    rows = _read(engine, path, progress, [loaded.source] if loaded.source else [])
     own = {row.transaction_id for row in rows}
-    return _Scoring(engine, past.payments, textual=is_textual(path), apart=own), rows
+    return _Scoring(engine, loaded.payments, textual=is_textual(path), apart=own), rows
 
 
 def _decided(scoring: _Scoring, rows: list[Row]) -> Iterator[list[tuple[Row, Outcome]]]:
@@ -163,18 +163,18 @@ class _Scoring:
         """Load the history; the payments `apart` are still to come, only their labels are kept."""
         replay = Replay(self.pipeline.memory)
         to_come = []
-        for past in history:
-            if past.payment.transaction_id in apart:
-                to_come.append(past)
+        for historical in history:
+            if historical.payment.transaction_id in apart:
+                to_come.append(historical)
                 continue
-            for _ in replay.rows([past]):
-                payment = past.payment
+            for _ in replay.rows([historical]):
+                payment = historical.payment
                 digest = content_digest(payment)
                 self.dedup_index.add_payment(
                     payment.transaction_id, payment.entities, FirstDelivery(digest=digest)
                 )
-        for past in to_come:
-            replay.hold_labels_back(past)
+        for historical in to_come:
+            replay.hold_labels_back(historical)
         self.pipeline.pending_labels = replay.still_pending()
 
 

@@ -100,7 +100,7 @@ class EmbeddedService:
                 raise ConfigError(
                     f"bundle {engine.bundle.name} needs other features (fingerprint "
                     f"{engine.bundle.manifest.fingerprint}) than those of the profiles here ({known}); it "
-                    "needs a new state file, made with `fraud state create FILE --history PAST`"
+                    "needs a new state file, made with `fraud state create FILE --history PAYMENTS`"
                 )
             self._fingerprint = known
             self.state_file.store_configuration(engine.configuration.config_id, engine.configuration.content)
@@ -220,7 +220,7 @@ class EmbeddedService:
         elif stored != shape:
             raise ConfigError(
                 "the state file was made with other features; make a new one with `fraud state create FILE "
-                "--history PAST`"
+                "--history PAYMENTS`"
             )
 
     def _recover(self) -> int:
@@ -229,10 +229,10 @@ class EmbeddedService:
         # Another parser, because these events are in the tallies of drift already.
         parser = Parser(self.pipeline.parser.schema)
         count = 0
-        for past in self.state_file.since(self.state_file.checkpoint.recovery_from_seq - 1):
+        for logged in self.state_file.since(self.state_file.checkpoint.recovery_from_seq - 1):
             count += 1
-            memory.sequence = past.seq
-            reapply_event(memory, parser, past)
+            memory.sequence = logged.seq
+            reapply_event(memory, parser, logged)
         memory.sequence = self.state_file.seq
         return count
 
@@ -274,7 +274,7 @@ def store_replayed_history(
     labels_in_stream: the stream itself carries the labels that were not known by the end of history;
     else they are learned from history when the stream comes to their time.
     """
-    if has_past(state_file):
+    if has_history(state_file):
         raise ConfigError("the state file is in use: history is only taken into a new one")
     replay.memory.store = state_file
     with state_file.transaction():
@@ -286,6 +286,6 @@ def store_replayed_history(
         replay.memory.save_all()
 
 
-def has_past(state_file: StateFile) -> bool:
+def has_history(state_file: StateFile) -> bool:
     """Return whether history was taken in, or anything decided, with this state file before."""
     return bool(state_file.seq) or state_file.meta("history", None) is not None

@@ -225,7 +225,8 @@ def check_shards(state: Path, workers: int) -> None:
         if path not in there:
             raise ConfigError(
                 f"{path}: is missing, and the other workers' files speak of what was in it; put it back, or "
-                "make new ones under another name with `fraud state create FILE --workers N --history PAST`"
+                "make new ones under another name with `fraud state create FILE --workers N "
+                "--history PAYMENTS`"
             )
 
 

@@ -96,8 +96,10 @@ class WorkerService(EmbeddedService):
         self._apply(part, self.state_file.seq)
         self._deferred_events += len(part)
         self.replicated_until[worker] = until
-        self._apply_known_labels(max((past.known_at for past in part if past.event is not None), default=-1))
-        return [past.seq for past in part]
+        self._apply_known_labels(
+            max((logged.known_at for logged in part if logged.event is not None), default=-1)
+        )
+        return [logged.seq for logged in part]
 
     def preload_own_history(self, history: Sequence[HistoricalPayment], ownership: Ownership) -> None:
         """Load historical payments: the own ones wholly, of the others' what the shared profiles see.
@@ -106,16 +108,16 @@ class WorkerService(EmbeddedService):
         followed from there.
         """
         replay, mine = Replay(self.pipeline.memory), []
-        for past in history:
-            replay.apply_labels_until(past.payment.event_time)
-            if ownership.of(past.payment.entities, past.payment.transaction_id) == self.worker:
-                extract_or_missing(self.pipeline.memory, past.payment)
-                mine.append(past)
-                replay.hold_labels_back(past)
+        for historical in history:
+            replay.apply_labels_until(historical.payment.event_time)
+            if ownership.of(historical.payment.entities, historical.payment.transaction_id) == self.worker:
+                extract_or_missing(self.pipeline.memory, historical.payment)
+                mine.append(historical)
+                replay.hold_labels_back(historical)
             else:
-                extract_or_missing(self.shared, past.payment)
-                replay.hold_labels_back(without_ordering(past))
-        own = {past.payment.transaction_id for past in mine}
+                extract_or_missing(self.shared, historical.payment)
+                replay.hold_labels_back(without_ordering(historical))
+        own = {historical.payment.transaction_id for historical in mine}
         replay.pending_labels = [label for label in replay.pending_labels if label.transaction_id in own]
         store_replayed_history(self.state_file, replay, mine)
         self.pipeline.pending_labels = self.state_file.dedup_index.pending_labels(self.pipeline.watermark)
@@ -141,13 +143,13 @@ class WorkerService(EmbeddedService):
         """
         part: list[LoggedEvent] = []
         with reading(f"the state file of worker {worker}"):
-            for past in self.others[worker].since(after):
+            for logged in self.others[worker].since(after):
                 if until is None:
-                    if len(part) >= MAX_CONCURRENT and past.seq != part[-1].seq:
+                    if len(part) >= MAX_CONCURRENT and logged.seq != part[-1].seq:
                         break
-                elif past.seq > until:
+                elif logged.seq > until:
                     break
-                part.append(past)
+                part.append(logged)
         return part
 
     def _store_entry(self, worker: int, until: int) -> None:
@@ -175,9 +177,9 @@ class WorkerService(EmbeddedService):
 
     def _apply(self, part: Sequence[LoggedEvent], number: int) -> None:
         self.pipeline.memory.sequence = self.shared.sequence = number
-        self.shared.prefetch([past.ids for past in part])
-        for past in part:
-            reapply_event(self.shared, self.reader, past)
+        self.shared.prefetch([logged.ids for logged in part])
+        for logged in part:
+            reapply_event(self.shared, self.reader, logged)
 
     def _recover(self) -> int:
         """Reapply own events and parts of the others', in the order of this worker's log."""
@@ -209,12 +211,12 @@ def shared_profiles(engine: Engine, memory: ProfileCache) -> ProfileCache:
     return memory.part(extractor, slots)
 
 
-def without_ordering(past: HistoricalPayment) -> HistoricalPayment:
+def without_ordering(historical: HistoricalPayment) -> HistoricalPayment:
     """Return the payment as its labels are learned by those who do not own it."""
-    ids = past.payment.entities
+    ids = historical.payment.entities
     masked = (*ids[:ORDERING], None, *ids[ORDERING + 1 :]) if ids else ids
-    payment = msgspec.structs.replace(past.payment, entities=masked)
-    return msgspec.structs.replace(past, payment=payment)
+    payment = msgspec.structs.replace(historical.payment, entities=masked)
+    return msgspec.structs.replace(historical, payment=payment)
 
 
 def _nobody(_: CommitTime) -> None:

@@ -41,7 +41,7 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
     all were.
     """
     times = np.fromiter(
-        (past.payment.event_time for past in history.payments), np.int64, len(history.payments)
+        (historical.payment.event_time for historical in history.payments), np.int64, len(history.payments)
     )
     delay_ms = project.schema.label.delay.ms if project.schema.label else 0
     if apply_labels_until is None:
@@ -69,7 +69,7 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
 def _slices(
     project: Project, history: History, times: np.ndarray, delay_ms: int, *, for_training: bool
 ) -> Boundaries:
-    if for_training and all(past.fraud is None for past in history.payments):
+    if for_training and all(historical.fraud is None for historical in history.payments):
         raise ConfigError(_no_labels(project.schema.label))
     moment = history.known_until if history.as_of is None else history.as_of
     try:
@@ -106,7 +106,9 @@ def _category_encoding(
     project: Project, payments: Sequence[HistoricalPayment], cut: Boundaries
 ) -> CategoryEncoding:
     """Learn the categories from payments that training may see, and from no later ones."""
-    learned = (past.payment for past in payments if past.payment.event_time < cut.train_until)
+    learned = (
+        historical.payment for historical in payments if historical.payment.event_time < cut.train_until
+    )
     return learn_category_encoding(
         list(project.schema.categories), learned, project.features.max_category_values
     )
@@ -136,29 +138,34 @@ def _dataset(
     payments, weights = history.payments, history.weights
     scale = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
     return Dataset(
-        transaction_id=np.array([past.payment.transaction_id for past in payments], dtype=object),
+        transaction_id=np.array([historical.payment.transaction_id for historical in payments], dtype=object),
         event_time=times,
-        amount=np.array([_major(past.payment.amount, scale) for past in payments], dtype=np.float64),
-        card=np.array([_ordering_entity(past) for past in payments], dtype=object),
-        label=np.array(
-            [UNKNOWN if past.fraud is None else int(past.fraud) for past in payments], dtype=np.int8
+        amount=np.array(
+            [_major(historical.payment.amount, scale) for historical in payments], dtype=np.float64
         ),
-        known_at=np.array([past.known_at for past in payments], dtype=np.int64),
-        corrections=np.array([_corrections(past) for past in payments], dtype=object),
-        weight=np.array([weights.get(past.payment.transaction_id, 1.0) for past in payments], np.float64),
+        card=np.array([_ordering_entity(historical) for historical in payments], dtype=object),
+        label=np.array(
+            [UNKNOWN if historical.fraud is None else int(historical.fraud) for historical in payments],
+            dtype=np.int8,
+        ),
+        known_at=np.array([historical.known_at for historical in payments], dtype=np.int64),
+        corrections=np.array([_corrections(historical) for historical in payments], dtype=object),
+        weight=np.array(
+            [weights.get(historical.payment.transaction_id, 1.0) for historical in payments], np.float64
+        ),
         features=matrix,
         info=info,
     )
 
 
-def _corrections(past: HistoricalPayment) -> str:
-    return Correction.write([Correction(int(fraud), known_at) for fraud, known_at in past.corrections])
+def _corrections(historical: HistoricalPayment) -> str:
+    return Correction.write([Correction(int(fraud), known_at) for fraud, known_at in historical.corrections])
 
 
 def _major(amount: int | None, scale: float) -> float:
     return float("nan") if amount is None else amount / scale
 
 
-def _ordering_entity(past: HistoricalPayment) -> str:
-    ids = past.payment.entities
+def _ordering_entity(historical: HistoricalPayment) -> str:
+    ids = historical.payment.entities
     return (ids[0] or "") if ids else ""

@@ -40,10 +40,10 @@ def why_not(project: Project, table: Path, files: Sequence[Path]) -> str:
         return "it was made of other features"
     if not any(name.startswith(DECLARED) for name in column_names(table)):
         return "it does not keep what payments declared"
-    return _other_past(project, info, files)
+    return _other_history(project, info, files)
 
 
-def _other_past(project: Project, info: FeatureTableInfo, files: Sequence[Path]) -> str:
+def _other_history(project: Project, info: FeatureTableInfo, files: Sequence[Path]) -> str:
     if info.as_of is not None:
         return "it was made as of an earlier moment"
     if info.known_until is None:

@@ -1,4 +1,4 @@
-"""Past payments as they were served: what they said, their features and labels, read back from the table.
+"""Historical payments as they were served: their fields, features and labels, read back from the table.
 
 The columns beside the features hold what a payment declared, so that the very rules that decide live
 payments can be asked about those of history.  Training reads none of them.

@@ -77,10 +77,11 @@ def test_what_is_in_the_journal_alone_survives_a_kill_and_is_shown_to_readers(
     one_by_one(service, [event for event in events[100:130] if b"is_fraud" not in event])
     known = len(in_tables(state))
     reader = StateFile(state, reading=True)
-    seen = [(past.seq, past.transaction_id, past.fraud, past.known_at) for past in reader.since(0)]
+    seen = [(logged.seq, logged.transaction_id, logged.fraud, logged.known_at) for logged in reader.since(0)]
     reader.close()
     expected = [
-        (past.seq, past.transaction_id, past.fraud, past.known_at) for past in service.state_file.since(0)
+        (logged.seq, logged.transaction_id, logged.fraud, logged.known_at)
+        for logged in service.state_file.since(0)
     ]
     assert seen == expected
     assert known < len({one for _, one, _, _ in seen})

@@ -26,11 +26,11 @@ drawn = st.lists(
 
 def history(rows: Drawn) -> list[HistoricalPayment]:
     """Return payments in order of time; each label becomes known some hours after its payment."""
-    past = [
+    historical_payments = [
         HistoricalPayment(payment(n, START + hour * HOUR, 100, card), fraud, START + (hour + later) * HOUR)
         for n, (hour, later, fraud, card) in enumerate(rows)
     ]
-    return sorted(past, key=lambda historical: historical.payment.event_time)
+    return sorted(historical_payments, key=lambda historical: historical.payment.event_time)
 
 
 def bucket(time_ms: int) -> int:
@@ -40,14 +40,14 @@ def bucket(time_ms: int) -> int:
 @settings(deadline=None)
 @given(drawn)
 def test_a_label_counts_only_from_the_moment_it_was_known(rows: Drawn) -> None:
-    past = history(rows)
+    historical_payments = history(rows)
     replay = Replay(ProfileCache(Extractor(PROJECT, {})))
     names = [feature.name for feature in replay.memory.extractor.definitions]
-    for position, values in enumerate(replay.rows(past)):
-        row, current = dict(zip(names, values, strict=True)), past[position].payment
+    for position, values in enumerate(replay.rows(historical_payments)):
+        row, current = dict(zip(names, values, strict=True)), historical_payments[position].payment
         verdicts = [
             earlier.fraud
-            for earlier in past[:position]
+            for earlier in historical_payments[:position]
             if earlier.fraud is not None
             and earlier.known_at <= current.event_time
             and earlier.payment.entities[0] == current.entities[0]
@@ -60,16 +60,20 @@ def test_a_label_counts_only_from_the_moment_it_was_known(rows: Drawn) -> None:
 
 @given(drawn)
 def test_what_was_not_known_by_the_end_is_still_due(rows: Drawn) -> None:
-    past = history(rows)
+    historical_payments = history(rows)
     replay = Replay(ProfileCache(Extractor(PROJECT, {})))
-    list(replay.rows(past))
-    end = past[-1].payment.event_time if past else 0
+    list(replay.rows(historical_payments))
+    end = historical_payments[-1].payment.event_time if historical_payments else 0
     known_before = {
         historical.payment.transaction_id
-        for historical in past[:-1]
+        for historical in historical_payments[:-1]
         if historical.fraud is not None and historical.known_at <= end
     }
-    labelled = {historical.payment.transaction_id for historical in past if historical.fraud is not None}
+    labelled = {
+        historical.payment.transaction_id
+        for historical in historical_payments
+        if historical.fraud is not None
+    }
     pending = replay.still_pending()
     assert {label.transaction_id for label in pending} == labelled - known_before
     assert [label.known_at for label in pending] == sorted(
