@@ -76,7 +76,7 @@ def measure(simulation: BenchmarkSimulation, rate: float, seconds: float, rounds
             found.append(
                 Round((alone.p50_ms, with_shadow.p50_ms), (alone.p99_ms, with_shadow.p99_ms), decided)
             )
-    medians = [statistics.median(one.p99_ms[side] for one in found) for side in (0, 1)]
+    medians = [statistics.median(one.p99_ms[arm] for one in found) for arm in (0, 1)]
     return Figures(measured_on, rate, found, medians[1] / medians[0])
 
 

@@ -121,7 +121,7 @@ class Result(msgspec.Struct):
 
 
 def plain(case: Case, line: bytes | str) -> tuple[str, str]:
-    """Return kind and content of a record: all of it but the delivery, what was refused, and a drawn id."""
+    """Return kind and content of a record: all of it but the delivery, what was refused, and a random id."""
     record = msgspec.json.decode(line, type=Record)
     told = json.loads(encode(msgspec.structs.replace(record, delivery=None)))
     kind = "duplicate" if told.get("duplicate") else told["type"]

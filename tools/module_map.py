@@ -40,9 +40,9 @@ def layers(root: Path = ROOT) -> list[list[str]]:
 
 def picture(rows: Sequence[Sequence[str]], imports: Dependencies) -> str:
     """Return the map as SVG; equal rows and imports give equal text."""
-    drawn = without_implied(imports)
+    edges = without_implied(imports)
     level = {package: number for number, row in enumerate(rows) for package in row}
-    routes = {(one, other): _route(one, other, level) for one, other in sorted(drawn)}
+    routes = {(one, other): _route(one, other, level) for one, other in sorted(edges)}
     positions = _columns_of(rows, routes)
     left = min(x - _width(node) / 2 for node, x in positions.items()) - EDGE
     x = {node: round(position - left, 1) for node, position in positions.items()}
@@ -50,7 +50,7 @@ def picture(rows: Sequence[Sequence[str]], imports: Dependencies) -> str:
     parts = [part for route in routes.values() for part in _arrow(route, x, level)]
     parts += [part for package in level for part in _package(package, x[package,], level[package])]
     bottom = _top(len(rows))
-    caption = f"{len(drawn)} of {len(imports)} imports between packages; the others follow from these"
+    caption = f"{len(edges)} of {len(imports)} imports between packages; the others follow from these"
     parts.append(svg.text(EDGE, bottom, caption))
     return svg.file("Which package imports which", right, bottom + EDGE, parts)
 

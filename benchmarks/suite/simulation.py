@@ -118,13 +118,13 @@ def prepared(folder: Path, progress: Progress, *, quick: bool = False) -> Benchm
     settings = QUICK if quick else WHOLE
     if quick:
         project = msgspec.structs.replace(project, model=QUICK_MODEL)
-    simulation, stamp = BenchmarkSimulation(folder, settings, project), folder / "made-from.txt"
+    simulation, marker = BenchmarkSimulation(folder, settings, project), folder / "made-from.txt"
     wanted = f"{settings!r}\n{project!r}\n"
-    if not stamp.exists() or stamp.read_text() != wanted or not _fits(simulation):
+    if not marker.exists() or marker.read_text() != wanted or not _fits(simulation):
         for old in folder.glob("state*"):
             old.unlink()
         prepare(DemoSettings(0, 0, settings, folder), project, progress)
-        stamp.write_text(wanted)
+        marker.write_text(wanted)
     return simulation
 
 

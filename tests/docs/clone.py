@@ -58,8 +58,8 @@ def _add_environment(clone: Path) -> None:
     (clone / ".venv-aws").mkdir()
     for kept in (ROOT / ".venv-aws").glob("[!.]*"):
         (clone / ".venv-aws" / kept.name).symlink_to(kept)
-    stamp = ".pure" if os.environ.get("FRAUD_PURE") == "1" else ".compiled"
-    for one in (".venv/.locked", ".venv/.installed", f".venv/{stamp}", ".venv-aws/.locked"):
+    marker = ".pure" if os.environ.get("FRAUD_PURE") == "1" else ".compiled"
+    for one in (".venv/.locked", ".venv/.installed", f".venv/{marker}", ".venv-aws/.locked"):
         (clone / one).touch()
 
 

@@ -93,10 +93,10 @@ class MlflowTracker:
         blocks = {
             name: getattr(self.project, name) for name in ("split", "model", "costs", "policy", "features")
         }
-        facts = {"rounds": rounds, "fingerprint": manifest.fingerprint, "cutoffs": manifest.cutoffs}
+        model_params = {"rounds": rounds, "fingerprint": manifest.fingerprint, "cutoffs": manifest.cutoffs}
         run_id = self._new_run(bundle.name)
         metrics = {f"validation_{name}": value for name, value in manifest.metrics.items()}
-        self._log(run_id, flattened(to_plain(blocks | facts)), metrics)
+        self._log(run_id, flattened(to_plain(blocks | model_params)), metrics)
         self.client.log_artifacts(run_id, str(directory), "bundle")
         self.client.set_terminated(run_id)
         return run_id

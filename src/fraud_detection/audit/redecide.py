@@ -195,9 +195,12 @@ def _decide_again(again: Redecision, strategy: DecisionStrategy) -> Decision:
 
 def _compare(record: StateReader, again: Redecision, configuration: Configuration) -> None:
     stored, found = again.stored, again.differences
-    before = record.hash_before(stored.seq)
+    previous_hash = record.previous_hash(stored.seq)
     outcome = Decided(stored.event, again.payment, again.values, again.decision)
-    kept, recomputed = msgspec.structs.astuple(stored), journal.decision_row(stored.seq, outcome, before)
+    kept, recomputed = (
+        msgspec.structs.astuple(stored),
+        journal.decision_row(stored.seq, outcome, previous_hash),
+    )
     for name, one, other in zip(COLUMNS, kept, recomputed, strict=False):
         if msgspec.msgpack.encode(one) != msgspec.msgpack.encode(other):
             found.append(Difference(name, _as_text(name, one), _as_text(name, other)))
@@ -205,7 +208,7 @@ def _compare(record: StateReader, again: Redecision, configuration: Configuratio
         found.append(Difference("configuration", configuration.config_id, "its content was changed since"))
     if again.decline_cap is not None and again.decline_cap.agrees is False:
         found.append(Difference("decline_cap", again.decline_cap.did, again.decline_cap.should))
-    expected = chain_hash(before, kept[:-1])
+    expected = chain_hash(previous_hash, kept[:-1])
     if expected != stored.chain:
         found.append(Difference("chain", stored.chain.hex(), expected.hex()))
 

@@ -143,10 +143,10 @@ def project_of(registry: ReleaseRegistry, number: int, config_id: str) -> Projec
     since = itertools.takewhile(lambda one: config_id in one.shadows, reversed(releases[:number]))
     *_, named = since
     champions = named.champion, releases[number - 1].champion
-    then, today, own = (lifecycle.content_of(registry, one)[1] for one in (*champions, config_id))
+    then, current, own = (lifecycle.content_of(registry, one)[1] for one in (*champions, config_id))
     if own == then:
-        return today
-    if today == then:
+        return current
+    if current == then:
         return own
     raise ConfigError(
         f"rules, lists or limits in force have changed since release {named.number} named the shadow "

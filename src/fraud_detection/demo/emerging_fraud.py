@@ -44,11 +44,11 @@ def detection_by_week(settings: EmergingFraudSettings, project: Project, progres
     """Simulate, replay, and return the figures of each week since the new kind began."""
     question = Question(settings.kind, plan_of(settings, project), settings.review_share)
     weeks = weeks_of(settings, question.plan)
-    dataset, kinds = replayed(settings, project, progress)
+    dataset, kinds = replay_history(settings, project, progress)
     return emerging_fraud(dataset, kinds, weeks, question, project.model, progress)
 
 
-def replayed(
+def replay_history(
     settings: EmergingFraudSettings, project: Project, progress: Progress
 ) -> tuple[Dataset, np.ndarray]:
     """Simulate the payments and replay them; return its table, and the kind of fraud that each payment is."""

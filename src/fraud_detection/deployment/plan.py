@@ -132,8 +132,8 @@ def _references(tree: object) -> Iterator[str]:
 
 def _notes(settings: Deployment, running: Running, wanted: Template) -> Iterator[str]:
     endpoint = settings.endpoint
-    before, after = running.output("Fingerprint"), wanted["Outputs"].get("Fingerprint", {}).get("Value")
-    if before is not None and before != after:
+    previous, after = running.output("Fingerprint"), wanted["Outputs"].get("Fingerprint", {}).get("Value")
+    if previous is not None and previous != after:
         yield (
             "the features have changed: they get a table of profiles and an endpoint of their own, and "
             "memory starts empty: apply with `stream.paused: true`, `fraud deploy backfill`, apply without. "
@@ -162,9 +162,9 @@ def _notes(settings: Deployment, running: Running, wanted: Template) -> Iterator
 def _of_changes(settings: Deployment, running: Running) -> Iterator[str]:
     """Say what a change costs that looks like any other."""
     resources = running.template.get("Resources", {})
-    before = resources.get("Stream", {}).get("Properties", {}).get("ShardCount")
+    previous = resources.get("Stream", {}).get("Properties", {}).get("ShardCount")
     now = settings.stream.shards
-    if before and now and not before / 2 <= now <= before * 2:
-        yield f"{before} -> {now} shards: Kinesis doubles or halves at a time; apply in steps"
+    if previous and now and not previous / 2 <= now <= previous * 2:
+        yield f"{previous} -> {now} shards: Kinesis doubles or halves at a time; apply in steps"
     if resources and ("FeatureGroup" in resources) != (settings.profiles == "feature-store"):
         yield "profiles do not move from one store to the other: memory of the ordering entity starts empty"

@@ -114,15 +114,15 @@ class DecisionEngine:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
                 by_position[index] = self._isolated(self.champion, payment, error)
-        sides = [(canary.strategy, positions[True]), (self.champion, positions[False])]
-        for strategy, own in sides:
+        arms = [(canary.strategy, positions[True]), (self.champion, positions[False])]
+        for strategy, own in arms:
             proposed = self._propose(strategy, [payments[at] for at in own], [rows[at] for at in own])
             by_position.update(zip(own, proposed, strict=True))
         # The decline cap sees the order of the stream, so that no cutting into batches changes what it
         # admits.
         decisions = [by_position[index] for index in range(len(payments))]
         self._apply_decline_cap(payments, decisions, redelivered)
-        for strategy, own in sides:
+        for strategy, own in arms:
             part = [decisions[at] for at in own]
             self._complete(strategy, [payments[at] for at in own], [rows[at] for at in own], part)
             for at, decision in zip(own, part, strict=True):

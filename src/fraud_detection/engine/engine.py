@@ -102,12 +102,14 @@ def make_engine(
     configuration: as it was stored, where it was: a later version, with settings of which it knows nothing,
     would name the same project otherwise.
     """
-    today = project or bundle.contents.project
+    current_project = project or bundle.contents.project
     category_encoding = bundle.contents.features.category_encoding
-    bundle.check_fingerprint(fingerprint(today, category_encoding))
-    configuration = configuration or Configuration.of(bundle.name, today)
-    strategy = _strategy(today, bundle, scorer, configuration)
-    return Engine(today, bundle, Extractor(today, category_encoding), strategy, configuration)
+    bundle.check_fingerprint(fingerprint(current_project, category_encoding))
+    configuration = configuration or Configuration.of(bundle.name, current_project)
+    strategy = _strategy(current_project, bundle, scorer, configuration)
+    return Engine(
+        current_project, bundle, Extractor(current_project, category_encoding), strategy, configuration
+    )
 
 
 def _strategy(

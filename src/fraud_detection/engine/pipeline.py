@@ -193,12 +193,12 @@ class Pipeline:
             return self._apply_label(raw, known)
         if isinstance(item, Label):
             return self._apply_label(item, known)
-        before = known.already_processed.get(item.transaction_id)
-        if before is not None:
+        earlier = known.already_processed.get(item.transaction_id)
+        if earlier is not None:
             conflict = self._conflict(raw, item, known, outcomes)
             if conflict is not None:
                 return conflict
-            if before == self.memory.sequence:
+            if earlier == self.memory.sequence:
                 self._reapply(item, known)
             return Duplicate(item.transaction_id)
         values = array("d", self.memory.extractor.packed(*self.memory.extract_and_update(item)))
@@ -260,11 +260,11 @@ class Pipeline:
         first = known.first.get(transaction_id)
         if first is None:
             of_batch = (outcome for outcome in outcomes if isinstance(outcome, Decided))
-            before = next(
+            earlier = next(
                 (outcome.payment for outcome in of_batch if outcome.payment.transaction_id == transaction_id),
                 payment,
             )
-            fields = differing_fields(self.parser.schema, before, payment)
+            fields = differing_fields(self.parser.schema, earlier, payment)
         elif first.event == raw or (not first.event and first.digest in (b"", content_digest(payment))):
             return None
         elif first.event:
@@ -282,11 +282,13 @@ class Pipeline:
             # A second parser: what it reads is in the drift counts already.
             self._reader = Parser(self.parser.schema)
         try:
-            before = self._reader.parse(event, payment.transaction_id)
+            earlier = self._reader.parse(event, payment.transaction_id)
         except RejectError:
             return None
         return (
-            differing_fields(self.parser.schema, before, payment) if isinstance(before, Transaction) else None
+            differing_fields(self.parser.schema, earlier, payment)
+            if isinstance(earlier, Transaction)
+            else None
         )
 
     def _reapply(self, payment: Transaction, known: BatchState) -> None:

@@ -24,15 +24,15 @@ def examples(
 
     `largest` covers all payments; the others cover `total`, the weeks with mature labels.
     """
-    before, after = (arm.action for arm in arms)
-    evaluated = (total.slice_number != NONE) & (before != after)
+    baseline_action, variant_action = (arm.action for arm in arms)
+    evaluated = (total.slice_number != NONE) & (baseline_action != variant_action)
     fraud, good = evaluated & (evaluation_set.label == 1), evaluated & (evaluation_set.label == 0)
     picked = {
-        "largest": before != after,
-        "newly_caught": fraud & (before == Action.APPROVE),
-        "newly_missed": fraud & (after == Action.APPROVE),
-        "newly_hurt": good & (after > before),
-        "newly_spared": good & (after < before),
+        "largest": baseline_action != variant_action,
+        "newly_caught": fraud & (baseline_action == Action.APPROVE),
+        "newly_missed": fraud & (variant_action == Action.APPROVE),
+        "newly_hurt": good & (variant_action > baseline_action),
+        "newly_spared": good & (variant_action < baseline_action),
         "newly_unobserved": unobserved_weights(evaluation_set, arms, total) > 0,
     }
     return Examples(**{name: tuple(_largest(evaluation_set, arms, rows)) for name, rows in picked.items()})

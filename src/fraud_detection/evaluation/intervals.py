@@ -35,8 +35,8 @@ def share_interval(
         found = one * rng.poisson(int((own & hit).sum()), resamples)
         hits += found
         all_of_them += found + one * rng.poisson(int((own & ~hit).sum()), resamples)
-    drawn = np.divide(hits, all_of_them, out=np.full(resamples, np.nan), where=all_of_them > 0)
-    low, high = middle_95(list(drawn))
+    ratios = np.divide(hits, all_of_them, out=np.full(resamples, np.nan), where=all_of_them > 0)
+    low, high = middle_95(list(ratios))
     wilson_low, wilson_high = wilson(mean(hit, weight), effective(weight))
     return (float(np.fmin(low, wilson_low)), float(np.fmax(high, wilson_high)))
 

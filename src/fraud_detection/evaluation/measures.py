@@ -94,7 +94,7 @@ class Ranking:
         """
         groups = self._around_frauds()
         rng = np.random.default_rng(seed)
-        draws = [groups.drawn(rng) for _ in range(resamples)]
+        draws = [groups.resampled(rng) for _ in range(resamples)]
         return {
             "average_precision": middle_95([_average_precision(*draw) for draw in draws]),
             "auc": middle_95([_auc(*draw) for draw in draws]),
@@ -113,12 +113,12 @@ class Ranking:
             return Ranking.together(merged)
         return Ranking(np.add.reduceat(self.frauds, at), np.add.reduceat(self.goods, at))
 
-    def drawn(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def resampled(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return frauds and good payments of one resample."""
         if not self.strata:
             return rng.poisson(self.frauds), rng.poisson(self.goods)
-        drawn = [Stratum(one.weight, rng.poisson(one.frauds), rng.poisson(one.goods)) for one in self.strata]
-        again = Ranking.together(drawn)
+        strata = [Stratum(one.weight, rng.poisson(one.frauds), rng.poisson(one.goods)) for one in self.strata]
+        again = Ranking.together(strata)
         return again.frauds, again.goods
 
 
@@ -200,8 +200,8 @@ def card_precision(
     hits = []
     days = event_time // DAY_MS
     for day in np.unique(days):
-        today = (days == day) & ~caught[number]
-        found = _caught_today(score[today], fraud[today], number[today], top)
+        on_day = (days == day) & ~caught[number]
+        found = _caught_on_day(score[on_day], fraud[on_day], number[on_day], top)
         caught[found] = True
         hits.append(found.size / top)
     return float(np.mean(hits)) if hits else math.nan
@@ -230,7 +230,7 @@ def _counted(group: np.ndarray, fraud: np.ndarray, levels: int) -> tuple[np.ndar
     return frauds, np.bincount(group, minlength=levels) - frauds
 
 
-def _caught_today(score: np.ndarray, fraud: np.ndarray, card: np.ndarray, top: int) -> np.ndarray:
+def _caught_on_day(score: np.ndarray, fraud: np.ndarray, card: np.ndarray, top: int) -> np.ndarray:
     """Return the cards with a fraud among the `top` cards; of equal scores the smaller id is shown."""
     cards, group = np.unique(card, return_inverse=True)
     best = np.full(cards.size, -np.inf)

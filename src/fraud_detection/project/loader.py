@@ -69,7 +69,7 @@ def _label(schema: Schema) -> Iterator[tuple[str, str]]:
     label = schema.label
     if label is None:
         return
-    positive, negative = ({text.lower() for text in side} for side in (label.positive, label.negative))
+    positive, negative = ({text.lower() for text in texts} for texts in (label.positive, label.negative))
     if not positive:
         yield "no value means fraud", "$.schema.label.positive"
     if both := sorted(positive & negative):

@@ -35,5 +35,5 @@ def stability_index(then: Distribution, values: np.ndarray) -> float:
     seen = np.append(counts, values.size - present.size) + SMOOTHING
     now = seen / seen.sum()
     shares = np.append(np.array(then.shares) * (1 - then.missing), then.missing)
-    before = np.maximum(shares, MIN_SHARE)
-    return float(((now - before) * np.log(now / before)).sum())
+    expected = np.maximum(shares, MIN_SHARE)
+    return float(((now - expected) * np.log(now / expected)).sum())

@@ -87,7 +87,7 @@ def folds(cut: Boundaries, delay_ms: int) -> list[Fold]:
 
 def tune(
     dataset: Dataset,
-    today: Model,
+    current: Model,
     more: Sequence[Model],
     budget: Budget,
     progress: Callable[[str, float], None],
@@ -97,15 +97,15 @@ def tune(
     Of equal ones the first stands.  Raises ConfigError when no fold has frauds to learn from and to find.
     """
     if budget.trials < 1:
-        return Tuned(today)
+        return Tuned(current)
     usable = _usable(dataset)
-    tuner = OptunaTuner(SEARCH_SPACE, today.seed)
-    given = [today, *(changed for one in more if (changed := _turned(today, _values(one))) != today)]
+    tuner = OptunaTuner(SEARCH_SPACE, current.seed)
+    given = [current, *(changed for one in more if (changed := _turned(current, _values(one))) != current)]
     until = math.inf if budget.minutes is None else time.monotonic() + 60 * budget.minutes
     tried: list[tuple[float, Model]] = []
     while len(tried) < budget.trials and (not tried or time.monotonic() < until):
         is_given = len(tried) < len(given)
-        settings = given[len(tried)] if is_given else _turned(today, tuner.propose())
+        settings = given[len(tried)] if is_given else _turned(current, tuner.propose())
         score = float(np.mean([fold_score(dataset, fold, settings) for fold in usable]))
         if is_given:
             tuner.know(_values(settings), score)

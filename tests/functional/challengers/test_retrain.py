@@ -279,8 +279,8 @@ def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_
 ) -> None:
     registry = ReleaseRegistry(tmp_path / "registry")
     rule = RuleSettings(name="large", when="amount > 900", action="review")
-    today = msgspec.structs.replace(bank.project, rules=(rule,))
-    lifecycle.start(registry, read_bundle(bank.champion), today, lifecycle.Author("ann", "a test"))
+    current_project = msgspec.structs.replace(bank.project, rules=(rule,))
+    lifecycle.start(registry, read_bundle(bank.champion), current_project, lifecycle.Author("ann", "a test"))
     config = other_features(bank, tmp_path)
     given = [f"--config={config}", f"--out={tmp_path / 'out'}", f"--registry={registry.path}", "--trials=0"]
     assert main(["retrain", "--plain", "--no-tracking", "--new-features", *given]) == 0

@@ -12,7 +12,7 @@ import pytest
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Model, Project
 from fraud_detection.demo.demo import demo_project
-from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, plan_of, replayed, weeks_of
+from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, plan_of, replay_history, weeks_of
 from fraud_detection.simulator.settings import SimulatorSettings
 from fraud_detection.training.emerging_fraud import Question, Week, emerging_fraud
 from fraud_detection.training.prequential import WalkForwardPlan
@@ -38,7 +38,7 @@ DAY = 86_400_000
 @pytest.fixture(scope="module")
 def simulation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, np.ndarray]:
     folder = tmp_path_factory.mktemp("emerging_fraud")
-    return replayed(msgspec.structs.replace(SETTINGS, directory=folder), PROJECT, lambda *_: None)
+    return replay_history(msgspec.structs.replace(SETTINGS, directory=folder), PROJECT, lambda *_: None)
 
 
 def weekly(dataset: Dataset, kinds: np.ndarray, weeks: int = 8, **changes: int) -> list[Week]:
@@ -136,7 +136,7 @@ def test_a_simulation_that_cannot_be_made_is_refused(
 ) -> None:
     settings = msgspec.structs.replace(SETTINGS, directory=tmp_path, **change)
     with pytest.raises(ConfigError, match=message):
-        replayed(settings, PROJECT, lambda *_: None)
+        replay_history(settings, PROJECT, lambda *_: None)
 
 
 def test_a_kind_that_begins_before_there_is_history_is_refused() -> None:

@@ -58,7 +58,7 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "decline_cap": {"decline_cap": DeclineCapSettings(count=20)},
     "control_group": {"control_group": CONTROL_GROUP},
     "control_group by another variable": {
-        "control_group": msgspec.structs.replace(CONTROL_GROUP, key_variable="DRAW_KEY")
+        "control_group": msgspec.structs.replace(CONTROL_GROUP, key_variable="ASSIGNMENT_KEY")
     },
     "rules": {"rules": (RULE,)},
     "lists": {"lists": (LIST,)},
@@ -123,13 +123,13 @@ def test_the_key_stands_in_no_template_and_reaches_the_function_by_the_name_that
     settings, release, _ = made(bundle_of(small_simulation, BLOCKS["control_group by another variable"]))
     template = build(settings, release)
     variables = template["Resources"]["Processor"]["Properties"]["Environment"]["Variables"]
-    assert variables["DRAW_KEY"] == {"Ref": "SecretDrawKey"}
-    assert template["Parameters"]["SecretDrawKey"]["NoEcho"] is True
-    first = {one["ParameterKey"]: one for one in values(release.secrets, {}, {"DRAW_KEY": "my key"})}
-    assert first["SecretDrawKey"]["ParameterValue"] == "my key"
+    assert variables["ASSIGNMENT_KEY"] == {"Ref": "SecretAssignmentKey"}
+    assert template["Parameters"]["SecretAssignmentKey"]["NoEcho"] is True
+    first = {one["ParameterKey"]: one for one in values(release.secrets, {}, {"ASSIGNMENT_KEY": "my key"})}
+    assert first["SecretAssignmentKey"]["ParameterValue"] == "my key"
     alone = {one["ParameterKey"]: one for one in values(release.secrets, {}, {})}
-    assert len(alone["SecretDrawKey"]["ParameterValue"]) == 64
-    again = values(release.secrets, template["Parameters"], {"DRAW_KEY": "another"})
+    assert len(alone["SecretAssignmentKey"]["ParameterValue"]) == 64
+    again = values(release.secrets, template["Parameters"], {"ASSIGNMENT_KEY": "another"})
     assert all(one.get("UsePreviousValue") for one in again)
 
 

@@ -109,8 +109,8 @@ def changed(good: Json, change: Callable[[some.DataObject], Json], data: some.Da
 
 
 def changes(fields: list[str]) -> Callable[[some.DataObject], Json]:
-    drawn = some.dictionaries(some.sampled_from(fields), VALUES | some.just("gone"), max_size=2)
-    return lambda data: data.draw(drawn)
+    changed_fields = some.dictionaries(some.sampled_from(fields), VALUES | some.just("gone"), max_size=2)
+    return lambda data: data.draw(changed_fields)
 
 
 @given(data=some.data())

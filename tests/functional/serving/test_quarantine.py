@@ -226,8 +226,8 @@ def test_explain_and_audit_know_how_often_it_came(
 def test_equal_events_without_card_or_id_have_one_owner(small_simulation: SmallSimulation) -> None:
     ownership = Ownership(small_simulation.project.schema, 4)
     for event in (GARBAGE, b'{"amount":1}', b'{"type":"label"}', BAD):
-        drawn = [request_identities("", None, 1, many=False)[0] for _ in range(30)]
-        assert len({ownership.route(event, one).owner for one in drawn}) == 1
+        identities = [request_identities("", None, 1, many=False)[0] for _ in range(30)]
+        assert len({ownership.route(event, one).owner for one in identities}) == 1
     assert {ownership.route(b"[%d]" % number).owner for number in range(50)} == set(range(4))
 
 

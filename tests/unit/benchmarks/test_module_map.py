@@ -18,22 +18,21 @@ Box = tuple[float, float, float, float]
 
 
 @pytest.fixture(scope="module")
-def drawn() -> ET.Element:
+def svg() -> ET.Element:
     return ET.fromstring(OUTPUT.read_text(encoding="utf-8"))  # noqa: S314 - our own picture
 
 
-def boxes(drawn: ET.Element) -> dict[str, Box]:
-    names = [text.text or "" for text in drawn.iter(f"{SVG}text") if text.get("class")]
+def boxes(svg: ET.Element) -> dict[str, Box]:
+    names = [text.text or "" for text in svg.iter(f"{SVG}text") if text.get("class")]
     corners = [
-        [float(box.attrib[name]) for name in ("x", "y", "width", "height")]
-        for box in drawn.iter(f"{SVG}rect")
+        [float(box.attrib[name]) for name in ("x", "y", "width", "height")] for box in svg.iter(f"{SVG}rect")
     ]
     found = [(x, y, x + width, y + height) for x, y, width, height in corners]
     return dict(zip(names, found, strict=True))
 
 
-def arrows(drawn: ET.Element) -> list[list[tuple[float, float]]]:
-    lines = [re.findall(r"([\d.]+),([\d.]+)", one.attrib["points"]) for one in drawn.iter(f"{SVG}polyline")]
+def arrows(svg: ET.Element) -> list[list[tuple[float, float]]]:
+    lines = [re.findall(r"([\d.]+),([\d.]+)", one.attrib["points"]) for one in svg.iter(f"{SVG}polyline")]
     return [[(float(x), float(y)) for x, y in line] for line in lines[::2]]
 
 
@@ -41,27 +40,27 @@ def test_the_picture_is_that_of_the_sources() -> None:
     assert OUTPUT.read_text(encoding="utf-8") == current(), "run `python -m tools.module_map`"
 
 
-def test_each_box_is_a_package_and_each_package_a_box(drawn: ET.Element) -> None:
+def test_each_box_is_a_package_and_each_package_a_box(svg: ET.Element) -> None:
     folders = {path.parent.name for path in (ROOT / "src/fraud_detection").glob("*/__init__.py")}
-    assert boxes(drawn).keys() == folders
+    assert boxes(svg).keys() == folders
 
 
-def test_each_arrow_leads_down_from_a_package_to_one_that_it_imports(drawn: ET.Element) -> None:
+def test_each_arrow_leads_down_from_a_package_to_one_that_it_imports(svg: ET.Element) -> None:
     def package(x: float, y: float, *, side: int) -> str:
-        (found,) = (name for name, box in boxes(drawn).items() if box[side] == y and box[0] < x < box[2])
+        (found,) = (name for name, box in boxes(svg).items() if box[side] == y and box[0] < x < box[2])
         return found
 
-    ends = [(package(*line[0], side=3), package(*line[-1], side=1)) for line in arrows(drawn)]
+    ends = [(package(*line[0], side=3), package(*line[-1], side=1)) for line in arrows(svg)]
     assert set(ends) <= package_imports(ROOT / "src")
-    assert all(high < low for line in arrows(drawn) for (_, high), (_, low) in pairwise(line))
+    assert all(high < low for line in arrows(svg) for (_, high), (_, low) in pairwise(line))
 
 
-def test_boxes_keep_their_distance_and_no_arrow_passes_over_one(drawn: ET.Element) -> None:
-    packages = list(boxes(drawn).values())
+def test_boxes_keep_their_distance_and_no_arrow_passes_over_one(svg: ET.Element) -> None:
+    packages = list(boxes(svg).values())
     for one in packages:
         for other in packages:
             assert one is other or one[2] < other[0] or other[2] < one[0] or one[1] != other[1]
-    for line in arrows(drawn):
+    for line in arrows(svg):
         for (x, y), (to_x, to_y) in pairwise(line):
             for part in range(1, 20):
                 at_x, at_y = x + (to_x - x) * part / 20, y + (to_y - y) * part / 20

@@ -75,8 +75,8 @@ def test_the_page_gets_the_soak_and_its_charts_and_keeps_the_rest(tmp_path: Path
     assert "other work took 7 % of its cores" in text
     for name in ("soak-latency.svg", "soak-memory.svg"):
         assert f"(pictures/{name})" in text
-        drawn = ET.fromstring((page.parent / "pictures" / name).read_text())  # noqa: S314 - our own
-        assert len(drawn.findall(".//{http://www.w3.org/2000/svg}polyline")) >= 2
+        svg = ET.fromstring((page.parent / "pictures" / name).read_text())  # noqa: S314 - our own
+        assert len(svg.findall(".//{http://www.w3.org/2000/svg}polyline")) >= 2
 
 
 def test_there_is_no_page_to_write_outside_the_project(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ PICTURES = sorted((ROOT / "docs/pictures").glob("*.svg"))
 VALUES = st.floats(0.01, 1e6)
 
 
-def drawn(svg: str) -> ET.Element:
+def parsed(svg: str) -> ET.Element:
     return ET.fromstring(svg)  # noqa: S314 - our own
 
 
@@ -35,7 +35,7 @@ def test_points_stand_in_the_order_of_their_values_and_inside_the_picture(
     svg = line_chart(
         "<title> & more", axis, Axis("ms", log=log), [Series("p99", ordered)], [Mark("here", x=1.0)]
     )
-    (line,) = drawn(svg).iter(f"{SVG}polyline")
+    (line,) = parsed(svg).iter(f"{SVG}polyline")
     pixels = [tuple(map(float, pair.split(","))) for pair in str(line.get("points")).split()]
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in pixels)
     assert [x for x, _ in pixels] == sorted(x for x, _ in pixels)
@@ -47,7 +47,7 @@ def test_points_stand_in_the_order_of_their_values_and_inside_the_picture(
 @given(st.lists(VALUES, min_size=1, max_size=8))
 def test_bars_are_as_long_as_their_values(values: list[float]) -> None:
     svg = bar_chart("speed", "/s", [(f"one {index}", value) for index, value in enumerate(values)])
-    bars = list(drawn(svg).iter(f"{SVG}rect"))
+    bars = list(parsed(svg).iter(f"{SVG}rect"))
     widths = [float(str(bar.get("width"))) for bar in bars]
     assert len(widths) == len(values)
     longest = max(widths)
@@ -84,7 +84,7 @@ def every_kind() -> list[str]:
 
 @pytest.mark.parametrize("text", [*every_kind(), *map(Path.read_text, PICTURES)])
 def test_a_picture_is_legible_on_a_light_and_on_a_dark_page(text: str) -> None:
-    svg = drawn(text)
+    svg = parsed(text)
     assert not re.search(r"(?:fill|stroke|background)=", text)  # a colour of its own would fit one page only
     for page, found in colours(svg).items():
         used = {f".{one.get('class')}" for one in svg.iter() if one.get("class")} | {"svg"}

@@ -298,7 +298,7 @@ def test_the_control_group_stands_for_the_stopped_once_some_of_it_are_labelled()
     reviewed = msgspec.structs.replace(STOPPED, baseline=1, weight=0, label=1)
     through = msgspec.structs.replace(STOPPED, weight=100, label=0)
     untold = msgspec.structs.replace(STOPPED, weight=100)
-    without_draw = msgspec.structs.replace(STOPPED, cents=90_000)
+    without_assignment = msgspec.structs.replace(STOPPED, cents=90_000)
     assert unobserved(*stopped, reviewed, weighted=True) == (301, 301 * 50, 301 * 70)
     assert unobserved(*stopped, untold, weighted=True)[0] == 301
     # One good payment says next to nothing of a hundred, thirty do; a fraud among them is in the figures.
@@ -309,7 +309,7 @@ def test_the_control_group_stands_for_the_stopped_once_some_of_it_are_labelled()
     fraud = msgspec.structs.replace(through, label=1)
     assert unobserved(*stopped, reviewed, through, fraud, weighted=True)[0] == 0
     assert unobserved(*stopped, fraud, untold, weighted=True) == (100, 5_000, 7_000)
-    assert unobserved(*stopped, fraud, without_draw, weighted=True) == (1, 900, 920)
+    assert unobserved(*stopped, fraud, without_assignment, weighted=True) == (1, 900, 920)
     # One that the change would stop too says nothing of those that it would let pass.
     elsewhere = msgspec.structs.replace(through, variant=2)
     assert unobserved(*stopped, elsewhere, weighted=True)[0] == 300

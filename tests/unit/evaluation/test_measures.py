@@ -74,8 +74,8 @@ def test_the_intervals_hold_the_value_and_agree_with_a_plain_bootstrap() -> None
     score = np.round(rng.random(3000), 2)
     fraud = rng.random(3000) < 0.1 * score
     ranking = Ranking.of(score, fraud)
-    drawn = [rng.integers(0, 3000, 3000) for _ in range(300)]
-    again = [Ranking.of(score[rows], fraud[rows]) for rows in drawn]
+    samples = [rng.integers(0, 3000, 3000) for _ in range(300)]
+    again = [Ranking.of(score[rows], fraud[rows]) for rows in samples]
     plain = {
         "average_precision": [one.average_precision() for one in again],
         "auc": [one.auc() for one in again],

@@ -122,27 +122,29 @@ def test_a_longer_bar_is_more_and_all_are_inside_the_picture(
     other = data.draw(st.lists(st.none() | st.floats(-1e6, 1e6), min_size=len(values), max_size=len(values)))
     weeks = [f"2026-01-{day + 1:02d}" for day in range(len(values))]
     svg = by_week("<x>", weeks, [Bars("a", values), Bars("b", other)])
-    drawn = [
+    bars = [
         (float(y), float(height))
         for y, height in re.findall(
             r'<rect class="other" x="[-.\d]+" y="([-.\d]+)" width="[.\d]+" height="([.\d]+)"><', svg
         )
     ]
-    assert len(drawn) == len(values)
-    for y, height in drawn:
+    assert len(bars) == len(values)
+    for y, height in bars:
         assert 0 <= y <= y + height <= SMALL_HEIGHT + 1
-    for (_, tall), value in zip(drawn, values, strict=True):
-        for (_, other_tall), other_value in zip(drawn, values, strict=True):
+    for (_, tall), value in zip(bars, values, strict=True):
+        for (_, other_tall), other_value in zip(bars, values, strict=True):
             assert tall <= other_tall + 0.11 or abs(value) >= abs(other_value) or tall == 0.5
 
 
 @given(
     st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.floats(0, 1e6)), min_size=1, max_size=8)
 )
-def test_an_interval_is_drawn_around_its_value_and_inside(drawn: list[tuple[float, float, float]]) -> None:
+def test_an_interval_is_drawn_around_its_value_and_inside(
+    spans: list[tuple[float, float, float]],
+) -> None:
     found = [
         (f"s{index}", Estimate(value=value, low=value - below, high=value + above))
-        for index, (value, below, above) in enumerate(drawn)
+        for index, (value, below, above) in enumerate(spans)
     ]
     svg = intervals("x", found)
     dots = [float(x) for x in re.findall(r'cx="([-.\d]+)"', svg)]

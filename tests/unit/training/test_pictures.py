@@ -44,7 +44,7 @@ def scored(small_simulation: SmallSimulation, bundle: Bundle) -> Scored:
 
 
 @pytest.fixture(scope="module")
-def drawn(scored: Scored, bundle: Bundle) -> dict[str, Figure]:
+def figures(scored: Scored, bundle: Bundle) -> dict[str, Figure]:
     scorer = checked_scorer(bundle, scored.rows.info.fingerprint)
     return pictures(scored, bundle, scorer, Costs())
 
@@ -72,9 +72,9 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_text_lies_on_another(drawn: dict[str, Figure], name: str) -> None:
-    assert len(list(boxes(drawn[name]))) > 5
-    assert overlapping(drawn[name]) == []
+def test_no_text_lies_on_another(figures: dict[str, Figure], name: str) -> None:
+    assert len(list(boxes(figures[name]))) > 5
+    assert overlapping(figures[name]) == []
 
 
 def test_bins_of_nearly_equal_scores_leave_their_sizes_legible() -> None:
@@ -85,8 +85,8 @@ def test_bins_of_nearly_equal_scores_leave_their_sizes_legible() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_legend_covers_nothing_that_is_drawn(drawn: dict[str, Figure], name: str) -> None:
-    figure = drawn[name]
+def test_a_legend_covers_nothing_that_is_drawn(figures: dict[str, Figure], name: str) -> None:
+    figure = figures[name]
     figure.draw_without_rendering()
     assert not any(axes.get_legend() for axes in figure.axes)
     for legend in figure.legends:
@@ -94,9 +94,9 @@ def test_a_legend_covers_nothing_that_is_drawn(drawn: dict[str, Figure], name: s
 
 
 def test_the_cut_offs_stand_where_they_are_on_the_curve(
-    drawn: dict[str, Figure], scored: Scored, bundle: Bundle
+    figures: dict[str, Figure], scored: Scored, bundle: Bundle
 ) -> None:
-    (axes,) = drawn["precision_recall"].axes
+    (axes,) = figures["precision_recall"].axes
     shown = {str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.lines}
     known, cutoffs = scored.labelled(), bundle.manifest.cutoffs
     labels = known.label.tolist()
@@ -109,8 +109,8 @@ def test_the_cut_offs_stand_where_they_are_on_the_curve(
         assert np.isclose(curve, point).all(axis=1).any()
 
 
-def test_what_needs_no_model_is_drawn_beside_it(drawn: dict[str, Figure], scored: Scored) -> None:
-    (axes,) = drawn["precision_recall"].axes
+def test_what_needs_no_model_is_drawn_beside_it(figures: dict[str, Figure], scored: Scored) -> None:
+    (axes,) = figures["precision_recall"].axes
     shown = {str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.lines}
     known = scored.labelled()
     (amount,) = [points for label, points in shown.items() if label.startswith("amount alone")]
@@ -122,7 +122,7 @@ def test_what_needs_no_model_is_drawn_beside_it(drawn: dict[str, Figure], scored
     np.testing.assert_allclose(base[:, 1], 100 * known.label.mean())
 
 
-def test_importance_says_features_in_words(drawn: dict[str, Figure], bundle: Bundle) -> None:
+def test_importance_says_features_in_words(figures: dict[str, Figure], bundle: Bundle) -> None:
     definitions = bundle.contents.features.definitions
     titles = [title(one) for one in definitions]
     assert len(set(titles)) == len(titles)
@@ -130,7 +130,7 @@ def test_importance_says_features_in_words(drawn: dict[str, Figure], bundle: Bun
         assert shown_title
         assert not set("{}_") & set(shown_title)
         assert one.name not in shown_title or "_" not in one.name
-    (axes,) = drawn["importance"].axes
+    (axes,) = figures["importance"].axes
     shown = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
     assert len(shown) == 20
     assert set(shown) <= set(titles)

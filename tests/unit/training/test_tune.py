@@ -19,11 +19,11 @@ from fraud_detection.training.tables.dataset import Dataset
 from fraud_detection.training.tune import SEARCH_SPACE, Budget, Tuned, fold_score, folds, tune
 from tests.unit.training.history import DAY, history, project, spoilt_after, with_late_labels
 
-TODAY: Model = msgspec.structs.replace(project().model, rounds=15, early_stopping=5)
+CURRENT: Model = msgspec.structs.replace(project().model, rounds=15, early_stopping=5)
 
 
 def tuned(dataset: Dataset, trials: int, *more: Model, minutes: float | None = None) -> Tuned:
-    return tune(dataset, TODAY, more, Budget(trials, minutes), lambda *_: None)
+    return tune(dataset, CURRENT, more, Budget(trials, minutes), lambda *_: None)
 
 
 def test_nothing_of_the_test_slice_is_known_while_tuning() -> None:
@@ -42,9 +42,9 @@ def test_a_label_that_was_not_known_by_a_fold_is_not_learned_and_a_planted_one_s
     assert late.sum() > 20
     silent = replace(dataset, label=np.where(late, 0, dataset.label).astype(np.int8))
     planted = replace(dataset, known_at=np.where(late, dataset.event_time, dataset.known_at))
-    honest = fold_score(dataset, fold, TODAY)
-    assert fold_score(silent, fold, TODAY) == honest
-    assert fold_score(planted, fold, TODAY) != honest
+    honest = fold_score(dataset, fold, CURRENT)
+    assert fold_score(silent, fold, CURRENT) == honest
+    assert fold_score(planted, fold, CURRENT) != honest
 
 
 def test_folds_keep_the_delay_and_do_not_overlap_and_end_before_the_test_slice() -> None:
@@ -67,24 +67,24 @@ def test_the_same_seed_and_trials_find_the_same_settings(trials: int) -> None:
     assert one.score >= one.baseline_score
     for parameter in SEARCH_SPACE:
         value = getattr(one.settings, parameter.name)
-        assert parameter.low <= value <= parameter.high or one.settings == TODAY
+        assert parameter.low <= value <= parameter.high or one.settings == CURRENT
 
 
 def test_the_settings_of_today_and_of_the_champion_are_tried_first_and_stand_when_nothing_is_better() -> None:
     dataset = history(3000)
-    assert tuned(dataset, 1).settings == TODAY
-    champion = msgspec.structs.replace(TODAY, max_depth=7, rounds=999, seed=1)
+    assert tuned(dataset, 1).settings == CURRENT
+    champion = msgspec.structs.replace(CURRENT, max_depth=7, rounds=999, seed=1)
     both = tuned(dataset, 2, champion)
     assert both.trials == 2
     # Of the champion only what is tuned is taken: rounds and seed are the project's.
-    assert both.settings in [TODAY, msgspec.structs.replace(TODAY, max_depth=7)]
+    assert both.settings in [CURRENT, msgspec.structs.replace(CURRENT, max_depth=7)]
 
 
 def test_a_budget_of_no_time_tries_what_is_there_and_one_of_no_trials_nothing() -> None:
     dataset = history(3000)
     assert tuned(dataset, 50, minutes=0.0).trials == 1
     none = tuned(dataset, 0)
-    assert (none.settings, none.trials) == (TODAY, 0)
+    assert (none.settings, none.trials) == (CURRENT, 0)
 
 
 def test_a_history_without_frauds_to_find_is_refused() -> None:

@@ -110,15 +110,15 @@ class Stack:
         if not self._ready(change_set):
             self._drop(change_set)
             return False
-        before = self.seen()
+        seen_ids = self.seen()
         self._call("execute_change_set", ChangeSetName=change_set)
-        self._wait_for_start(before)
+        self._wait_for_start(seen_ids)
         return True
 
-    def _wait_for_start(self, before: set[str]) -> None:
+    def _wait_for_start(self, seen_ids: set[str]) -> None:
         """Wait until the change shows: right after it was asked for, the stack still looks at rest."""
         deadline = time.monotonic() + START_S
-        while not self.status().endswith(WORKING) and not self.seen() - before:
+        while not self.status().endswith(WORKING) and not self.seen() - seen_ids:
             if time.monotonic() > deadline:
                 raise RetryError(
                     f"stack {self.name}: nothing has happened for {START_S:.0f} s; look again later"

@@ -24,7 +24,7 @@ from fraud_detection.adapters.files.text_tables import JsonTable
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Sender
 from fraud_detection.core.lenient_json import object_of
-from fraud_detection.core.parse.identity import DRAWN_PIPE
+from fraud_detection.core.parse.identity import RANDOM_PIPE
 from fraud_detection.core.parse.oversize import CutEvent
 
 PIPE_BYTES = 1 << 18
@@ -122,7 +122,7 @@ class Pipe:
     def __init__(self, descriptor: int) -> None:
         """Read the file descriptor."""
         self.descriptor = descriptor
-        self.name = DRAWN_PIPE + secrets.token_hex(NAME_BYTES)
+        self.name = RANDOM_PIPE + secrets.token_hex(NAME_BYTES)
         self.unfinished = False
 
     def batches(self, offset: int, max_events: int, wait_s: float = 0.5) -> Iterator[Batch]:

@@ -29,11 +29,11 @@ def ending_on_signals(stop: Stop) -> Iterator[None]:
     """
     if not faulthandler.is_enabled():
         faulthandler.enable()
-    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
+    previous_handlers: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, stop)
+        previous_handlers[number] = signal.signal(number, stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)

@@ -5,7 +5,7 @@ payment, or for an error of the program.  The text of the reason is not compared
 the offset.
 
 An event that comes again from the same origin changes nothing.  Of a merged event nothing is stored but its
-origin, 16 bytes of a hash; identities that are drawn by chance never come again, and leave not even that.
+origin, 16 bytes of a hash; random identities never come again, and leave not even that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 
 from fraud_detection.core.events import INTERNAL_ERROR, Quarantined
 from fraud_detection.core.outcomes import Outcome
-from fraud_detection.core.parse.identity import is_drawn
+from fraud_detection.core.parse.identity import is_random
 from fraud_detection.core.parse.oversize import TruncatedEvent
 
 DIGEST_BYTES = 16
@@ -95,7 +95,7 @@ class SqliteQuarantine:
             pairs = zip(self._outcomes, known_by, strict=True)
             self._identities = {id(one): known for one, known in pairs if isinstance(one, Quarantined)}
         identity = self._identities.get(id(outcome))
-        return b"" if identity is None or is_drawn(identity) else _hash(digest + identity.encode())
+        return b"" if identity is None or is_random(identity) else _hash(digest + identity.encode())
 
 
 def _digest(outcome: Quarantined) -> bytes:

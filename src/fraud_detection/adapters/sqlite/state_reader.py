@@ -169,7 +169,7 @@ class StateReader:
         """Return the content of everything that has answered, by its name."""
         return dict(self.rows("SELECT config_id, CAST(content AS BLOB) FROM configurations"))
 
-    def hash_before(self, seq: int) -> bytes:
+    def previous_hash(self, seq: int) -> bytes:
         """Return the chain hash of the row before a number."""
         found: list[tuple[int, bytes]] = []
         for table in TABLES:

@@ -182,8 +182,8 @@ def _score(explanation: ExplanationRecord, top: int) -> Iterator[str]:
     yield from _contributions("against fraud", [one for one in strongest if one.contribution < 0], top)
 
 
-def _contributions(side: str, features: Sequence[FeatureView], top: int) -> Iterator[str]:
-    yield f"  {side}"
+def _contributions(heading: str, features: Sequence[FeatureView], top: int) -> Iterator[str]:
+    yield f"  {heading}"
     for one in features[:top]:
         yield f"    {one.contribution:+.4f}  {one.message} ({one.name})"
     rest = features[top:]

@@ -178,8 +178,8 @@ def _shadow(registry: ReleaseRegistry, name: str | None, champion: Bundle, found
     from fraud_detection.releases import lifecycle
 
     now = lifecycle.current(registry)
-    _, today = lifecycle.content_of(registry, now.champion)
-    project = lifecycle.shadow_project(found.bundle, today)
+    _, current_project = lifecycle.content_of(registry, now.champion)
+    project = lifecycle.shadow_project(found.bundle, current_project)
     config_id = lifecycle.store(registry, found.bundle, project).config_id
     author = lifecycle.Author(name or getpass.getuser(), f"{RETRAINED} {champion.name}")
     lifecycle.set_shadows(registry, [(found.bundle, project)], author, seen=now.number)

@@ -51,8 +51,8 @@ def merged(counts: Iterable[DeclineCounts], part_ms: int) -> Parts:
     for counted in counts:
         for part, (payments, declines) in counted.parts.items():
             at = part if counted.part_ms == part_ms else ((part + 1) * counted.part_ms - 1) // part_ms
-            before = total.get(at, (0, 0))
-            total[at] = (before[0] + payments, before[1] + declines)
+            summed = total.get(at, (0, 0))
+            total[at] = (summed[0] + payments, summed[1] + declines)
     return total
 
 

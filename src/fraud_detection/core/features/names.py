@@ -74,8 +74,8 @@ def window_feature(entity: str, statistic: str, window: Duration) -> FeatureDefi
     'card_amount_sum_1d'
     """
     name, template, unit = _STATISTICS[statistic]
-    facts = {"entity": entity, "window": window.text, "span": span(window)}
-    return FeatureDefinition(name.format(**facts), template.format(**facts), unit)
+    fields = {"entity": entity, "window": window.text, "span": span(window)}
+    return FeatureDefinition(name.format(**fields), template.format(**fields), unit)
 
 
 def distinct_feature(entity: str, related: str, window: Duration) -> FeatureDefinition:

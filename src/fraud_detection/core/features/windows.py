@@ -209,10 +209,10 @@ class Window:
         A bucket of one value is stored as that value; bucket numbers are stored as differences.
         """
         flat = [self.last_expired]
-        before = self.last_expired
+        previous = self.last_expired
         for bucket in self.buckets:
-            flat.append(bucket.number - before)
-            before = bucket.number
+            flat.append(bucket.number - previous)
+            previous = bucket.number
             # A bucket that lost a value to `subtract` still has that value's extremes.
             if bucket.count == 1 and bucket.low == bucket.high:
                 flat.append(_SINGLE)
@@ -231,12 +231,12 @@ class Window:
     def load_list(self, flat: list[int]) -> None:
         """Load what `to_list` returned; the window must be empty."""
         self.last_expired = flat[0]
-        before = self.last_expired
+        previous = self.last_expired
         at = 1
         while at < len(flat):
-            before += flat[at]
+            previous += flat[at]
             count = flat[at + 1]
-            bucket = Bucket(before, flat[at + 2])
+            bucket = Bucket(previous, flat[at + 2])
             at += 3
             if count != _SINGLE:
                 bucket.count = count

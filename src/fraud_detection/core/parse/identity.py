@@ -9,9 +9,9 @@ import hashlib
 import re
 
 ID_BYTES = 16
-DRAWN_REQUEST = "request-"
-DRAWN_PIPE = "pipe-"
-"""What identities begin with that are drawn by chance: none of them comes a second time."""
+RANDOM_REQUEST = "request-"
+RANDOM_PIPE = "pipe-"
+"""Prefixes of random identities: none of them comes a second time."""
 MAX_PARTITION_KEY_LENGTH = 256
 _REDRIVEN = re.compile(r"redriven:([^:]+):((\d+)(?:\.\d+)?):(.+)", re.DOTALL)
 LABEL_ID_FIELD = "transaction_id"
@@ -27,13 +27,13 @@ def record_identity(shard: str, number: str) -> str:
     return f"{shard}:{number}"
 
 
-def is_drawn(identity: str) -> bool:
-    """Tell whether an identity was drawn for its event alone.
+def is_random(identity: str) -> bool:
+    """Tell whether an identity is random: it belongs to its event alone.
 
-    >>> is_drawn("request-5f3a"), is_drawn(key_identity("till", b"k1"))
+    >>> is_random("request-5f3a"), is_drawn(key_identity("till", b"k1"))
     (True, False)
     """
-    return identity.startswith((DRAWN_REQUEST, DRAWN_PIPE))
+    return identity.startswith((RANDOM_REQUEST, RANDOM_PIPE))
 
 
 def redriven_key(shard: str, number: str, key: str) -> str:

@@ -115,8 +115,8 @@ def polyline(kind: str, points: Sequence[tuple[float, float]]) -> str:
 
 def box(kind: str, x: float, y: float, width: float, height: float, tooltip: str = "") -> str:
     """Return a box, with a tooltip."""
-    drawn = f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
-    return f"{drawn}><title>{escape(tooltip)}</title></rect>" if tooltip else f"{drawn}/>"
+    rect = f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f"{rect}><title>{escape(tooltip)}</title></rect>" if tooltip else f"{rect}/>"
 
 
 def dot(kind: str, x: float, y: float, radius: int) -> str:

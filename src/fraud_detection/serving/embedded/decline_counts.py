@@ -56,8 +56,8 @@ def restored(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
 def _recounted(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
     """Return one that counts for the first time: the answers of the last interval."""
     decline_cap = DeclineCap(settings)
-    before, since, counted = state_file.seq + 1, None, list[tuple[int, bool]]()
-    while part := state_file.rows(LATEST_FIRST, (before, PART)):
+    before_seq, since, counted = state_file.seq + 1, None, list[tuple[int, bool]]()
+    while part := state_file.rows(LATEST_FIRST, (before_seq, PART)):
         if since is None:
             # Not from the latest time on: a clock that runs ahead would hide all the others.
             since = sorted(time_ms for _, time_ms, _ in part)[len(part) // 2] - settings.interval.ms
@@ -65,7 +65,7 @@ def _recounted(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCa
         counted += recent
         if not recent:
             break
-        before = part[-1][0]
+        before_seq = part[-1][0]
     for time_ms, declined in sorted(counted):
         decline_cap.add(time_ms, declined=bool(declined))
     return decline_cap

@@ -135,9 +135,9 @@ class ReleaseFollower:
     def _failed(self, error: Exception) -> None:
         """Report why the latest release is not taken, and look again though the log does not change."""
         self._version, self._looked = (0, 0, 0), time.monotonic() + RETRY_DELAY_S
-        before, self.problem = self.problem, str(error) or type(error).__name__
+        previous, self.problem = self.problem, str(error) or type(error).__name__
         self._part.failed(NotTakenError(error))
-        if self.problem != before:
+        if self.problem != previous:
             self._report_or_log()
 
     def _well(self) -> None:

@@ -127,17 +127,17 @@ class Access:
 
     def replace(self, keys: dict[str, Key]) -> dict[str, list[str]]:
         """Know these keys from now on; return the names that were added, changed and revoked."""
-        before = {caller.name: caller for caller in self._by_digest.values()}
+        previous = {caller.name: caller for caller in self._by_digest.values()}
         known = {
-            name: before[name].changed(key) if name in before else Caller(name, key)
+            name: previous[name].changed(key) if name in previous else Caller(name, key)
             for name, key in keys.items()
         }
         # One assignment: whoever asks meanwhile, in another thread, is asked for the old keys or the new.
         self._by_digest = {keys[name].sha256: caller for name, caller in known.items()}
         changes = {
-            "added": [name for name in known if name not in before],
-            "changed": [name for name in known if name in before and known[name] is not before[name]],
-            "revoked": [name for name in before if name not in known],
+            "added": [name for name in known if name not in previous],
+            "changed": [name for name in known if name in previous and known[name] is not previous[name]],
+            "revoked": [name for name in previous if name not in known],
         }
         return {what: names for what, names in changes.items() if names}
 

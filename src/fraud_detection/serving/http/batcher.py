@@ -222,8 +222,8 @@ class RequestBatcher:
         if isinstance(outcome, AppliedLabel | RedundantLabel):
             return outcome.label
         if isinstance(outcome, Duplicate) and not outcome.is_label:
-            before = self.find(outcome.transaction_id)
-            return outcome if before is None else msgspec.structs.replace(before, duplicate=True)
+            earlier = self.find(outcome.transaction_id)
+            return outcome if earlier is None else msgspec.structs.replace(earlier, duplicate=True)
         return outcome
 
     def _cache(self, view: DecisionView) -> None:

@@ -85,11 +85,11 @@ class KeysFollower:
 @contextmanager
 def on_hangup(work: Callable[[], None]) -> Iterator[None]:
     """Do something on SIGHUP, which would end the process."""
-    before = signal.signal(signal.SIGHUP, lambda *_: work())
+    previous_handler = signal.signal(signal.SIGHUP, lambda *_: work())
     try:
         yield
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGHUP, previous_handler)
 
 
 def log_no_keys() -> None:

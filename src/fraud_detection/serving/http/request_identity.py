@@ -1,13 +1,13 @@
-"""What payments without an id are known by when they come over HTTP: the caller's key, or a draw."""
+"""What payments without an id are known by when they come over HTTP: the caller's key, or a random number."""
 
 from __future__ import annotations
 
 import re
 import secrets
 
-from fraud_detection.core.parse.identity import DRAWN_REQUEST, key_identity
+from fraud_detection.core.parse.identity import RANDOM_REQUEST, key_identity
 
-DRAWN_BYTES = 16
+RANDOM_BYTES = 16
 KEY = re.compile(rb"[!-~]{1,255}")
 """A caller's key: printable, without spaces."""
 
@@ -25,5 +25,5 @@ def request_identities(caller: str, key: bytes | None, events: int, *, many: boo
     """Return the identities of the events of a request; in a list they are told apart by their index."""
     if key:
         return [key_identity(caller, key, index if many else None) for index in range(events)]
-    drawn = DRAWN_REQUEST + secrets.token_hex(DRAWN_BYTES)
-    return [f"{drawn}-{index}" for index in range(events)] if many else [drawn]
+    prefix = RANDOM_REQUEST + secrets.token_hex(RANDOM_BYTES)
+    return [f"{prefix}-{index}" for index in range(events)] if many else [prefix]

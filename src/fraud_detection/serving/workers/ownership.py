@@ -20,7 +20,7 @@ from fraud_detection.adapters.sqlite.state_reader import StateReader
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.lenient_json import read_object
 from fraud_detection.core.parse.declared_fields import declared_fields
-from fraud_detection.core.parse.identity import LABEL_ID_FIELD, is_drawn
+from fraud_detection.core.parse.identity import LABEL_ID_FIELD, is_random
 from fraud_detection.core.parse.values import Missing, as_id
 from fraud_detection.core.project_schema import Schema
 
@@ -113,7 +113,7 @@ class Ownership:
         if transaction_id is None or not self.has_id:
             transaction_id = identity
         routing_key = transaction_id if ordering is None else ordering
-        if routing_key is None or (routing_key is identity and is_drawn(routing_key)):
+        if routing_key is None or (routing_key is identity and is_random(routing_key)):
             return Route(self._of_bytes(raw), transaction_id)
         return Route(self.worker_of(routing_key), transaction_id, ordering=ordering)
 

@@ -27,9 +27,9 @@ def draw(
     scored: Scored, bundle: Bundle, scorer: XGBoostScorer, costs: Costs, out_dir: Path
 ) -> tuple[Path, ...]:
     """Draw every picture into `out_dir`; return their paths."""
-    drawn = pictures(scored, bundle, scorer, costs)
-    paths = tuple(out_dir / f"{name}.png" for name in drawn)
-    for figure, path in zip(drawn.values(), paths, strict=True):
+    figures = pictures(scored, bundle, scorer, costs)
+    paths = tuple(out_dir / f"{name}.png" for name in figures)
+    for figure, path in zip(figures.values(), paths, strict=True):
         plots.write(figure, path)
     return paths
 

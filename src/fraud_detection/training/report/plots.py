@@ -70,7 +70,7 @@ def precision_recall(
         label = f"{name}, average precision {one.average_precision():.3f}"
         axes.plot(100 * recall, 100 * precision, color=colour, linewidth=width, label=label)
     axes.axhline(base, color=INK, linewidth=1, linestyle="--", label=f"share of frauds, {base:.2g} %")
-    for name, cutoff, colour in _drawn(cutoffs):
+    for name, cutoff, colour in _shown_cutoffs(cutoffs):
         x, y = 100 * reached[name]["recall"], 100 * reached[name]["precision"]
         label = f"{name} from {_percent(cutoff)}: precision {y:.0f} %, recall {x:.0f} %"
         axes.plot(x, y, "o", color=colour, markersize=8, markeredgecolor="white", label=label)
@@ -119,7 +119,7 @@ def calibration(bins: Bins) -> Figure:
 def money(savings: Mapping[str, tuple[np.ndarray, np.ndarray]], cutoffs: Cutoffs) -> Figure:
     """Draw the money saved a day by the value of each cut-off, the chosen ones marked."""
     figure, (axes,) = _panels("Money saved by cut-off, against approving everything")
-    for name, chosen, colour in _drawn(cutoffs):
+    for name, chosen, colour in _shown_cutoffs(cutoffs):
         thresholds, saved = savings[name]
         if not thresholds.size:
             continue
@@ -177,7 +177,7 @@ def score_by_class(score: np.ndarray, label: np.ndarray, cutoffs: Cutoffs) -> Fi
         chosen = score[label == value]
         legend = f"{word}: {chosen.size:,} payments"
         axes.hist(chosen, edges, histtype="stepfilled", alpha=0.55, color=colour, label=legend)
-    for (name, cutoff, _), style in zip(_drawn(cutoffs), ("--", "-"), strict=True):
+    for (name, cutoff, _), style in zip(_shown_cutoffs(cutoffs), ("--", "-"), strict=True):
         label_ = f"{name} from {_percent(cutoff)}"
         axes.axvline(cutoff, color=INK, linewidth=1.2, linestyle=style, label=label_)
     _count_axis(axes)
@@ -229,7 +229,7 @@ def _legend(figure: Figure, columns: int = 2) -> None:
     figure.legend(loc="outside lower center", ncols=columns)
 
 
-def _drawn(cutoffs: Cutoffs) -> Iterator[tuple[str, float, str]]:
+def _shown_cutoffs(cutoffs: Cutoffs) -> Iterator[tuple[str, float, str]]:
     """Yield each cut-off with its name and its colour."""
     yield "review", cutoffs.review_at, REVIEW
     yield "decline", cutoffs.decline_at, FRAUD

@@ -87,9 +87,9 @@ def compiled(text: str) -> Condition:
 
 def verdict(text: str, **payment: object) -> bool | None:
     """Ask about the complete payment, with some of its values replaced."""
-    facts: dict[str, object] = {**COMPLETE, **payment}
-    values = [float(str(facts[name])) for name in NUMBERS]
-    ids = tuple(None if facts[name] is None else str(facts[name]) for name in TEXTS)
+    fields: dict[str, object] = {**COMPLETE, **payment}
+    values = [float(str(fields[name])) for name in NUMBERS]
+    ids = tuple(None if fields[name] is None else str(fields[name]) for name in TEXTS)
     return compiled(text)(Transaction("t1", 0, None, ids), values)
 
 

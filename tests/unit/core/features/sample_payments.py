@@ -56,7 +56,7 @@ def payment(
 @st.composite
 def streams(draw: st.DrawFn, largest: int = 25) -> list[Transaction]:
     """Draw payments of a few cards and merchants within some weeks, in any order of time."""
-    drawn = draw(
+    rows = draw(
         st.lists(
             st.tuples(
                 st.integers(0, 40 * DAY) | st.integers(0, 2 * HOUR),
@@ -69,5 +69,5 @@ def streams(draw: st.DrawFn, largest: int = 25) -> list[Transaction]:
     )
     return [
         payment(n, START + time, amount, card, merchant)
-        for n, (time, amount, card, merchant) in enumerate(drawn)
+        for n, (time, amount, card, merchant) in enumerate(rows)
     ]

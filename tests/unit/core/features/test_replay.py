@@ -12,8 +12,8 @@ from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.features.replay import HistoricalPayment, Replay
 from tests.unit.core.features.sample_payments import DAY, HOUR, PROJECT, START, payment
 
-Drawn = list[tuple[int, int, bool | None, str]]
-drawn = st.lists(
+Rows = list[tuple[int, int, bool | None, str]]
+random_rows = st.lists(
     st.tuples(
         st.integers(0, 20 * 24),
         st.integers(0, 20 * 24),
@@ -24,7 +24,7 @@ drawn = st.lists(
 )
 
 
-def history(rows: Drawn) -> list[HistoricalPayment]:
+def history(rows: Rows) -> list[HistoricalPayment]:
     """Return payments in order of time; each label becomes known some hours after its payment."""
     historical_payments = [
         HistoricalPayment(payment(n, START + hour * HOUR, 100, card), fraud, START + (hour + later) * HOUR)
@@ -38,8 +38,8 @@ def bucket(time_ms: int) -> int:
 
 
 @settings(deadline=None)
-@given(drawn)
-def test_a_label_counts_only_from_the_moment_it_was_known(rows: Drawn) -> None:
+@given(random_rows)
+def test_a_label_counts_only_from_the_moment_it_was_known(rows: Rows) -> None:
     historical_payments = history(rows)
     replay = Replay(ProfileCache(Extractor(PROJECT, {})))
     names = [feature.name for feature in replay.memory.extractor.definitions]
@@ -58,8 +58,8 @@ def test_a_label_counts_only_from_the_moment_it_was_known(rows: Drawn) -> None:
         assert math.isnan(rate) if not verdicts else rate == sum(verdicts) / len(verdicts)
 
 
-@given(drawn)
-def test_what_was_not_known_by_the_end_is_still_due(rows: Drawn) -> None:
+@given(random_rows)
+def test_what_was_not_known_by_the_end_is_still_due(rows: Rows) -> None:
     historical_payments = history(rows)
     replay = Replay(ProfileCache(Extractor(PROJECT, {})))
     list(replay.rows(historical_payments))

@@ -61,7 +61,7 @@ def test_whatever_the_bytes_are_there_is_a_route(raw: bytes) -> None:
     ownership = Ownership(decode(SCHEMA, Schema, "test"), 2)
     owner = ownership.route(raw).owner
     assert owner is not None
-    assert owner == ownership.route(raw, "request-drawn").owner
+    assert owner == ownership.route(raw, "request-random").owner
 
 
 def test_a_label_belongs_where_its_payment_does() -> None:
