@@ -30,7 +30,6 @@ PAYMENTS, BATCH, SHARDS = 600, 5, 4
 TIMEOUT_S = 120.0
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(

@@ -43,7 +43,6 @@ SIZES = [pytest.param(FEW, id="short"), pytest.param(MANY, id="long", marks=pyte
 LOOKED_AT = 300
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(
         not (TOOLS / ".locked").exists(), reason="the local services are not here: make .venv-aws/.locked"

@@ -10,8 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 SMALL = ["--cards", "250", "--days", "75", "--rate", "300", "--plain", "--directory", "demo"]
 
 
@@ -19,7 +17,6 @@ def demo(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "fraud_detection.cli", "demo", *SMALL, *arguments]
 
 
-@pytest.mark.slow
 def test_the_demonstration_prints_an_honest_summary(tmp_path: Path) -> None:
     command = demo("--seconds", "4", "--json", "demo.json")
     result = subprocess.run(  # noqa: S603 - our own command
@@ -36,7 +33,6 @@ def test_the_demonstration_prints_an_honest_summary(tmp_path: Path) -> None:
     assert f"{report['frauds']:,} frauds" in said
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_the_demonstration_with_its_summary(tmp_path: Path) -> None:
     process = subprocess.Popen(  # noqa: S603 - our own command
         demo("--seconds", "200", "--cards", "80"), cwd=tmp_path, stderr=subprocess.PIPE, text=True

@@ -49,7 +49,6 @@ TOOLS = ROOT / ".venv-aws"
 STACK = "fraud-typed"
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(
         not (TOOLS / ".locked").exists(), reason="the local services are not here: make .venv-aws/.locked"
     ),

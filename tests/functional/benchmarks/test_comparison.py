@@ -121,7 +121,6 @@ def becomes(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_comparison_server_finds_our_scores_and_leaves_nothing_behind(
     kind: Kind, small_simulation: SmallSimulation, tmp_path: Path

@@ -225,7 +225,6 @@ def start(simulation: SmallSimulation, source: Path, state: Path) -> subprocess.
     return subprocess.Popen(arguments, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("payments", "most"), [(8_000, 2), pytest.param(30_000, 4, marks=pytest.mark.long)])
 def test_a_process_killed_at_any_moment_loses_nothing_and_decides_nothing_twice(
     small_simulation: SmallSimulation, tmp_path: Path, payments: int, most: int

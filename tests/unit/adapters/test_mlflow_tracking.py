@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [
-    pytest.mark.slow,
     # MLflow and what it imports warn about themselves.
     pytest.mark.filterwarnings("default"),
 ]
