@@ -53,9 +53,25 @@ class MemoryDedupIndex:
     def batch_state(self, payments: Sequence[str], labelled: Sequence[str]) -> BatchState:
         """Return what is known of these payments, and of those that labels speak of."""
         return BatchState(
-            {one: 0 for one in payments if one in self._entities},
-            {one: self._entities[one] for one in labelled if one in self._entities},
-            {one: [*self._labels[one]] for one in (*payments, *labelled) if one in self._labels},
-            {one: [*self._redundant[one]] for one in labelled if one in self._redundant},
-            first={one: self._first[one] for one in payments if one in self._first},
+            {transaction_id: 0 for transaction_id in payments if transaction_id in self._entities},
+            {
+                transaction_id: self._entities[transaction_id]
+                for transaction_id in labelled
+                if transaction_id in self._entities
+            },
+            {
+                transaction_id: [*self._labels[transaction_id]]
+                for transaction_id in (*payments, *labelled)
+                if transaction_id in self._labels
+            },
+            {
+                transaction_id: [*self._redundant[transaction_id]]
+                for transaction_id in labelled
+                if transaction_id in self._redundant
+            },
+            first={
+                transaction_id: self._first[transaction_id]
+                for transaction_id in payments
+                if transaction_id in self._first
+            },
         )

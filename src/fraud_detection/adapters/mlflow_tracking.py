@@ -122,9 +122,9 @@ class MlflowTracker:
         return named[0] if named else None
 
     def _experiment(self) -> str:
-        found = self.client.get_experiment_by_name(self.settings.experiment)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self.client.get_experiment_by_name(self.settings.experiment)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         artifacts = _artifact_folder(self.settings.uri)
         return str(self.client.create_experiment(self.settings.experiment, artifacts))
 

@@ -155,13 +155,13 @@ class FakeLog:
         """Keep a line; refuse one that CloudWatch would cut, or make no metrics of."""
         if len(line) > MAX_LOG_LINE_BYTES:
             raise refusal("InvalidParameterException", "PutLogEvents")
-        told = json.loads(line)
-        for directive in told.get("_aws", {}).get("CloudWatchMetrics", []):
-            values = [told[one["Name"]] for one in directive["Metrics"]]
-            longest = max((len(one) for one in values if isinstance(one, list)), default=0)
+        entry = json.loads(line)
+        for directive in entry.get("_aws", {}).get("CloudWatchMetrics", []):
+            values = [entry[metric["Name"]] for metric in directive["Metrics"]]
+            longest = max((len(value) for value in values if isinstance(value, list)), default=0)
             if len(values) > MAX_METRICS or longest > MAX_METRIC_VALUES:
                 raise refusal("InvalidParameterException", "PutLogEvents")
-        self.lines.append(told)
+        self.lines.append(entry)
 
 
 def _body(data: bytes) -> StreamingBody:

@@ -78,7 +78,7 @@ class FakeDynamo:
         """Return the items that exist."""
         self.before("BatchGetItem")
         _check_counts([len(request["Keys"]) for request in RequestItems.values()], MAX_KEYS, "BatchGetItem")
-        found: dict[str, list[Any]] = {table: [] for table in RequestItems}
+        by_table: dict[str, list[Any]] = {table: [] for table in RequestItems}
         left: dict[str, dict[str, Any]] = {}
         size = 0
         for table, request in RequestItems.items():
@@ -91,9 +91,9 @@ class FakeDynamo:
                 if size > MAX_CALL_BYTES:
                     left.setdefault(table, {**request, "Keys": []})["Keys"].append(key)
                 elif item is not None:
-                    found[table].append(_projected(item, request))
+                    by_table[table].append(_projected(item, request))
         self.after("BatchGetItem")
-        return {"Responses": found, "UnprocessedKeys": left}
+        return {"Responses": by_table, "UnprocessedKeys": left}
 
     def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Put items, and delete others; all of them or, where one is refused, none."""
@@ -101,7 +101,11 @@ class FakeDynamo:
         _check_counts([len(requests) for requests in RequestItems.values()], MAX_PUTS, "BatchWriteItem")
         written = {table: self._written(table, requests) for table, requests in RequestItems.items()}
         if (
-            sum(item_bytes(one or {}) for items in written.values() for one in items.values())
+            sum(
+                item_bytes(table_requests or {})
+                for items in written.values()
+                for table_requests in items.values()
+            )
             > MAX_CALL_BYTES
         ):
             raise refusal("ValidationException", "BatchWriteItem")
@@ -128,8 +132,8 @@ class FakeDynamo:
         _check_sets(ExpressionAttributeValues, "UpdateItem")
         there = self._items(TableName, "UpdateItem").get(self._key(TableName, Key, "UpdateItem"), Key)
         item = {attribute: content for attribute, content in there.items() if attribute != name}
-        strings, given = set(there.get(name, {}).get("SS", ())), ExpressionAttributeValues[value]["SS"]
-        left = strings.union(given) if verb == "ADD" else strings.difference(given)
+        strings, values = set(there.get(name, {}).get("SS", ())), ExpressionAttributeValues[value]["SS"]
+        left = strings.union(values) if verb == "ADD" else strings.difference(values)
         # DynamoDB knows no empty set.
         self._put(TableName, item | ({name: {"SS": sorted(left)}} if left else {}), "UpdateItem")
         self.after("UpdateItem")
@@ -140,7 +144,8 @@ class FakeDynamo:
         self.before("BatchExecuteStatement")
         _check_counts([len(Statements)], MAX_STATEMENTS, "BatchExecuteStatement")
         responses = [
-            self._try_execute(one["Statement"], list(one.get("Parameters", []))) for one in Statements
+            self._try_execute(statement["Statement"], list(statement.get("Parameters", [])))
+            for statement in Statements
         ]
         self.after("BatchExecuteStatement")
         return {"Responses": responses}
@@ -149,8 +154,8 @@ class FakeDynamo:
         try:
             return {"TableName": self._execute(text, values)}
         except ClientError as error:
-            said = error.response["Error"]
-            return {"Error": said | {"Code": STATEMENT_CODES.get(said["Code"], said["Code"])}}
+            details = error.response["Error"]
+            return {"Error": details | {"Code": STATEMENT_CODES.get(details["Code"], details["Code"])}}
 
     def _execute(self, text: str, values: list[Any]) -> str:
         """Carry a statement out, and return its table; raise what it is refused for."""
@@ -169,21 +174,23 @@ class FakeDynamo:
             return table
         names = re.findall(r"SET (\w+)=\?", update[2])
         request = dict(zip(re.findall(r"(\w+)=\?", update[3]), values[len(names) :], strict=True))
-        found = there.get(self._key(table, request, operation))
-        if found is None or any(found.get(name) != value for name, value in request.items()):
+        stored = there.get(self._key(table, request, operation))
+        if stored is None or any(stored.get(name) != value for name, value in request.items()):
             raise refusal("ConditionalCheckFailed", operation)
-        self._put(table, found | dict(zip(names, values, strict=False)), operation)
+        self._put(table, stored | dict(zip(names, values, strict=False)), operation)
         return table
 
     def _written(self, table: str, requests: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any] | None]:
         """Return what requests leave under each key, None where they delete."""
         self._items(table, "BatchWriteItem")
-        items = [dict(one["PutRequest"]["Item"]) if "PutRequest" in one else None for one in requests]
+        items = [
+            dict(request["PutRequest"]["Item"]) if "PutRequest" in request else None for request in requests
+        ]
         keys = [
-            self._key(table, one["DeleteRequest"]["Key"], "BatchWriteItem")
+            self._key(table, request["DeleteRequest"]["Key"], "BatchWriteItem")
             if item is None
             else self._checked(table, item, "BatchWriteItem")
-            for one, item in zip(requests, items, strict=True)
+            for request, item in zip(requests, items, strict=True)
         ]
         _check_once(keys, "BatchWriteItem")
         return dict(zip(keys, items, strict=True))

@@ -76,12 +76,12 @@ class FakeFeatureStore:
             raise _wrong("PutRecord", f"feature group {group} is not there", "ResourceNotFound")
         features = _features(request["Record"])
         time_ms = as_ms(features[EVENT_TIME])
-        kept = StoredRecord(features, time_ms, _expires(time_ms, request.get("TtlDuration")))
+        record = StoredRecord(features, time_ms, _expires(time_ms, request.get("TtlDuration")))
         stores = request.get("TargetStores", ["OnlineStore", "OfflineStore"])
         with self._lock:
             there = self._online(group, features[RECORD_IDENTIFIER])
             if "OnlineStore" in stores and (there is None or there.time_ms < time_ms):
-                self.groups[group][features[RECORD_IDENTIFIER]] = kept
+                self.groups[group][features[RECORD_IDENTIFIER]] = record
             if "OfflineStore" in stores:
                 self.offline.append((group, features))
         self.after("PutRecord")
@@ -92,14 +92,16 @@ class FakeFeatureStore:
         self._begin("BatchGetRecord", request)
         with_expiry = request.get("ExpirationTimeResponse") == "Enabled"
         ids = [
-            (part, one) for part in request["Identifiers"] for one in part["RecordIdentifiersValueAsString"]
+            (part, record_id)
+            for part in request["Identifiers"]
+            for record_id in part["RecordIdentifiersValueAsString"]
         ]
-        record_keys = [(part["FeatureGroupName"], one) for part, one in ids]
+        record_keys = [(part["FeatureGroupName"], record_id) for part, record_id in ids]
         if len(record_keys) > MAX_RECORDS or len(set(record_keys)) < len(record_keys):
             raise _wrong("BatchGetRecord", f"{len(record_keys)} records, at most {MAX_RECORDS}, each once")
         response: dict[str, Any] = {"Records": [], "Errors": [], "UnprocessedIdentifiers": []}
-        for part, one in ids:
-            kind, detail = self._read(part, one, with_expiry=with_expiry)
+        for part, record_id in ids:
+            kind, detail = self._read(part, record_id, with_expiry=with_expiry)
             response[kind] += detail
         if wrong := wrongs(service().operation_model("BatchGetRecord").output_shape, response):
             raise AssertionError(f"the stand-in answers as AWS does not: {wrong}")
@@ -113,37 +115,39 @@ class FakeFeatureStore:
             raise _wrong(operation, "; ".join(wrong))
 
     def _read(
-        self, part: Mapping[str, Any], one: str, *, with_expiry: bool
+        self, part: Mapping[str, Any], record_id: str, *, with_expiry: bool
     ) -> tuple[str, list[dict[str, Any]]]:
         """Return in which list of the answer a record belongs, and what to put there."""
         group, names = part["FeatureGroupName"], part.get("FeatureNames", list(FEATURES))
-        named = {"FeatureGroupName": group, "RecordIdentifierValueAsString": one}
+        named = {"FeatureGroupName": group, "RecordIdentifierValueAsString": record_id}
         if group not in self.groups:
             return "Errors", [named | {"ErrorCode": "ResourceNotFound", "ErrorMessage": "no such group"}]
         if unknown := set(names) - set(FEATURES):
             return "Errors", [named | {"ErrorCode": "ValidationError", "ErrorMessage": f"no {unknown}"}]
-        if self.failed(one):
+        if self.failed(record_id):
             return "Errors", [named | {"ErrorCode": "InternalFailure", "ErrorMessage": "a stand-in"}]
-        if self.left_out(one):
-            return "UnprocessedIdentifiers", [dict(part) | {"RecordIdentifiersValueAsString": [one]}]
-        kept = self._online(group, one)
-        if kept is None:
+        if self.left_out(record_id):
+            return "UnprocessedIdentifiers", [dict(part) | {"RecordIdentifiersValueAsString": [record_id]}]
+        record = self._online(group, record_id)
+        if record is None:
             return "Records", []
-        values = [{"FeatureName": name, "ValueAsString": kept.features[name]} for name in names]
+        values = [{"FeatureName": name, "ValueAsString": record.features[name]} for name in names]
         expires = (
-            {} if kept.expires_ms is None or not with_expiry else {"ExpiresAt": as_time(kept.expires_ms)}
+            {} if record.expires_ms is None or not with_expiry else {"ExpiresAt": as_time(record.expires_ms)}
         )
         return "Records", [named | {"Record": values} | expires]
 
-    def _online(self, group: str, one: str) -> StoredRecord | None:
-        kept = self.groups[group].get(one)
-        expired = kept is not None and kept.expires_ms is not None and kept.expires_ms <= self._now() * 1000
-        return None if expired else kept
+    def _online(self, group: str, record_id: str) -> StoredRecord | None:
+        record = self.groups[group].get(record_id)
+        expired = (
+            record is not None and record.expires_ms is not None and record.expires_ms <= self._now() * 1000
+        )
+        return None if expired else record
 
 
 def _features(record: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Return the features of a record by name; refuse what the group does not have."""
-    features = {one["FeatureName"]: one.get("ValueAsString", "") for one in record}
+    features = {feature["FeatureName"]: feature.get("ValueAsString", "") for feature in record}
     if len(features) < len(record) or set(features) != set(FEATURES):
         raise _wrong("PutRecord", f"features {sorted(features)}, the group has {sorted(FEATURES)}")
     if not 0 < len(features[RECORD_IDENTIFIER].encode()) <= MAX_ID_BYTES:

@@ -24,8 +24,8 @@ def service() -> Any:  # noqa: ANN401 - botocore has no types
 
 def wrongs(shape: Any, value: object) -> list[str]:  # noqa: ANN401 - botocore has no types
     """Return what about a value is not as the shape says, each with its path."""
-    found = ParamValidator().validate(value, shape)
-    return [found.generate_report()] if found.has_errors() else list(_limits(shape, value, ""))
+    report = ParamValidator().validate(value, shape)
+    return [report.generate_report()] if report.has_errors() else list(_limits(shape, value, ""))
 
 
 def _limits(shape: Any, value: Any, at: str) -> Iterator[str]:  # noqa: ANN401 - botocore has no types

@@ -83,8 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             response = call(**request, **msgspec.json.decode(body, type=dict[str, Any]))
         except ClientError as error:
-            said = error.response["Error"]
-            self._send_error(said["Code"], said["Message"], _status(said["Code"]))
+            details = error.response["Error"]
+            self._send_error(details["Code"], details["Message"], _status(details["Code"]))
         else:
             self._send(200, response, {})
 
@@ -103,5 +103,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _status(code: str) -> int:
     """Return the HTTP status of an error, as the service's description has it."""
-    shapes = {one.error_code: one for one in service().error_shapes}
+    shapes = {shape.error_code: shape for shape in service().error_shapes}
     return int(shapes[code].metadata["error"]["httpStatusCode"]) if code in shapes else 400

@@ -82,14 +82,16 @@ class FakeKinesis:
             raise refusal("ResourceNotFoundException", "PutRecords")
         _check_put(Records)
         with self._lock:
-            responses = [BUSY if self.busy(one["PartitionKey"]) else self._put(**one) for one in Records]
-        return {"FailedRecordCount": sum(one is BUSY for one in responses), "Records": responses}
+            responses = [
+                BUSY if self.busy(record["PartitionKey"]) else self._put(**record) for record in Records
+            ]
+        return {"FailedRecordCount": sum(response is BUSY for response in responses), "Records": responses}
 
     def list_shards(self, *, StreamARN: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Return all shards, closed ones too."""
         self._check("ListShards", StreamARN)
         with self._lock:
-            return {"Shards": [_described(one) for one in self._shards]}
+            return {"Shards": [_described(shard) for shard in self._shards]}
 
     def get_shard_iterator(
         self,
@@ -103,7 +105,7 @@ class FakeKinesis:
         """Return where to read from."""
         self._check("GetShardIterator", StreamARN)
         with self._lock:
-            shard = next((one for one in self._shards if one.name == ShardId), None)
+            shard = next((candidate for candidate in self._shards if candidate.name == ShardId), None)
             if shard is None:
                 raise refusal("ResourceNotFoundException", "GetShardIterator")
             offset = _start_offset(shard, ShardIteratorType, StartingSequenceNumber, Timestamp)
@@ -139,7 +141,7 @@ class FakeKinesis:
     def split(self, name: str) -> None:
         """Close a shard; two others take its keys."""
         with self._lock:
-            (shard,) = [one for one in self._shards if one.name == name]
+            (shard,) = [candidate for candidate in self._shards if candidate.name == name]
             shard.closed = True
             middle = (shard.low + shard.high) // 2
             self._add(shard.low, middle, (name,))
@@ -148,14 +150,18 @@ class FakeKinesis:
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return what lies in a shard."""
         with self._lock:
-            return [record for one in self._shards if one.name == name for record in one.records]
+            return [record for shard in self._shards if shard.name == name for record in shard.records]
 
     def _put(self, PartitionKey: str, Data: bytes, ExplicitHashKey: str = "") -> dict[str, str]:  # noqa: N803 - AWS's names
         key, data = PartitionKey, Data
         hash_key = int(
             ExplicitHashKey or int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16)
         )
-        (shard,) = [one for one in self._shards if not one.closed and one.low <= hash_key < one.high]
+        (shard,) = [
+            candidate
+            for candidate in self._shards
+            if not candidate.closed and candidate.low <= hash_key < candidate.high
+        ]
         self._numbers += 1
         number = str(FIRST + self._numbers)
         at = datetime.fromtimestamp(self.clock(), UTC)
@@ -183,11 +189,11 @@ def _size(record: Mapping[str, Any]) -> int:
 
 
 def _check_put(records: Sequence[Mapping[str, Any]]) -> None:
-    sizes = [_size(one) for one in records]
-    keys = [len(one["PartitionKey"]) for one in records]
+    sizes = [_size(record) for record in records]
+    keys = [len(record["PartitionKey"]) for record in records]
     if not 0 < len(records) <= MAX_PUT_RECORDS or not all(0 < length <= MAX_KEY_LENGTH for length in keys):
         raise refusal("ValidationException", "PutRecords")
-    hashes = [int(one.get("ExplicitHashKey", 0)) for one in records]
+    hashes = [int(record.get("ExplicitHashKey", 0)) for record in records]
     if sum(sizes) > MAX_PUT_BYTES or max(sizes) > MAX_RECORD_BYTES or not 0 <= max(hashes) < SPACE:
         raise refusal("InvalidArgumentException", "PutRecords")
 
@@ -199,17 +205,17 @@ def _start_offset(shard: _Shard, kind: str, number: str, at: datetime | None) ->
     if kind == "LATEST":
         return len(shard.records)
     if kind == "AT_TIMESTAMP" and at is not None:
-        return sum(one["ApproximateArrivalTimestamp"] < at for one in shard.records)
+        return sum(record["ApproximateArrivalTimestamp"] < at for record in shard.records)
     if kind in {"AFTER_SEQUENCE_NUMBER", "AT_SEQUENCE_NUMBER"} and number.isdecimal():
         first = int(number) + (kind == "AFTER_SEQUENCE_NUMBER")
-        return sum(int(one["SequenceNumber"]) < first for one in shard.records)
+        return sum(int(record["SequenceNumber"]) < first for record in shard.records)
     raise refusal("InvalidArgumentException", "GetShardIterator")
 
 
 def _fitting(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the first records that one answer holds."""
     sizes = itertools.accumulate(map(_size, records))
-    return [one for one, size in zip(records, sizes, strict=True) if size <= MAX_GOT_BYTES]
+    return [record for record, size in zip(records, sizes, strict=True) if size <= MAX_GOT_BYTES]
 
 
 def _described(shard: _Shard) -> dict[str, Any]:
@@ -218,6 +224,6 @@ def _described(shard: _Shard) -> dict[str, Any]:
     numbers = {"StartingSequenceNumber": str(FIRST)}
     if shard.closed:
         numbers["EndingSequenceNumber"] = max(
-            (one["SequenceNumber"] for one in shard.records), default=str(FIRST)
+            (record["SequenceNumber"] for record in shard.records), default=str(FIRST)
         )
     return {"ShardId": shard.name, "HashKeyRange": keys, "SequenceNumberRange": numbers, **dict(parents)}

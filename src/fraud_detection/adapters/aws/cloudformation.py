@@ -54,27 +54,30 @@ class Stack:
     def describe(self) -> dict[str, Any] | None:
         """Return CloudFormation's description; None where there is no stack."""
         try:
-            found = self._client.describe_stacks(StackName=self.name)["Stacks"]
+            stacks = self._client.describe_stacks(StackName=self.name)["Stacks"]
         except (ClientError, BotoCoreError) as error:
             if "does not exist" in str(error):
                 return None
             raise _refused(self.name, error) from None
-        return next((one for one in found if one["StackStatus"] != GONE), None)
+        return next((stack for stack in stacks if stack["StackStatus"] != GONE), None)
 
     def status(self) -> str:
         """Return the stack's status; an empty text where there is none, or only a change set."""
-        found = self.describe()
-        return "" if found is None or found["StackStatus"] == EMPTY else str(found["StackStatus"])
+        stack = self.describe()
+        return "" if stack is None or stack["StackStatus"] == EMPTY else str(stack["StackStatus"])
 
     def outputs(self) -> dict[str, str]:
         """Return the outputs; empty where there is no stack."""
-        found = self.describe() or {}
-        return {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])}
+        stack = self.describe() or {}
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
     def parameters(self) -> dict[str, str]:
         """Return the parameters as CloudFormation shows them; secret ones are stars."""
-        found = self.describe() or {}
-        return {one["ParameterKey"]: one["ParameterValue"] for one in found.get("Parameters", [])}
+        stack = self.describe() or {}
+        return {
+            parameter["ParameterKey"]: parameter["ParameterValue"]
+            for parameter in stack.get("Parameters", [])
+        }
 
     def template(self) -> dict[str, Any]:
         """Return the template that was given last; empty where there is no stack."""
@@ -183,20 +186,20 @@ class Stack:
                 if "does not exist" in str(error):
                     break
                 raise _refused(self.name, error) from None
-            page = [one for one in response["StackEvents"] if one["EventId"] not in since]
+            page = [event for event in response["StackEvents"] if event["EventId"] not in since]
             fresh += page
             # The newest come first: a page without news ends the search.
             if not page or not response.get("NextToken"):
                 break
             request = {"NextToken": response["NextToken"]}
-        since |= {one["EventId"] for one in fresh}
-        for one in reversed(fresh):
+        since |= {event["EventId"] for event in fresh}
+        for event in reversed(fresh):
             yield Event(
-                f"{one['Timestamp']:%H:%M:%S}",
-                one.get("LogicalResourceId", ""),
-                one.get("ResourceType", ""),
-                one.get("ResourceStatus", ""),
-                one.get("ResourceStatusReason", "") or "",
+                f"{event['Timestamp']:%H:%M:%S}",
+                event.get("LogicalResourceId", ""),
+                event.get("ResourceType", ""),
+                event.get("ResourceStatus", ""),
+                event.get("ResourceStatusReason", "") or "",
             )
 
     def _call(self, operation: str, **arguments: object) -> dict[str, Any]:
@@ -208,7 +211,7 @@ class Stack:
 
 
 def _rollback(rollback_alarms: Sequence[str]) -> dict[str, Any]:
-    triggers = [{"Arn": one, "Type": "AWS::CloudWatch::Alarm"} for one in rollback_alarms]
+    triggers = [{"Arn": alarm, "Type": "AWS::CloudWatch::Alarm"} for alarm in rollback_alarms]
     return {"RollbackTriggers": triggers, "MonitoringTimeInMinutes": 5}
 
 

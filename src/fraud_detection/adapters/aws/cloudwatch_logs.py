@@ -30,18 +30,19 @@ class LogTail:
 
     def news(self) -> list[str]:
         """Return the lines that have become visible since the last call, the oldest first."""
-        found = self._events(max(0, self._since))
+        events = self._events(max(0, self._since))
         fresh = sorted(
-            (one for one in found if one["eventId"] not in self._seen), key=lambda one: int(one["timestamp"])
+            (event for event in events if event["eventId"] not in self._seen),
+            key=lambda event: int(event["timestamp"]),
         )
-        self._seen |= {one["eventId"]: int(one["timestamp"]) for one in fresh}
+        self._seen |= {event["eventId"]: int(event["timestamp"]) for event in fresh}
         if fresh:
             self._since = max(self._since, int(fresh[-1]["timestamp"]) - self._overlap)
-            self._seen = {one: at for one, at in self._seen.items() if at >= self._since}
-        return [str(one["message"]) for one in fresh]
+            self._seen = {event_id: at for event_id, at in self._seen.items() if at >= self._since}
+        return [str(event["message"]) for event in fresh]
 
     def _events(self, since_ms: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
         more: dict[str, Any] = {"startTime": since_ms}
         while True:
             try:
@@ -49,7 +50,7 @@ class LogTail:
             except (ClientError, BotoCoreError) as error:
                 raise _refused(self._group, error) from None
             page = response["events"]
-            found += page
+            events += page
             last = int(page[-1]["timestamp"]) if page else since_ms
             if response.get("nextToken"):
                 more = {"startTime": since_ms, "nextToken": response["nextToken"]}
@@ -57,7 +58,7 @@ class LogTail:
                 # A full page without a token: what follows is asked for by its time.
                 more = {"startTime": last}
             else:
-                return found
+                return events
 
 
 class LogWriter:
@@ -76,12 +77,12 @@ class LogWriter:
         """Put the lines, with the time of this moment."""
         part: list[dict[str, Any]] = []
         size, now = 0, round(1000 * time.time())
-        for one in lines:
-            if part and (len(part) == EVENTS_A_PUT or size + len(one) + BYTES_AN_EVENT > BYTES_A_PUT):
+        for line in lines:
+            if part and (len(part) == EVENTS_A_PUT or size + len(line) + BYTES_AN_EVENT > BYTES_A_PUT):
                 self._send(part)
                 part, size = [], 0
-            part.append({"timestamp": now, "message": one.decode(errors="replace")})
-            size += len(one) + BYTES_AN_EVENT
+            part.append({"timestamp": now, "message": line.decode(errors="replace")})
+            size += len(line) + BYTES_AN_EVENT
         if part:
             self._send(part)
 

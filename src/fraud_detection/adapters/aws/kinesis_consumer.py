@@ -59,7 +59,9 @@ def list_shards(client: Any, stream_arn: str) -> list[Shard]:  # noqa: ANN401 - 
         response = _call(stream_arn, client.list_shards, NextToken=response["NextToken"])
         shards += response["Shards"]
     names = ("ParentShardId", "AdjacentParentShardId")
-    return [Shard(one["ShardId"], tuple(one[name] for name in names if one.get(name))) for one in shards]
+    return [
+        Shard(shard["ShardId"], tuple(shard[name] for name in names if shard.get(name))) for shard in shards
+    ]
 
 
 class ShardReader:
@@ -87,12 +89,12 @@ class ShardReader:
         response = self._get_records(min(limit, MAX_RECORDS))
         records = [
             StreamRecord(
-                one["SequenceNumber"],
-                one["PartitionKey"],
-                one["Data"],
-                one["ApproximateArrivalTimestamp"].timestamp(),
+                record["SequenceNumber"],
+                record["PartitionKey"],
+                record["Data"],
+                record["ApproximateArrivalTimestamp"].timestamp(),
             )
-            for one in response["Records"]
+            for record in response["Records"]
         ]
         if records:
             self.after = records[-1].number
@@ -151,13 +153,13 @@ def read_range(
         pass
     else:
         reader.resume(str(response["ShardIterator"]))
-    found: list[StreamRecord] = []
-    while not found or int(found[-1].number) < int(last):
+    records: list[StreamRecord] = []
+    while not records or int(records[-1].number) < int(last):
         reading = reader.read()
-        found += reading.records
+        records += reading.records
         if not reading.records and (reading.closed or not reading.lag_ms):
             break
-    return [record for record in found if int(first) <= int(record.number) <= int(last)]
+    return [record for record in records if int(first) <= int(record.number) <= int(last)]
 
 
 class _ExpiredError(RetryError):

@@ -203,9 +203,9 @@ class KinesisReceiver:
             event = object_of(line)
         except RejectError:
             event = {}
-        found = [event[key] for key in self._keys if event.get(key)]
+        values = [event[key] for key in self._keys if event.get(key)]
         return (
-            whole(str(found[0]))[:MAX_KEY_LENGTH]
-            if found
+            whole(str(values[0]))[:MAX_KEY_LENGTH]
+            if values
             else hashlib.blake2b(line, digest_size=12).hexdigest()
         )

@@ -52,17 +52,17 @@ def take_apart(data: bytes) -> list[Part]:
     if hashlib.md5(message, usedforsecurity=False).digest() != digest:
         raise AggregateError("its checksum does not fit: it was cut off or changed on the way")
     keys: list[str] = []
-    found: list[tuple[int, bytes]] = []
+    events: list[tuple[int, bytes]] = []
     for field, value in _fields(message):
         if field == KEYS:
             keys.append(_text(value))
         elif field == RECORDS:
-            found.append(_record(value))
-            if len(found) > MAX_EVENTS:
+            events.append(_record(value))
+            if len(events) > MAX_EVENTS:
                 raise AggregateError(f"it holds more than {MAX_EVENTS:,} events")
-    if not found:
+    if not events:
         raise AggregateError("it holds no event")
-    return [Part(_key(keys, index), content) for index, content in found]
+    return [Part(_key(keys, index), content) for index, content in events]
 
 
 def _record(value: int | bytes) -> tuple[int, bytes]:

@@ -35,23 +35,23 @@ class LambdaApi:
         response = self._call("get_function", FunctionName=name)
         configuration = response["Configuration"]
         package = _fetch(name, response["Code"]["Location"])
-        found = base64.b64encode(hashlib.sha256(package).digest()).decode()
-        if found != configuration["CodeSha256"]:
+        digest = base64.b64encode(hashlib.sha256(package).digest()).decode()
+        if digest != configuration["CodeSha256"]:
             raise ConfigError(
-                f"function {name}: its package has the SHA-256 {found}, not {configuration['CodeSha256']}"
+                f"function {name}: its package has the SHA-256 {digest}, not {configuration['CodeSha256']}"
             )
         return DeployedFunction(configuration, package)
 
     def mappings(self, name: str) -> list[dict[str, Any]]:
         """Return the event source mappings of a function, disabled ones too."""
         response = self._call("list_event_source_mappings", FunctionName=name)
-        found: list[dict[str, Any]] = list(response["EventSourceMappings"])
+        found_mappings: list[dict[str, Any]] = list(response["EventSourceMappings"])
         while response.get("NextMarker"):
             response = self._call(
                 "list_event_source_mappings", FunctionName=name, Marker=response["NextMarker"]
             )
-            found += response["EventSourceMappings"]
-        return found
+            found_mappings += response["EventSourceMappings"]
+        return found_mappings
 
     def _call(self, call: str, **arguments: str) -> dict[str, Any]:
         try:

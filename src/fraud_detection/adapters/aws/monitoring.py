@@ -22,22 +22,22 @@ class StackMonitor:
 
     def alarms(self, prefix: str) -> dict[str, str]:
         """Return the state of every alarm whose name begins so: OK, ALARM or INSUFFICIENT_DATA."""
-        found = _call(lambda: self._clients("cloudwatch").describe_alarms(AlarmNamePrefix=prefix))
-        return {one["AlarmName"]: one["StateValue"] for one in found.get("MetricAlarms", [])}
+        response = _call(lambda: self._clients("cloudwatch").describe_alarms(AlarmNamePrefix=prefix))
+        return {alarm["AlarmName"]: alarm["StateValue"] for alarm in response.get("MetricAlarms", [])}
 
     def waiting(self, queue_url: str) -> int:
         """Return how many messages wait in a queue."""
         name = "ApproximateNumberOfMessages"
         request = {"QueueUrl": queue_url, "AttributeNames": [name]}
-        found = _call(lambda: self._clients("sqs").get_queue_attributes(**request))
-        return int(found["Attributes"][name])
+        response = _call(lambda: self._clients("sqs").get_queue_attributes(**request))
+        return int(response["Attributes"][name])
 
     def endpoint(self, name: str) -> str:
         """Return the state of an endpoint, with what goes on while a new model goes out."""
-        found = _call(lambda: self._clients("sagemaker").describe_endpoint(EndpointName=name))
-        pending = found.get("PendingDeploymentSummary")
+        response = _call(lambda: self._clients("sagemaker").describe_endpoint(EndpointName=name))
+        pending = response.get("PendingDeploymentSummary")
         going_out = f", {pending['EndpointConfigName']} is going out" if pending else ""
-        return f"{found['EndpointStatus']} ({found['EndpointConfigName']}{going_out})"
+        return f"{response['EndpointStatus']} ({response['EndpointConfigName']}{going_out})"
 
     def oldest_ms(self, function: str) -> float | None:
         """Return the age of the oldest record that waited in the last minutes; None where nobody counted."""
@@ -51,8 +51,8 @@ class StackMonitor:
             "Period": 60,
             "Statistics": ["Maximum"],
         }
-        found = _call(lambda: self._clients("cloudwatch").get_metric_statistics(**request))["Datapoints"]
-        return max((float(one["Maximum"]) for one in found), default=None)
+        datapoints = _call(lambda: self._clients("cloudwatch").get_metric_statistics(**request))["Datapoints"]
+        return max((float(datapoint["Maximum"]) for datapoint in datapoints), default=None)
 
 
 def _call(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Objects:
         request: dict[str, str] = {"Prefix": prefix}
         while True:
             response = self._call("list_objects_v2", **request)
-            yield from (one["Key"] for one in response.get("Contents", []))
+            yield from (entry["Key"] for entry in response.get("Contents", []))
             if not response.get("IsTruncated"):
                 return
             request |= {"ContinuationToken": response["NextContinuationToken"]}
@@ -54,8 +54,8 @@ class Objects:
 
     def _some_versions(self) -> list[dict[str, str]]:
         response = self._call("list_object_versions", MaxKeys=1000)
-        found = [*response.get("Versions", []), *response.get("DeleteMarkers", [])]
-        return [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+        versions = [*response.get("Versions", []), *response.get("DeleteMarkers", [])]
+        return [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
 
     def _call(self, operation: str, **arguments: object) -> dict[str, Any]:
         try:

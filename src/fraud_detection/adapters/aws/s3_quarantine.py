@@ -75,7 +75,7 @@ class S3Quarantine:
         """Keep what is set aside of a batch; raise RetryError when that fails."""
         if not records:
             return
-        body = b"".join([msgspec.json.encode(one) + b"\n" for one in _merged(records)])
+        body = b"".join([msgspec.json.encode(record) + b"\n" for record in _merged(records)])
         key = f"{PREFIX}{records[0].shard}/{records[0].sequence_number}.jsonl"
         try:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
@@ -86,11 +86,11 @@ class S3Quarantine:
 def _merged(records: Sequence[QuarantinedEvent]) -> Iterator[QuarantinedEvent]:
     """Yield a record for all that have the same event, reason and path, in the order of the first."""
     equal: dict[tuple[str, ...], list[QuarantinedEvent]] = {}
-    for one in records:
-        equal.setdefault((one.reason, one.path, one.error, one.event_base64), []).append(one)
+    for record in records:
+        equal.setdefault((record.reason, record.path, record.error, record.event_base64), []).append(record)
     for first, *others in equal.values():
-        again = tuple(position for one in others for position in one.positions)
-        last_at = max(one.last_at for one in (first, *others))
+        again = tuple(position for record in others for position in record.positions)
+        last_at = max(record.last_at for record in (first, *others))
         yield msgspec.structs.replace(first, count=1 + len(others), last_at=last_at, again=again)
 
 

@@ -83,11 +83,15 @@ class SageMakerScorer:
             self.seconds = self._clock() - began
         predictions = self.response.predictions
         self._reasons = {
-            id(row): one.reasons
-            for index, (row, one) in enumerate(zip(rows, predictions, strict=True))
-            if one.probability is not None and (one.probability >= self._explain_at or index in explained)
+            id(row): prediction.reasons
+            for index, (row, prediction) in enumerate(zip(rows, predictions, strict=True))
+            if prediction.probability is not None
+            and (prediction.probability >= self._explain_at or index in explained)
         }
-        return [math.nan if one.probability is None else one.probability for one in predictions]
+        return [
+            math.nan if prediction.probability is None else prediction.probability
+            for prediction in predictions
+        ]
 
     def contributions(self, rows: Sequence[Sequence[float]]) -> list[list[float]]:
         """Return the strongest contributions of each row, in log-odds; of the weaker ones nothing is known.
@@ -97,7 +101,9 @@ class SageMakerScorer:
         absent = [row for row in rows if id(row) not in self._reasons]
         if absent:
             predictions = self._request_scores(absent, 0.0, ()).predictions
-            self._reasons |= {id(row): one.reasons for row, one in zip(absent, predictions, strict=True)}
+            self._reasons |= {
+                id(row): prediction.reasons for row, prediction in zip(absent, predictions, strict=True)
+            }
         return [self._by_feature(self._reasons[id(row)]) for row in rows]
 
     def _by_feature(self, reasons: list[tuple[str, float]]) -> list[float]:
@@ -146,14 +152,14 @@ class SageMakerScorer:
         """Return the answers to the parts of a batch as one; raise RetryError where bundles differ."""
         if len(responses) == 1:
             return responses[0]
-        if len({one.bundle for one in responses}) > 1:
+        if len({response.bundle for response in responses}) > 1:
             raise RetryError(f"endpoint {self._endpoint}: two bundles answered parts of one batch")
         return ScoreResponse(
             responses[0].bundle,
             responses[0].fingerprint,
-            [prediction for one in responses for prediction in one.predictions],
-            [sum(counts) for counts in zip(*(one.bands for one in responses), strict=True)],
-            sum(one.above_decline for one in responses),
+            [prediction for response in responses for prediction in response.predictions],
+            [sum(counts) for counts in zip(*(response.bands for response in responses), strict=True)],
+            sum(response.above_decline for response in responses),
         )
 
     def _invoke(self, body: bytes) -> ScoreResponse:

@@ -35,12 +35,12 @@ class SqsQueue:
 
         timeout_s: how long an empty queue is asked; SQS may say that nothing waits when something does.
         """
-        taken = 0
+        count = 0
         while message := self._receive(timeout_s):
             done(message["Body"])
             self._remove(message["ReceiptHandle"])
-            taken += 1
-        return taken
+            count += 1
+        return count
 
     def _receive(self, timeout_s: int) -> dict[str, Any] | None:
         # One at a time, hidden from others while it is being done.

@@ -163,13 +163,13 @@ class TableRows(FileSource):
 
     def digests(self, lengths: Collection[int]) -> Mapping[int, str]:
         """Return the digests of the first rows, as many as are asked for and there."""
-        found, prefix = dict[int, str](), hashlib.sha256()
+        digest_at, prefix = dict[int, str](), hashlib.sha256()
         rows = itertools.chain.from_iterable(self._events(ROWS))
         for row, event in enumerate(itertools.islice(rows, max(lengths, default=0)), 1):
             prefix.update(event + b"\n")
             if row in lengths:
-                found[row] = prefix.hexdigest()[:DIGITS]
-        return found
+                digest_at[row] = prefix.hexdigest()[:DIGITS]
+        return digest_at
 
     def batches(self, offset: int, max_events: int) -> Iterator[Batch]:
         """Yield batches of at most `max_events` rows from row `offset` on."""

@@ -40,7 +40,9 @@ def as_file(data: object, folder: Path, name: str) -> Path:
             f"{name}: a column mixes kinds of values that no file could hold: {error}"
         ) from None
     path = folder / f"{name}.parquet"
-    pq.write_table(table.drop_columns([one for one in table.column_names if one.startswith(INDEX)]), path)
+    pq.write_table(
+        table.drop_columns([column for column in table.column_names if column.startswith(INDEX)]), path
+    )
     return path
 
 

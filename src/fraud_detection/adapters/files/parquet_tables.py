@@ -50,8 +50,8 @@ class ParquetTable:
             groups = _evenly_spaced(file.metadata.num_row_groups)
             total = sum(file.metadata.row_group(group).num_rows for group in groups)
             chosen = np.sort(np.random.default_rng(7).choice(total, min(size, total), replace=False))
-            taken = list(_take(file.iter_batches(65_536, row_groups=groups), chosen))
-            table = pa.Table.from_batches(taken, schema=file.schema_arrow)
+            sampled = list(_take(file.iter_batches(65_536, row_groups=groups), chosen))
+            table = pa.Table.from_batches(sampled, schema=file.schema_arrow)
             return {
                 name: [value for chunk in column.chunks for value in plain(chunk, name, self.path)]
                 for name, column in zip(self.names, table.columns, strict=True)

@@ -46,16 +46,24 @@ class FileSource(ABC):
 
 def recognised(source: FileSource, known: Sequence[KnownSource]) -> KnownSource:
     """Return the known source that a file continues, else a new one; the file takes its name."""
-    digests = source.digests({one.length for one in known if one.length})
-    same = [one for one in known if one.length and digests.get(one.length) == one.fingerprint]
+    digests = source.digests({candidate.length for candidate in known if candidate.length})
+    same = [
+        candidate
+        for candidate in known
+        if candidate.length and digests.get(candidate.length) == candidate.fingerprint
+    ]
     if same:
-        found = max(same, key=lambda one: one.length)
+        recognized = max(same, key=lambda candidate: candidate.length)
     else:
         # The file as it was at first sight; more of the source was read from a longer one since.
-        alike = (one for one in known if one.name == source.name and one.length not in digests)
-        found = next(alike, KnownSource(source.name))
-    source.name = found.name
-    return found
+        alike = (
+            candidate
+            for candidate in known
+            if candidate.name == source.name and candidate.length not in digests
+        )
+        recognized = next(alike, KnownSource(source.name))
+    source.name = recognized.name
+    return recognized
 
 
 class PrefixDigest:

@@ -51,8 +51,8 @@ class CsvTable:
 
     def sample(self, size: int) -> dict[str, list[object]]:
         """Return at most `size` rows by column, in file order."""
-        kept, self.rows = thin(self._rows(), size)
-        return {name: [row[index] or None for row in kept] for index, name in enumerate(self.names)}
+        rows, self.rows = thin(self._rows(), size)
+        return {name: [row[index] or None for row in rows] for index, name in enumerate(self.names)}
 
     def records(
         self, batch_rows: int = 10_000, columns: Sequence[str] | None = None
@@ -98,9 +98,9 @@ class CsvTable:
                     f"{self.path}, after line {reader.line_num}: is not UTF-8 text; save the file as UTF-8"
                 ) from None
 
-    def _ragged(self, line: int, found: int, width: int) -> str:
+    def _ragged(self, line: int, column_count: int, width: int) -> str:
         return (
-            f"{self.path}, line {line}: {found} values where the header names {width}; "
+            f"{self.path}, line {line}: {column_count} values where the header names {width}; "
             "quote values that hold the separator, or repair the line"
         )
 
@@ -129,8 +129,8 @@ class JsonTable:
 
     def sample(self, size: int) -> dict[str, list[object]]:
         """Return at most `size` rows by column, in file order; an absent name is None."""
-        kept, self.rows = thin(self._objects(), size)
-        return {name: [row.get(name) for row in kept] for name in self.names}
+        rows, self.rows = thin(self._objects(), size)
+        return {name: [row.get(name) for row in rows] for name in self.names}
 
     def records(
         self, batch_rows: int = 10_000, columns: Sequence[str] | None = None
@@ -221,17 +221,17 @@ def thin(rows: Iterable[T], size: int) -> tuple[list[T], int]:
     (100, 100000, True)
     """
     dice = random.Random(7)  # noqa: S311 - it chooses rows and guards nothing
-    kept: list[tuple[int, T]] = []
+    sampled: list[tuple[int, T]] = []
     mask = count = 0
     for count, row in enumerate(rows, 1):  # noqa: B007 - the last count is the answer
         bits = dice.getrandbits(32)
         if bits & mask == 0:
-            kept.append((bits, row))
-        if len(kept) > 2 * size:
+            sampled.append((bits, row))
+        if len(sampled) > 2 * size:
             mask = 2 * mask + 1
-            kept = [pair for pair in kept if pair[0] & mask == 0]
-    indices = sorted(dice.sample(range(len(kept)), min(size, len(kept))))
-    return [kept[index][1] for index in indices], count
+            sampled = [pair for pair in sampled if pair[0] & mask == 0]
+    indices = sorted(dice.sample(range(len(sampled)), min(size, len(sampled))))
+    return [sampled[index][1] for index in indices], count
 
 
 def batches(rows: Iterator[T], size: int) -> Iterator[list[T]]:

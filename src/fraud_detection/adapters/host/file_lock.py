@@ -76,8 +76,8 @@ def _is_held(path: Path) -> bool:
     return path.exists() and _inode(path.stat()) in _held
 
 
-def _inode(found: os.stat_result) -> tuple[int, int]:
-    return (found.st_dev, found.st_ino)
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return (status.st_dev, status.st_ino)
 
 
 def _let_go() -> None:

@@ -50,7 +50,7 @@ class _Json(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        told = {
+        entry = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "event": OTHER,
@@ -60,8 +60,8 @@ class _Json(logging.Formatter):
             **{name: value for name, value in vars(record).items() if name not in OWN},
         }
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(told, enc_hook=str).decode()
+            entry["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(entry, enc_hook=str).decode()
 
 
 def configure_log(kind: LogFormat, worker: int | None = None) -> None:

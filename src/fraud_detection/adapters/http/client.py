@@ -22,8 +22,8 @@ def post_json(url: str, body: bytes, key: str = "") -> bytes:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - checked above
             content: bytes = response.read()
     except urllib.error.HTTPError as error:
-        said = error.read().decode(errors="replace")[:500]
-        raise ConfigError(f"{url}: answered {error.code}: {said}") from None
+        text = error.read().decode(errors="replace")[:500]
+        raise ConfigError(f"{url}: answered {error.code}: {text}") from None
     except OSError as error:
         raise ConfigError(f"{url}: cannot be reached: {error}") from None
     return content

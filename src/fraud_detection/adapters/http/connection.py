@@ -181,10 +181,10 @@ class HttpLine(RequestReader, asyncio.Protocol):
     def _on_response(self, turn: PendingRequest, response: Response) -> None:
         turn.response = response
         self._in_hand -= turn.size
-        while self._turns and (told := self._turns[0].response) is not None:
+        while self._turns and (finished := self._turns[0].response) is not None:
             first = self._turns.popleft()
             self._release(first.size)
-            self._write(first, told)
+            self._write(first, finished)
             if first.last or (self._ending and not self._turns):
                 self._turns.clear()
                 self._held.clear()

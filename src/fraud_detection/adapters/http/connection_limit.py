@@ -54,13 +54,17 @@ class Bound:
         lines = cast("set[Any]", state.connections)
         if len(lines) < self.max_connections:
             return True
-        idle = [one for one in lines if isinstance(one, HttpLine) and one.idle]
-        longest = min(idle, key=lambda one: one.active_at, default=None)
-        new = min((one for one in idle if not one.served), key=lambda one: one.active_at, default=None)
-        for one, after_s in ((new, NEW_AFTER_S), (longest, IDLE_AFTER_S)):
-            if one is not None and now - one.active_at >= after_s:
-                lines.discard(one)
-                one.leave()
+        idle = [connection for connection in lines if isinstance(connection, HttpLine) and connection.idle]
+        longest = min(idle, key=lambda connection: connection.active_at, default=None)
+        new = min(
+            (connection for connection in idle if not connection.served),
+            key=lambda connection: connection.active_at,
+            default=None,
+        )
+        for candidate, after_s in ((new, NEW_AFTER_S), (longest, IDLE_AFTER_S)):
+            if candidate is not None and now - candidate.active_at >= after_s:
+                lines.discard(candidate)
+                candidate.leave()
                 return True
         return False
 
@@ -75,9 +79,9 @@ class Bound:
 class BoundedLine(HttpLine):
     """A connection that is let in where there is room."""
 
-    def __init__(self, application: Application, bound: Bound, **given: Any) -> None:  # noqa: ANN401 - uvicorn's
+    def __init__(self, application: Application, bound: Bound, **arguments: Any) -> None:  # noqa: ANN401 - uvicorn's
         """Take what answers, the bound, and what uvicorn gives."""
-        super().__init__(application, room=bound.room, **given)
+        super().__init__(application, room=bound.room, **arguments)
         self._bound = bound
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

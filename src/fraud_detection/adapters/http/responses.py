@@ -22,14 +22,14 @@ def problem(
     >>> problem(404, "no such path").body
     b'{"type":"about:blank","title":"Not Found","status":404,"detail":"no such path"}'
     """
-    told: dict[str, Any] = {
+    problem_details: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": int(status),
         "detail": detail,
         **more,
     }
-    return Response(status, msgspec.json.encode(told), PROBLEM, headers)
+    return Response(status, msgspec.json.encode(problem_details), PROBLEM, headers)
 
 
 def encoded(

@@ -49,10 +49,10 @@ class RpcClient(asyncio.Protocol):
     """
 
     def __init__(
-        self, own: int, other: int, path: Path, changed: Callable[[int], None], timeout_s: float
+        self, own: int, worker: int, path: Path, changed: Callable[[int], None], timeout_s: float
     ) -> None:
         """Take the numbers of both workers, and the socket of the other."""
-        self.other, self.connected, self.timeout_s = other, False, timeout_s
+        self.other, self.connected, self.timeout_s = worker, False, timeout_s
         self._own, self._path, self._changed = own, path, changed
         self._frames, self._ended = FrameDecoder(), asyncio.Event()
         self._pending: dict[int, tuple[asyncio.Future[Any], float]] = {}
@@ -235,9 +235,9 @@ class RpcNode:
     ) -> None:
         """Name the workers; `changed` is called with the number of the other when a line comes or goes."""
         self.own, self._folder, self._handler = own, folder, handler
-        others = [other for other in range(workers) if other != own]
+        others = [worker for worker in range(workers) if worker != own]
         self.clients: Mapping[int, RpcClient] = {
-            other: RpcClient(own, other, socket_of(folder, other), changed, timeout_s) for other in others
+            worker: RpcClient(own, worker, socket_of(folder, worker), changed, timeout_s) for worker in others
         }
         self._keepers: list[asyncio.Task[None]] = []
         self._connections: list[RpcServerConnection] = []
@@ -257,8 +257,8 @@ class RpcNode:
         self._server = await loop.create_unix_server(self._accept, str(path))
         path.chmod(FILE_MODE)
         self._keepers = [
-            (background or Background()).task(f"rpc-{other}", client.stay_connected)
-            for other, client in self.clients.items()
+            (background or Background()).task(f"rpc-{worker}", client.stay_connected)
+            for worker, client in self.clients.items()
         ]
 
     def notify(self, what: str, body: object) -> None:
@@ -267,7 +267,7 @@ class RpcNode:
             client.notify(what, body)
 
     def _accept(self) -> RpcServerConnection:
-        self._connections = [one for one in self._connections if not one.over] + [
+        self._connections = [connection for connection in self._connections if not connection.over] + [
             RpcServerConnection(self._handler)
         ]
         return self._connections[-1]
@@ -279,8 +279,8 @@ class RpcNode:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for client in self.clients.values():
             client.close()
-        for one in self._connections:
-            one.close()
+        for connection in self._connections:
+            connection.close()
         if self._server is not None:
             self._server.close()
 

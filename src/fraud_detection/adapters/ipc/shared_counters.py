@@ -41,7 +41,7 @@ class SharedCounters:
     def __init__(self, folder: Path, worker: int, workers: int) -> None:
         """Make the own file where it is not there; `folder` is where the workers meet."""
         self._folder = folder
-        self._others = [one for one in range(workers) if one != worker]
+        self._others = [index for index in range(workers) if index != worker]
         self._maps: dict[int, memoryview] = {}
         self._own = _mapped(self._path(worker), make=True)
         self._slots: dict[int, int] = {}
@@ -78,8 +78,8 @@ class SharedCounters:
 
     def close(self) -> None:
         """Let go of the files."""
-        for one in (self._own, *self._maps.values()):
-            one.release()
+        for view in (self._own, *self._maps.values()):
+            view.release()
 
     def _read(self, counters: memoryview) -> DeclineCounts:
         part_ms = 0
@@ -102,13 +102,13 @@ class SharedCounters:
 
     def _counters_of(self, worker: int) -> memoryview | None:
         """Return the file of another worker; None while there is none."""
-        found = self._maps.get(worker)
-        if found is None:
+        counters = self._maps.get(worker)
+        if counters is None:
             path = self._path(worker)
             if not path.exists() or path.stat().st_size != SIZE:
                 return None
-            found = self._maps[worker] = _mapped(path)
-        return found
+            counters = self._maps[worker] = _mapped(path)
+        return counters
 
     def _path(self, worker: int) -> Path:
         return self._folder / f"declines-{worker}"

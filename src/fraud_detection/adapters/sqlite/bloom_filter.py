@@ -50,13 +50,13 @@ class BloomFilter:
         blocks = 2 * self.layers[-1].blocks
         self.layers.append(Layer(blocks, self.memory(64 * blocks)))
 
-    def enter(self, one: str) -> None:
+    def enter(self, transaction_id: str) -> None:
         """Add an id."""
         if self.layers[-1].room == 0:
             self.grow()
         layer = self.layers[-1]
         layer.room -= 1
-        number: i64 = hash(one)
+        number: i64 = hash(transaction_id)
         # The low bits choose the block, the high ones four bits within it.
         start = 64 * (number & (layer.blocks - 1))
         content = layer.content
@@ -64,9 +64,9 @@ class BloomFilter:
             bit = number >> shift
             content[start + (bit >> 3 & 63)] |= 1 << (bit & 7)
 
-    def may_hold(self, one: str) -> bool:
+    def may_hold(self, transaction_id: str) -> bool:
         """Tell whether an id may have been entered; False is certain."""
-        number: i64 = hash(one)
+        number: i64 = hash(transaction_id)
         for layer in self.layers:
             start = 64 * (number & (layer.blocks - 1))
             content = layer.content

@@ -50,8 +50,8 @@ class CommitMarker:
         """Open the file; raise OSError when it is not there or may not be written."""
         self.path, self.synchronous = path, synchronous
         self._fd = os.open(path, os.O_RDWR)
-        found = read(path)
-        self._count = 0 if found is None else found.count
+        content = read(path)
+        self._count = 0 if content is None else content.count
 
     def write(self, seq: int, chain_hash: bytes, state_id: bytes) -> None:
         """Say that the file holds everything up to a number; raise OSError when that cannot be written."""
@@ -110,7 +110,7 @@ def read(path: Path) -> MarkerContent | None:
     except OSError:
         return None
     slots = [decoded(content[index * SLOT_BYTES :][:SLOT_BYTES]) for index in range(SLOTS)]
-    return max((one for one in slots if one is not None), key=lambda one: one.count, default=None)
+    return max((slot for slot in slots if slot is not None), key=lambda slot: slot.count, default=None)
 
 
 def make(path: Path, marker: MarkerContent) -> None:

@@ -215,14 +215,14 @@ def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes, quarantine: Sqli
 def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
     """Return a decided payment as the tables hold it, linked to the row before it."""
     decision, payment, let = outcome.decision, outcome.payment, outcome.decision.control_group
-    told = [(v.action.label, v.code, v.message) for v in decision.reasons]
+    reasons = [(v.action.label, v.code, v.message) for v in decision.reasons]
     row = (
         seq,
         decision.transaction_id,
         payment.event_time,
         int(decision.action),
         decision.score,
-        msgspec.json.encode(told).decode() if told else NO_NOTES,
+        msgspec.json.encode(reasons).decode() if reasons else NO_NOTES,
         decision.policy,
         decision.bundle,
         msgspec.msgpack.encode(payment.entities),
@@ -240,12 +240,12 @@ def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
 def label_row(seq: int, outcome: AppliedLabel | RedundantLabel, chain: bytes) -> LabelRow:
     """Return a label as the tables hold it, linked to the row before it."""
     label, redundant = outcome.label, isinstance(outcome, RedundantLabel)
-    told = (seq, label.transaction_id, label.fraud, label.known_at, label.source)
+    head = (seq, label.transaction_id, label.fraud, label.known_at, label.source)
     supersedes_known_at = outcome.supersedes_known_at if isinstance(outcome, AppliedLabel) else None
     applied_at = seq if isinstance(outcome, AppliedLabel) and outcome.ids is not None else None
-    content = label_content(*told, supersedes_known_at, label.happened_at, redundant, label.caller)
+    content = label_content(*head, supersedes_known_at, label.happened_at, redundant, label.caller)
     return (
-        *told,
+        *head,
         supersedes_known_at,
         applied_at,
         label.happened_at,

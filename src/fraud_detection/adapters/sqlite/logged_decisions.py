@@ -96,7 +96,7 @@ class LoggedDecisionReader:
         first = -1 if following is None else following[1] - 1
         reached, floor, since = deque([first], CLOCK), -1, 0
         labels: list[Label] = []
-        for one, fraud, known_at, source, seq, happened_at in self._label_rows:
+        for transaction_id, fraud, known_at, source, seq, happened_at in self._label_rows:
             while following is not None and following[0] < seq:
                 reached.append(following[1])
                 following, since = next(times, None), since + 1
@@ -104,7 +104,9 @@ class LoggedDecisionReader:
                     floor = max(floor, sorted(reached)[-MAX_SKEWED])
             ingested_at = max(floor, *reached)
             labels.append(
-                Label(one, bool(fraud), known_at, source, seq, happened_at, ingested_at=ingested_at)
+                Label(
+                    transaction_id, bool(fraud), known_at, source, seq, happened_at, ingested_at=ingested_at
+                )
             )
         return labels
 
@@ -160,7 +162,7 @@ class LoggedDecisionReader:
 def _decision(row: tuple[object, ...]) -> LoggedDecision:
     (
         _,
-        one,
+        transaction_id,
         time_ms,
         action,
         score,
@@ -175,8 +177,8 @@ def _decision(row: tuple[object, ...]) -> LoggedDecision:
         sampling_rate,
         *_,
     ) = row
-    told = (
-        one,
+    columns = (
+        transaction_id,
         time_ms,
         action,
         score,
@@ -188,4 +190,4 @@ def _decision(row: tuple[object, ...]) -> LoggedDecision:
         counterfactual_action,
         sampling_rate,
     )
-    return LoggedDecision(*told)  # type: ignore[arg-type]  # SQLite's columns have the types of `TABLES`
+    return LoggedDecision(*columns)  # type: ignore[arg-type]  # SQLite's columns have the types of `TABLES`

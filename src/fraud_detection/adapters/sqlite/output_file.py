@@ -81,7 +81,7 @@ class OutputFile:
         self._file = _opened(name)
         self._position = self._cut_off()
         row = state_file.rows("SELECT seq FROM outputs WHERE name = ?", (self._name,))
-        missing = [line(told) for told in outcomes_since(state_file, row[0][0])] if row else []
+        missing = [line(outcome) for outcome in outcomes_since(state_file, row[0][0])] if row else []
         self.write(missing)
 
     def write(self, lines: Sequence[bytes]) -> None:
@@ -113,7 +113,7 @@ class OutputFile:
 
 
 def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
-    one: str,
+    transaction_id: str,
     event_time: int,
     action: int,
     score: float | None,
@@ -126,15 +126,17 @@ def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
     caller: str,
     notes: str,
 ) -> tuple[Decision, int]:
-    verdicts = [Verdict(Action[said.upper()], code, text) for said, code, text in _reasons(reasons)]
+    verdicts = [Verdict(Action[reason.upper()], code, text) for reason, code, text in _reasons(reasons)]
     let = (
         None
         if counterfactual_action is None or sampling_rate is None
         else ControlGroupAssignment(Action(counterfactual_action), sampling_rate)
     )
     row = msgspec.json.decode(notes, type=tuple[str, ...])
-    said = tuple(verdicts)
-    decided = Decision(one, Action(action), score, said, policy, bundle, config_id, let, caller, row)
+    given_reasons = tuple(verdicts)
+    decided = Decision(
+        transaction_id, Action(action), score, given_reasons, policy, bundle, config_id, let, caller, row
+    )
     return decided, event_time
 
 

@@ -80,8 +80,8 @@ class SqliteQuarantine:
     def _row_of(self, digest: bytes) -> int | None:
         if digest in self._rows:
             return self._rows[digest]
-        found = self._db.execute("SELECT seq FROM quarantine WHERE digest = ?", (digest,)).fetchone()
-        return None if found is None else int(found[0])
+        row = self._db.execute("SELECT seq FROM quarantine WHERE digest = ?", (digest,)).fetchone()
+        return None if row is None else int(row[0])
 
     def _has(self, origin: bytes) -> bool:
         if origin in self._origins:
@@ -93,7 +93,9 @@ class SqliteQuarantine:
         if self._identities is None:
             known_by = self._known_by or [None] * len(self._outcomes)
             pairs = zip(self._outcomes, known_by, strict=True)
-            self._identities = {id(one): known for one, known in pairs if isinstance(one, Quarantined)}
+            self._identities = {
+                id(quarantined): known for quarantined, known in pairs if isinstance(quarantined, Quarantined)
+            }
         identity = self._identities.get(id(outcome))
         return b"" if identity is None or is_random(identity) else _hash(digest + identity.encode())
 

@@ -102,15 +102,15 @@ class ShadowLog:
         rows = [
             (
                 config_id,
-                one.seq,
-                one.transaction_id,
-                one.event_time,
-                one.action,
-                one.score,
-                _text(one),
-                one.us,
+                decision.seq,
+                decision.transaction_id,
+                decision.event_time,
+                decision.action,
+                decision.score,
+                _text(decision),
+                decision.us,
             )
-            for one in decisions
+            for decision in decisions
         ]
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -131,8 +131,8 @@ class ShadowLog:
             SELECT seq, transaction_id, event_time, action, score, reasons, us FROM decided
             WHERE config_id = ? AND event_time >= ? ORDER BY seq"""
         return [
-            ShadowDecision(seq, one, time_ms, action, score, tuple(reasons.split()), us)
-            for seq, one, time_ms, action, score, reasons, us in self._db.execute(
+            ShadowDecision(seq, transaction_id, time_ms, action, score, tuple(reasons.split()), us)
+            for seq, transaction_id, time_ms, action, score, reasons, us in self._db.execute(
                 query, (config_id, since_ms)
             )
         ]
@@ -166,5 +166,5 @@ def _nothing_here(path: Path) -> ConfigError:
     )
 
 
-def _text(one: ShadowDecision) -> str:
-    return " ".join(one.reasons)
+def _text(decision: ShadowDecision) -> str:
+    return " ".join(decision.reasons)

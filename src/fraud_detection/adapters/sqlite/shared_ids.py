@@ -56,11 +56,11 @@ class SharedIds:
         """Say that all ids of the state file are in."""
         self._head[COMPLETE] = 1
 
-    def enter(self, one: str) -> None:
+    def enter(self, transaction_id: str) -> None:
         """Add an id, once."""
         ids = self._ids
-        if not ids.may_hold(one):
-            ids.enter(one)
+        if not ids.may_hold(transaction_id):
+            ids.enter(transaction_id)
             layers = ids.layers
             self._head[ROOM] = layers[-1].room
             if len(layers) != self._layers:
@@ -77,11 +77,11 @@ class SharedIds:
         self._lock.release()
         self._lock.acquire()
 
-    def may_hold(self, one: str) -> bool:
+    def may_hold(self, transaction_id: str) -> bool:
         """Tell whether an id may have been entered; False is certain."""
         if self._layers < self._head[LAYERS]:
             self._grow_to_shared()
-        return self._ids.may_hold(one)
+        return self._ids.may_hold(transaction_id)
 
     def _grow_to_shared(self) -> None:
         while len(self._ids.layers) < self._head[LAYERS]:

@@ -86,8 +86,8 @@ class StateFile(StateConnection):
 
     def _restore(self) -> None:
         self._flushed, self._waiting = journal.last_flushed(self._db), journal.entries(self._db)
-        kept = msgspec.convert(self.meta("checkpoint", ()), Checkpoint)
-        self.checkpoint = self._waiting[-1].checkpoint if self._waiting else kept
+        checkpoint = msgspec.convert(self.meta("checkpoint", ()), Checkpoint)
+        self.checkpoint = self._waiting[-1].checkpoint if self._waiting else checkpoint
         self.seq: int = self.checkpoint.seq
         self._source_offset: journal.SourceOffset = (
             self.checkpoint.source,
@@ -185,12 +185,12 @@ class StateFile(StateConnection):
         """Keep a source and the path of its file; return whether another one was read at that path before."""
         former = "SELECT 1 FROM sources WHERE path = ? AND name <> ? AND (offset OR name = ?)"
         with self.transaction():
-            found = self._db.execute(former, (path, source.name, self.checkpoint.source)).fetchone()
+            row = self._db.execute(former, (path, source.name, self.checkpoint.source)).fetchone()
             self._db.execute("UPDATE sources SET path = '' WHERE path = ?", (path,))
             self._db.execute(
                 STORE_SOURCE, (source.name, source.length, source.fingerprint, source.offset, path)
             )
-        return found is not None
+        return row is not None
 
     def store_checkpoint(self, recovery_from_seq: int) -> None:
         """Put down the number reached, and from where on a restart reapplies events; inside a transaction.
@@ -215,33 +215,33 @@ class StateFile(StateConnection):
     def sources(self, beginning: str) -> list[KnownSource]:
         """Return what is known of the sources whose names begin so."""
         query = "SELECT name, length, fingerprint, offset FROM sources WHERE substr(name, 1, ?) = ?"
-        found = {row[0]: KnownSource(*row) for row in self.rows(query, (len(beginning), beginning))}
+        by_name = {row[0]: KnownSource(*row) for row in self.rows(query, (len(beginning), beginning))}
         offsets = [entry.left_source for entry in self._waiting if entry.left_source is not None]
         now = self.checkpoint
         for name, offset, fingerprint in (*offsets, (now.source, now.offset, now.fingerprint)):
             if name.startswith(beginning):
-                found[name] = KnownSource(name, offset, fingerprint, offset)
-        return list(found.values())
+                by_name[name] = KnownSource(name, offset, fingerprint, offset)
+        return list(by_name.values())
 
     def drift(self) -> list[TallyRow]:
         """Return the tallies of drift."""
-        kept = {(row[0], row[1]): row for row in self._db.execute("SELECT * FROM drift")}
+        tallies = {(row[0], row[1]): row for row in self._db.execute("SELECT * FROM drift")}
         for entry in self._waiting:
-            kept.update({(row[0], row[1]): row for row in entry.drift})
-        return list(kept.values())
+            tallies.update({(row[0], row[1]): row for row in entry.drift})
+        return list(tallies.values())
 
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
         """Return the profiles that exist."""
-        found: dict[ProfileKey, bytes] = {}
+        profiles: dict[ProfileKey, bytes] = {}
         for key in keys:
             row = self._db.execute("SELECT content FROM profiles WHERE entity = ? AND id = ?", key).fetchone()
             if row is not None:
-                found[key] = row[0]
-        return found
+                profiles[key] = row[0]
+        return profiles
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
         """Store all of them, inside the caller's transaction if one is open; the file has one writer."""
-        rows = [(entity, one, content) for (entity, one), content in sorted(profiles.items())]
+        rows = [(entity, entity_id, content) for (entity, entity_id), content in sorted(profiles.items())]
         with nullcontext() if self._db.in_transaction else self.transaction():
             self._db.executemany(SAVE, rows)
         return set()
@@ -290,8 +290,8 @@ class StateFile(StateConnection):
             *self._source_offset,
             rows.chain,
         )
-        kept = (rows.decisions, rows.labels, rows.quarantined)
-        return Entry(self.checkpoint, *kept, changes, left, rows.again, rows.origins)
+        new_rows = (rows.decisions, rows.labels, rows.quarantined)
+        return Entry(self.checkpoint, *new_rows, changes, left, rows.again, rows.origins)
 
     def _apply_awaited(self) -> None:
         """Enter with their payments the labels that came before these."""

@@ -250,8 +250,8 @@ def accept_loss(path: Path) -> Loss | None:
                     "INSERT OR REPLACE INTO meta VALUES (?, ?)", (LOSSES, msgspec.msgpack.encode(losses))
                 )
                 waiting = journal.entries(db)
-                kept = msgspec.convert(_meta(db, "checkpoint") or (), Checkpoint)
-                checkpoint = waiting[-1].checkpoint if waiting else kept
+                stored = msgspec.convert(_meta(db, "checkpoint") or (), Checkpoint)
+                checkpoint = waiting[-1].checkpoint if waiting else stored
                 state_id: bytes = _meta(db, STATE_ID)
             commit_marker.make(
                 marker_path(lock.path), MarkerContent(0, checkpoint.seq, checkpoint.chain, state_id)

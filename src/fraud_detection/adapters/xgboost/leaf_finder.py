@@ -63,10 +63,10 @@ class CompiledTrees:
         both: vec[float] = vec[float]([-INFINITY] * (2 * width + 1))
         for row in rows:
             index: i64 = 0
-            for one in row:
-                missing = one != one  # noqa: PLR0124 - only NaN is not equal to itself
-                both[index] = -INFINITY if missing else one
-                both[index + width] = INFINITY if missing else one
+            for number in row:
+                missing = number != number  # noqa: PLR0124 - only NaN is not equal to itself
+                both[index] = -INFINITY if missing else number
+                both[index + width] = INFINITY if missing else number
                 index += 1  # noqa: SIM113 - `enumerate` would make an object of each number
             total, power = self.base, 1.0
             for root in roots:

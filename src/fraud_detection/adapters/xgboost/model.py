@@ -156,14 +156,14 @@ class XGBoostScorer:
 
     def _explain(self, matrix: np.ndarray) -> np.ndarray:
         rows_of_xgboost = xgb.DMatrix(matrix, nthread=self.threads)
-        found: np.ndarray = self._booster.predict(rows_of_xgboost, pred_contribs=True)
-        return found[:, :-1]
+        contributions: np.ndarray = self._booster.predict(rows_of_xgboost, pred_contribs=True)
+        return contributions[:, :-1]
 
     def _predict(self, matrix: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self._booster.inplace_predict(
+        margins: np.ndarray = self._booster.inplace_predict(
             matrix, predict_type="margin", validate_features=False
         )
-        return found
+        return margins
 
     def _quick_walk(self) -> TreeWalk | None:
         """Return the walk for few rows, if it finds XGBoost's own margins to the last bit."""
@@ -183,8 +183,8 @@ class XGBoostScorer:
             return None
         probes = walk.probes(_EXPLAINED_PROBES)
         probes[0], probes[1::2, ::2] = np.nan, np.nan
-        found = [tables.contributions(row) for row in probes]
-        return tables if np.allclose(found, self._explain(probes), rtol=0, atol=_NOISE) else None
+        contributions = [tables.contributions(row) for row in probes]
+        return tables if np.allclose(contributions, self._explain(probes), rtol=0, atol=_NOISE) else None
 
     def _check_width(self, rows: Rows) -> None:
         for row in rows if not isinstance(rows, np.ndarray) else rows[:1]:

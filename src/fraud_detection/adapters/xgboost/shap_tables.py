@@ -65,8 +65,8 @@ class ShapTables:
         low, high = np.where(missing, -np.inf, row), np.where(missing, np.inf, row)
         doubled = np.concatenate([low, high, [-np.inf]], dtype=np.float32)
         pattern = np.packbits(doubled.take(self._column) >= self._threshold, bitorder="little")
-        found = self._table.take(self._first + pattern, axis=0)
-        return np.bincount(self._feature, found.ravel(), self.width)
+        cells = self._table.take(self._first + pattern, axis=0)
+        return np.bincount(self._feature, cells.ravel(), self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,9 @@ class _Positions:
 
     def pad(self, values: np.ndarray, columns: int, rest: float) -> np.ndarray:
         """Return a row for every owner with the values of its things, and `rest` after them."""
-        found = np.full((self.owner[-1] + 1, columns), rest, values.dtype)
-        found[self.owner, self.position] = values[self.thing]
-        return found
+        padded = np.full((self.owner[-1] + 1, columns), rest, values.dtype)
+        padded[self.owner, self.position] = values[self.thing]
+        return padded
 
 
 def _positions(owner: np.ndarray, thing: np.ndarray, things: int) -> _Positions:
@@ -160,13 +160,13 @@ def _table(paths: _Paths, bits: _Positions, slots: _Positions) -> np.ndarray:
     np.put_along_axis(slot, player.of, slots.of, axis=1)
     cell = _met(paths, bits, player.of) * leaf.size + leaf[:, None]
     sister = _positions(block, leaf, leaf.size)
-    found = np.zeros((block.max() + 1, slots.max_count, cell.shape[1]))
+    table = np.zeros((block.max() + 1, slots.max_count, cell.shape[1]))
     for number in range(player.max_count):
         added = _shapley(share.T.copy(), paths.value, number).ravel().take(cell)
-        for one in range(sister.max_count):  # one leaf of every block at a time: no cell is hit twice
-            at = sister.of == one
-            found[block[at], slot[at, number]] += added[at]
-    return found.transpose(0, 2, 1).reshape(-1, slots.max_count).astype(np.float32)
+        for position in range(sister.max_count):  # one leaf of every block at a time: no cell is hit twice
+            at = sister.of == position
+            table[block[at], slot[at, number]] += added[at]
+    return table.transpose(0, 2, 1).reshape(-1, slots.max_count).astype(np.float32)
 
 
 def _met(paths: _Paths, bits: _Positions, player: np.ndarray) -> np.ndarray:
@@ -200,8 +200,10 @@ def _shapley(share: np.ndarray, value: np.ndarray, player: int) -> np.ndarray:
     total = np.zeros((1 << players, leaves))
     for time, weight in zip((times + 1) / 2, weights / 2, strict=True):
         product = weight * value[None]
-        for other in range(players):
-            unmet = share[other] * (-1 if other == player else 1 - time)
-            product = np.concatenate([product * unmet, product * (unmet + (1 if other == player else time))])
+        for feature in range(players):
+            unmet = share[feature] * (-1 if feature == player else 1 - time)
+            product = np.concatenate(
+                [product * unmet, product * (unmet + (1 if feature == player else time))]
+            )
         total += product
     return total

@@ -58,8 +58,8 @@ class TreeWalk:
         """Return the log-odds of rows, at least one, as float32 holds them; a value counts as its float32."""
         if self._compiled is not None:
             return self._compiled.margins(rows.tolist() if isinstance(rows, np.ndarray) else rows)
-        found: list[float] = np.add.accumulate(self._values.take(self._leaves(rows)), axis=1)[:, -1].tolist()
-        return found
+        sums: list[float] = np.add.accumulate(self._values.take(self._leaves(rows)), axis=1)[:, -1].tolist()
+        return sums
 
     def _compiled_trees(self) -> tree_leaves.CompiledTrees | None:
         if not _COMPILED:
@@ -134,8 +134,8 @@ def reached_from(threshold: np.ndarray) -> np.ndarray:
     # The middle goes to the one of the two that is even.
     with np.errstate(over="ignore"):
         is_reached = middle.astype(np.float32) == threshold
-    found: np.ndarray = np.where(is_reached, middle, np.nextafter(middle, np.inf))
-    return found
+    bounds: np.ndarray = np.where(is_reached, middle, np.nextafter(middle, np.inf))
+    return bounds
 
 
 def _log_odds(text: str) -> np.float32:

@@ -61,9 +61,9 @@ def _executed(client: Any, table: str, writes: Mapping[T, dict[str, Any]]) -> se
         response = attempt(client.batch_execute_statement, Statements=list(writes.values()))
         if response is not None:
             failures = {
-                key: one["Error"]
-                for key, one in zip(writes, response["Responses"], strict=True)
-                if "Error" in one
+                key: response_item["Error"]
+                for key, response_item in zip(writes, response["Responses"], strict=True)
+                if "Error" in response_item
             }
             refused |= {key for key, error in failures.items() if error["Code"] in STALE}
             writes = {key: writes[key] for key in failures if key not in refused}
@@ -105,16 +105,16 @@ def _got(
     keys: Sequence[dict[str, Any]],
     part: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    items: list[dict[str, Any]] = []
     waits = pauses(f"table {table}")
     while True:
         request = {table: {"Keys": keys, "ConsistentRead": True, **part}}
         response = attempt(client.batch_get_item, RequestItems=request)
         if response is not None:
-            found += response["Responses"].get(table, [])
+            items += response["Responses"].get(table, [])
             keys = response.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
         if not keys:
-            return found
+            return items
         time.sleep(next(waits))
 
 

@@ -77,23 +77,23 @@ class ShardCounts:
 
     def item(self) -> dict[str, Any]:
         """Return the attribute that keeps the counts."""
-        kept = Counted(str(self.through), self.settled, self.begun, int(time.time()))
-        return {ATTRIBUTE: {"B": zlib.compress(msgspec.msgpack.encode(kept), 1)}}
+        counted = Counted(str(self.through), self.settled, self.begun, int(time.time()))
+        return {ATTRIBUTE: {"B": zlib.compress(msgspec.msgpack.encode(counted), 1)}}
 
     def _read(self, shards: Sequence[str]) -> list[DeclineCounts]:
         """Return what other shards have counted; those that are silent for long are not asked any more."""
-        found: dict[str, Counted] = {}
+        counts_by_key: dict[str, Counted] = {}
         for part in chunks(shards, KEYS_A_CALL):
             keys = [{"id": {"S": journal_key(shard)}} for shard in part]
             items = batch_get(self._client, self._table, keys, ("id", ATTRIBUTE))
-            found |= {item["id"]["S"]: _counted(item) for item in items}
+            counts_by_key |= {item["id"]["S"]: _counted(item) for item in items}
         oldest = time.time() - SILENT_DAYS * SECONDS_A_DAY
         # One that is named and has written nothing is about to write for the first time.  One that writes
         # again at this very moment is named again by its next batch.
-        silent = {key for key, one in found.items() if 0 < one.saved_s < oldest}
+        silent = {key for key, shard_counts in counts_by_key.items() if 0 < shard_counts.saved_s < oldest}
         if silent:
             self._change("DELETE", [key.removeprefix(SHARDS) for key in sorted(silent)])
-        return [one.begun for key, one in found.items() if key not in silent]
+        return [shard_counts.begun for key, shard_counts in counts_by_key.items() if key not in silent]
 
     def _change(self, verb: str, shards: Sequence[str]) -> None:
         """Add names of shards or take them away; others may do the same at the same time."""

@@ -106,21 +106,35 @@ class DynamoDedupIndex:
         ids = [*payments, *labelled]
         self._read_decisions(ids)
         self._labels.read(ids)
-        stored = {one: self._stored[one] for one in ids if one in self._stored}
+        stored = {
+            transaction_id: self._stored[transaction_id]
+            for transaction_id in ids
+            if transaction_id in self._stored
+        }
         return BatchState(
             {
-                one: stored[one].sequence if stored[one].shard == self.shard else 0
-                for one in payments
-                if one in stored
+                transaction_id: stored[transaction_id].sequence
+                if stored[transaction_id].shard == self.shard
+                else 0
+                for transaction_id in payments
+                if transaction_id in stored
             },
-            {one: stored[one].entities for one in labelled if one in stored},
+            {
+                transaction_id: stored[transaction_id].entities
+                for transaction_id in labelled
+                if transaction_id in stored
+            },
             self._labels.of(ids, self.shard, redundant=False),
             self._labels.of(ids, self.shard, redundant=True),
-            {one for one in payments if one in stored and stored[one].declined},
+            {
+                transaction_id
+                for transaction_id in payments
+                if transaction_id in stored and stored[transaction_id].declined
+            },
             first={
-                one: FirstDelivery(stored[one].event, stored[one].content)
-                for one in payments
-                if one in stored
+                transaction_id: FirstDelivery(stored[transaction_id].event, stored[transaction_id].content)
+                for transaction_id in payments
+                if transaction_id in stored
             },
         )
 
@@ -140,10 +154,10 @@ class DynamoDedupIndex:
         decline caps of all shards have counted is read with them, where `counts` are kept.
         """
         keys = [self._journal, *([] if self.counts is None else [SHARDS])]
-        found = {one["id"]["S"]: one for one in self._read(keys)}
-        journal = found.get(self._journal, {})
+        items = {item["id"]["S"]: item for item in self._read(keys)}
+        journal = items.get(self._journal, {})
         if self.counts is not None:
-            self.counts.take(self.shard, found.get(SHARDS, {}), journal)
+            self.counts.take(self.shard, items.get(SHARDS, {}), journal)
         if "d" not in journal:
             return []
         content = journal["d"]["B"]
@@ -173,13 +187,15 @@ class DynamoDedupIndex:
         name = f"{self._journal}\n{zlib.crc32(content):08x}"
         starts = range(PART_BYTES, len(content), PART_BYTES)
         parts = {f"{name}\n{start:09d}": content[start : start + PART_BYTES] for start in starts}
-        items = [{"id": {"S": one}, "d": {"B": part}} | expiry(PART_DAYS) for one, part in parts.items()]
+        items = [
+            {"id": {"S": part_id}, "d": {"B": part}} | expiry(PART_DAYS) for part_id, part in parts.items()
+        ]
         batch_put(self._client, self._decisions, items)
         return list(parts)
 
     def _parts(self, ids: Sequence[str]) -> bytes:
-        found = {one["id"]["S"]: one["d"]["B"] for one in self._read(ids)}
-        return b"".join(found[one] for one in sorted(ids))
+        contents = {item["id"]["S"]: item["d"]["B"] for item in self._read(ids)}
+        return b"".join(contents[part_id] for part_id in sorted(ids))
 
     def event(self, transaction_id: str) -> bytes | None:
         """Return the event of a payment that this shard has decided; None where it has not."""
@@ -203,11 +219,13 @@ class DynamoDedupIndex:
         for part in chunks(decisions, ITEMS_A_CALL):
             self._insert(part)
         self._labels.add(self.shard, labels, redundant)
-        self._stored |= {one.transaction_id: one for one in decisions}
+        self._stored |= {decision.transaction_id: decision for decision in decisions}
 
     def _insert(self, decisions: Sequence[DecisionItem]) -> None:
-        items = {one.transaction_id: _decision_item(one) | expiry(self._days) for one in decisions}
-        writes = {one: insertion(self._decisions, item) for one, item in items.items()}
+        items = {
+            decision.transaction_id: _decision_item(decision) | expiry(self._days) for decision in decisions
+        }
+        writes = {item_id: insertion(self._decisions, item) for item_id, item in items.items()}
         refused = execute(self._client, self._decisions, writes)
         # One whose answer was lost is there as it was written.
         for item in self._read(sorted(refused)) if refused else ():
@@ -216,15 +234,21 @@ class DynamoDedupIndex:
 
     def _current(self, events: list[UnfinishedEvent]) -> list[UnfinishedEvent]:
         """Return the events that stand; where not all that a batch has decided was kept, none of it does."""
-        decided = [one.transaction_id for one in events if one.decided]
+        decided = [event.transaction_id for event in events if event.decided]
         self._read_decisions(decided)
-        mine = [one for one in decided if one in self._stored and self._stored[one].shard == self.shard]
+        mine = [
+            transaction_id
+            for transaction_id in decided
+            if transaction_id in self._stored and self._stored[transaction_id].shard == self.shard
+        ]
         if len(mine) == len(decided):
-            return [msgspec.structs.replace(one, decided=False) for one in events]
-        batch_delete(self._client, self._decisions, [{"id": {"S": one}} for one in mine])
-        for one in mine:
-            del self._stored[one]
-        return [one for one in events if not one.decided]
+            return [msgspec.structs.replace(event, decided=False) for event in events]
+        batch_delete(
+            self._client, self._decisions, [{"id": {"S": transaction_id}} for transaction_id in mine]
+        )
+        for transaction_id in mine:
+            del self._stored[transaction_id]
+        return [event for event in events if not event.decided]
 
     def decisions(self) -> Iterator[DecisionItem]:
         """Return every decision that was made on a stream, in no order; reads the whole table."""
@@ -244,15 +268,20 @@ class DynamoDedupIndex:
         A label that comes finds their entities.
         """
         items = [
-            DecisionItem(one, "", HISTORY, 0, ids, b"", b"", content=digest) for one, ids, digest in payments
+            DecisionItem(transaction_id, "", HISTORY, 0, ids, b"", b"", content=digest)
+            for transaction_id, ids, digest in payments
         ]
-        batch_put(self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in items])
+        batch_put(
+            self._client, self._decisions, [_decision_item(item) | expiry(self._days) for item in items]
+        )
 
     def _read(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        return batch_get(self._client, self._decisions, [{"id": {"S": one}} for one in ids])
+        return batch_get(self._client, self._decisions, [{"id": {"S": item_id}} for item_id in ids])
 
     def _read_decisions(self, transaction_ids: Sequence[str]) -> None:
-        absent = dict.fromkeys(one for one in transaction_ids if one not in self._stored)
+        absent = dict.fromkeys(
+            transaction_id for transaction_id in transaction_ids if transaction_id not in self._stored
+        )
         for item in self._read(list(absent)):
             stored = _decision(item["d"]["B"])
             self._stored[stored.transaction_id] = stored

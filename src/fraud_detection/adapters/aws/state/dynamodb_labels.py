@@ -49,82 +49,104 @@ class DynamoLabels:
 
     def read(self, payments: Sequence[str]) -> None:
         """Read what is known of these payments, where it was not read before."""
-        absent = dict.fromkeys(one for one in payments if one not in self._by_payment)
+        absent = dict.fromkeys(
+            transaction_id for transaction_id in payments if transaction_id not in self._by_payment
+        )
         for item in self._get(list(absent)):
-            one, parts = item["id"]["S"], int(item.get("parts", {"N": "0"})["N"])
-            earlier = {part["id"]["S"]: part for part in self._get([_part(one, at) for at in range(parts)])}
+            transaction_id, parts = item["id"]["S"], int(item.get("parts", {"N": "0"})["N"])
+            earlier = {
+                part["id"]["S"]: part
+                for part in self._get([_part(transaction_id, at) for at in range(parts)])
+            }
             # A part that is older than what is kept is gone, and what it held with it.
-            told = [each for key in sorted(earlier) for each in _labels(earlier[key]["l"]["B"])]
-            self._full[one] = _Full(parts, len(told))
-            self._by_payment[one] = told + _labels(item["l"]["B"])
+            labels = [each for key in sorted(earlier) for each in _labels(earlier[key]["l"]["B"])]
+            self._full[transaction_id] = _Full(parts, len(labels))
+            self._by_payment[transaction_id] = labels + _labels(item["l"]["B"])
 
     def of(self, payments: Sequence[str], shard: str, *, redundant: bool) -> dict[str, list[Label]]:
         """Return the labels that were read, by payment; numbers are those of this shard, of others 0."""
         return {
-            one: [
-                told.label if told.shard == shard else msgspec.structs.replace(told.label, sequence=0)
-                for told in self._by_payment[one]
-                if told.redundant is redundant
+            transaction_id: [
+                stored_label.label
+                if stored_label.shard == shard
+                else msgspec.structs.replace(stored_label.label, sequence=0)
+                for stored_label in self._by_payment[transaction_id]
+                if stored_label.redundant is redundant
             ]
-            for one in payments
-            if one in self._by_payment
+            for transaction_id in payments
+            if transaction_id in self._by_payment
         }
 
     def add(self, shard: str, labels: Iterable[Label], redundant: Iterable[Label]) -> None:
         """Keep labels that came by a shard.  redundant: labels that changed nothing."""
         changed: set[str] = set()
-        for told, is_redundant in ((labels, False), (redundant, True)):
-            for label in told:
+        for added, is_redundant in ((labels, False), (redundant, True)):
+            for label in added:
                 self._by_payment.setdefault(label.transaction_id, []).append(
                     _StoredLabel(label, shard, is_redundant)
                 )
                 changed.add(label.transaction_id)
         # A part is there, whole, before an item speaks of it.
-        self._put([part for one in sorted(changed) for part in self._fill(one)])
-        self._put([self._latest(one) for one in sorted(changed)])
+        self._put([part for transaction_id in sorted(changed) for part in self._fill(transaction_id)])
+        self._put([self._latest(transaction_id) for transaction_id in sorted(changed)])
 
-    def _fill(self, one: str) -> list[dict[str, Any]]:
+    def _fill(self, transaction_id: str) -> list[dict[str, Any]]:
         """Return the parts that the labels of a payment fill from now on."""
-        told, full = self._by_payment[one], self._full.get(one, _Full())
-        filled = (len(told) - full.labels) // LABELS_A_PART
+        labels, full = self._by_payment[transaction_id], self._full.get(transaction_id, _Full())
+        filled = (len(labels) - full.labels) // LABELS_A_PART
         end = full.labels + filled * LABELS_A_PART
-        self._full[one] = _Full(full.parts + filled, end)
+        self._full[transaction_id] = _Full(full.parts + filled, end)
         return [
-            self._item(_part(one, full.parts + index), one, told[start : start + LABELS_A_PART])
+            self._item(
+                _part(transaction_id, full.parts + index),
+                transaction_id,
+                labels[start : start + LABELS_A_PART],
+            )
             for index, start in enumerate(range(full.labels, end, LABELS_A_PART))
         ]
 
-    def _latest(self, one: str) -> dict[str, Any]:
-        full = self._full[one]
+    def _latest(self, transaction_id: str) -> dict[str, Any]:
+        full = self._full[transaction_id]
         parts = {"parts": {"N": str(full.parts)}} if full.parts else {}
-        return self._item(one, one, self._by_payment[one][full.labels :]) | parts
+        return (
+            self._item(transaction_id, transaction_id, self._by_payment[transaction_id][full.labels :])
+            | parts
+        )
 
-    def _item(self, key: str, one: str, told: Sequence[_StoredLabel]) -> dict[str, Any]:
-        content = {"B": msgspec.msgpack.encode([one, [_plain(each) for each in told]])}
+    def _item(self, key: str, item_id: str, labels: Sequence[_StoredLabel]) -> dict[str, Any]:
+        content = {"B": msgspec.msgpack.encode([item_id, [_plain(each) for each in labels]])}
         return {"id": {"S": key}, "l": content, **expiry(self._days)}
 
     def _get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        return batch_get(self._client, self._table, [{"id": {"S": one}} for one in ids])
+        return batch_get(self._client, self._table, [{"id": {"S": item_id}} for item_id in ids])
 
     def _put(self, items: list[dict[str, Any]]) -> None:
         batch_put(self._client, self._table, items)
 
 
-def _part(one: str, index: int) -> str:
+def _part(transaction_id: str, index: int) -> str:
     # No payment has an id that begins so.
-    return f"\n{one}\n{index:09d}"
+    return f"\n{transaction_id}\n{index:09d}"
 
 
-def _plain(told: _StoredLabel) -> tuple[object, ...]:
-    label = told.label
+def _plain(stored_label: _StoredLabel) -> tuple[object, ...]:
+    label = stored_label.label
     number = str(label.sequence)
-    return (label.fraud, label.known_at, label.source, number, told.shard, label.happened_at, told.redundant)
+    return (
+        label.fraud,
+        label.known_at,
+        label.source,
+        number,
+        stored_label.shard,
+        label.happened_at,
+        stored_label.redundant,
+    )
 
 
 def _labels(content: bytes) -> list[_StoredLabel]:
-    one, plain = msgspec.msgpack.decode(content)
+    transaction_id, plain = msgspec.msgpack.decode(content)
     return [
         # Those of before end with the shard.
-        _StoredLabel(Label(one, fraud, known_at, source, int(number), *more[:1]), shard, *more[1:])
+        _StoredLabel(Label(transaction_id, fraud, known_at, source, int(number), *more[:1]), shard, *more[1:])
         for fraud, known_at, source, number, shard, *more in plain
     ]

@@ -40,12 +40,12 @@ class DynamoProfiles:
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
         """Return the profiles that exist, each with the number of the last event of this shard."""
         by_text = {self._text(key): key for key in keys}
-        found: dict[ProfileKey, bytes] = {}
+        profiles: dict[ProfileKey, bytes] = {}
         for item in batch_get(self._client, self._table, [{"k": {"S": text}} for text in by_text]):
             key = by_text[item["k"]["S"]]
-            seen, found[key] = unpack(item["c"]["B"], self.shard)
+            seen, profiles[key] = unpack(item["c"]["B"], self.shard)
             self._held[key] = Held(int(item["v"]["N"]), seen)
-        return found
+        return profiles
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
         """Save all but those whose version has moved on since they were loaded; return these."""
@@ -75,9 +75,9 @@ class DynamoProfiles:
             "v": {"N": str(held.version + 1)},
             **expiry(self._days),
         }
-        one = {"k": {"S": self._text(key)}}
+        parameters = {"k": {"S": self._text(key)}}
         if held.version:
             sets = " ".join(f"SET {name}=?" for name in item)
             text = f'UPDATE "{self._table}" {sets} WHERE k=? AND v=?'
-            return statement(text, item, one, {"v": {"N": str(held.version)}})
-        return insertion(self._table, one | item)
+            return statement(text, item, parameters, {"v": {"N": str(held.version)}})
+        return insertion(self._table, parameters | item)

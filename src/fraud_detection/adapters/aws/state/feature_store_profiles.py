@@ -69,14 +69,14 @@ class FeatureStoreProfiles:
         """Return the profiles that exist, each with the number of the last event of this shard."""
         self._forget_old_saves()
         by_record_key = {self._record_key(key): key for key in keys}
-        found: dict[ProfileKey, bytes] = {}
+        profiles: dict[ProfileKey, bytes] = {}
         for part in chunks(by_record_key, RECORDS_A_CALL):
             by_part = {record_key: by_record_key[record_key] for record_key in part}
             for record_key, record in self._get(by_part).items():
                 key = by_record_key[record_key]
-                seen, found[key] = unpack(base64.b64decode(record["profile"]), self.shard)
+                seen, profiles[key] = unpack(base64.b64decode(record["profile"]), self.shard)
                 self._held[key] = Held(int(record["version"]), seen, as_ms(record[EVENT_TIME]))
-        return found
+        return profiles
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
         """Save all of them, whatever stands there: nobody else may write them at the same time."""
@@ -104,9 +104,9 @@ class FeatureStoreProfiles:
         held = self._held.get(key, Held())
         # Of two records with one time the second would be dropped without a word.
         saved_ms = max(int(self._now() * 1000), held.saved_ms + 1, self._saved_ms.get(key, 0) + 1)
-        group, one = self._record_key(key)
+        group, identifier = self._record_key(key)
         features = {
-            RECORD_IDENTIFIER: one,
+            RECORD_IDENTIFIER: identifier,
             EVENT_TIME: as_time(saved_ms),
             "version": str(held.version + 1),
             "shard": self.shard,
@@ -121,22 +121,22 @@ class FeatureStoreProfiles:
 
     def _get(self, request: Mapping[RecordKey, ProfileKey]) -> dict[RecordKey, dict[str, str]]:
         """Return the records that exist; ask again for what was left out, failed, or is older than ours."""
-        found: dict[RecordKey, dict[str, str]] = {}
+        records_by_key: dict[RecordKey, dict[str, str]] = {}
         remaining: set[RecordKey] = set(request)
         waits = pauses("feature groups " + ", ".join(sorted({group for group, _ in request})))
         while remaining:
             response = attempt(self._client.batch_get_record, Identifiers=identifiers(remaining))
             if response is not None:
-                found |= records(response)
+                records_by_key |= records(response)
                 stale = {
                     record_key
                     for record_key, key in request.items()
-                    if self._is_stale(key, found.get(record_key))
+                    if self._is_stale(key, records_by_key.get(record_key))
                 }
                 remaining = unprocessed(response) | stale
             if remaining:
                 time.sleep(next(waits))
-        return found
+        return records_by_key
 
     def _is_stale(self, key: ProfileKey, record: Mapping[str, str] | None) -> bool:
         saved_ms = self._saved_ms.get(key)
@@ -148,10 +148,10 @@ class FeatureStoreProfiles:
 
 
 def identifiers(record_keys: Iterable[RecordKey]) -> list[dict[str, Any]]:
-    """Return what BatchGetRecord is keys: the ids by feature group."""
+    """Return the request of BatchGetRecord: the ids by feature group."""
     by_group: dict[str, list[str]] = defaultdict(list)
-    for group, one in sorted(record_keys):
-        by_group[group].append(one)
+    for group, identifier in sorted(record_keys):
+        by_group[group].append(identifier)
     return [
         {"FeatureGroupName": group, "RecordIdentifiersValueAsString": ids, "FeatureNames": NEEDED}
         for group, ids in by_group.items()
@@ -161,19 +161,19 @@ def identifiers(record_keys: Iterable[RecordKey]) -> list[dict[str, Any]]:
 def records(response: Mapping[str, Any]) -> dict[RecordKey, dict[str, str]]:
     """Return the records of an answer, each as its features by name."""
     return {
-        (_name(one), one["RecordIdentifierValueAsString"]): {
-            feature["FeatureName"]: feature["ValueAsString"] for feature in one["Record"]
+        (_name(record), record["RecordIdentifierValueAsString"]): {
+            feature["FeatureName"]: feature["ValueAsString"] for feature in record["Record"]
         }
-        for one in response["Records"]
+        for record in response["Records"]
     }
 
 
 def unprocessed(response: Mapping[str, Any]) -> set[RecordKey]:
     """Return what to ask again; raise RetryError for an error that no waiting changes."""
     left = {
-        (_name(part), one)
+        (_name(part), identifier)
         for part in response["UnprocessedIdentifiers"]
-        for one in part["RecordIdentifiersValueAsString"]
+        for identifier in part["RecordIdentifiersValueAsString"]
     }
     for error in response["Errors"]:
         if error["ErrorCode"] in MISTAKES:

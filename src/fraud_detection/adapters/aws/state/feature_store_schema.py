@@ -47,7 +47,7 @@ def group_name(prefix: str, entity: str) -> str:
     return name
 
 
-def record_id(one: str) -> str:
+def record_id(identifier: str) -> str:
     r"""Return what stands for an entity's id: itself where the service takes it, else '#' and a digest.
 
     >>> record_id("card 7/ä#")
@@ -55,10 +55,10 @@ def record_id(one: str) -> str:
     >>> record_id("two\nlines")[:13]
     '#3b2ba84d3f39'
     """
-    plain = one.isprintable() and one == one.strip() and one[:1] not in {"", "#"}
-    if plain and len(one.encode()) <= MAX_PLAIN_ID_LENGTH:
-        return one
-    return "#" + hashlib.blake2b(one.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
+    plain = identifier.isprintable() and identifier == identifier.strip() and identifier[:1] not in {"", "#"}
+    if plain and len(identifier.encode()) <= MAX_PLAIN_ID_LENGTH:
+        return identifier
+    return "#" + hashlib.blake2b(identifier.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 
 
 def as_time(ms: int) -> str:

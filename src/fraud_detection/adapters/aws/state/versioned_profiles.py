@@ -56,7 +56,9 @@ def pack(profile: bytes, seen: Mapping[str, bytes], shard: str) -> bytes:
     number, content = msgspec.msgpack.decode(profile, type=tuple[int | str, msgspec.Raw])
     today = int(time.time()) // SECONDS_A_DAY
     alive = {
-        one: position for one, position in seen.items() if _day(position) >= today - SHARD_RETENTION_DAYS
+        shard_id: position
+        for shard_id, position in seen.items()
+        if _day(position) >= today - SHARD_RETENTION_DAYS
     }
     now = alive | {shard: int(number).to_bytes(NUMBER_BYTES, "big") + today.to_bytes(DAY_BYTES, "big")}
     return zlib.compress(msgspec.msgpack.encode([now, content]), 1)
