@@ -88,34 +88,36 @@ def unknown_fields(port: int, throttle: Throttle) -> None:
 
 def stream(port: int, throttle: Throttle, pieces: Iterator[bytes]) -> None:
     """Send pieces on a connection of their own, and read until the other end hangs up or falls silent."""
-    with closing(socket.create_connection((LOOPBACK, port), TIMEOUT_S)) as line:
+    with closing(socket.create_connection((LOOPBACK, port), TIMEOUT_S)) as connection:
         for piece in pieces:
-            line.sendall(piece)
+            connection.sendall(piece)
             throttle.pause()
-        line.shutdown(socket.SHUT_WR)
-        while line.recv(1 << 16):
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 16):
             throttle.pause()
 
 
 def pipelines(port: int, throttle: Throttle) -> None:
     """Ask for what is long on forty connections, and read no answer."""
-    lines = [socket.create_connection((LOOPBACK, port), TIMEOUT_S) for _ in range(PIPELINES)]
-    for line in lines:
-        line.settimeout(0)
-    rests = dict.fromkeys(lines, memoryview(PIPELINED))
+    connections = [socket.create_connection((LOOPBACK, port), TIMEOUT_S) for _ in range(PIPELINES)]
+    for connection in connections:
+        connection.settimeout(0)
+    rests = dict.fromkeys(connections, memoryview(PIPELINED))
     try:
         while rests:
-            for line in select.select([], list(rests), [], TIMEOUT_S)[1]:
+            for connection in select.select([], list(rests), [], TIMEOUT_S)[1]:
                 try:
-                    rests[line] = rests[line][line.send(rests[line]) :] or memoryview(PIPELINED)
+                    rests[connection] = rests[connection][connection.send(rests[connection]) :] or memoryview(
+                        PIPELINED
+                    )
                 except BlockingIOError:
                     pass
                 except OSError:
-                    del rests[line]
+                    del rests[connection]
                 throttle.pause()
     finally:
-        for line in lines:
-            line.close()
+        for connection in connections:
+            connection.close()
 
 
 def handshakes(port: int, throttle: Throttle) -> None:
@@ -129,8 +131,8 @@ def handshakes(port: int, throttle: Throttle) -> None:
                 held.pop(0).close()
             throttle.pause()
     finally:
-        for line in held:
-            line.close()
+        for connection in held:
+            connection.close()
 
 
 Attack = Callable[[int, Throttle], None]

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 import xgboost as xgb
 
-from benchmarks.bench_walk import FORESTS, TRAINED_ON, made_up
+from benchmarks.bench_walk import FORESTS, TRAINED_ON, synthetic
 from benchmarks.suite.machine import machine
 from fraud_detection.adapters.xgboost.model import Sample, XGBoostScorer, fit
 from fraud_detection.adapters.xgboost.shap_tables import ShapTables
@@ -57,13 +57,13 @@ def main() -> None:
     """Measure and print."""
     print(machine().describe())
     for trees, depth in FORESTS:
-        sample = made_up(TRAINED_ON)
+        sample = synthetic(TRAINED_ON)
         told = np.nan_to_num(sample)
         label = told[:, 0] * told[:, 1] + np.sin(3 * told[:, 2]) + told[:, 3] > 1
         settings = Model(rounds=trees, max_depth=depth, min_child_weight=1, learning_rate=0.02, threads=1)
         found, made_ms, size = methods(fit(Sample(sample, label.astype(np.int8)), None, settings).model)
         print(f"{trees} trees of depth {depth}: tables of {size / 1e6:.1f} MB, made in {made_ms:.0f} ms")
-        rows = made_up(TRAINED_ON)[:ROWS]
+        rows = synthetic(TRAINED_ON)[:ROWS]
         expected = found["XGBoost"](rows)
         for name, explain in found.items():
             apart = np.abs(np.asarray(explain(rows)) - expected).max()

@@ -48,7 +48,7 @@ class Figures(msgspec.Struct, frozen=True):
     calls: list[Call]
 
 
-def made_up(rows: int) -> np.ndarray:
+def synthetic(rows: int) -> np.ndarray:
     """Return float32 values of shape (rows, 45), the same each time."""
     rng = np.random.default_rng(0)
     found = rng.normal(size=(rows, WIDTH)).astype(np.float32)
@@ -58,7 +58,7 @@ def made_up(rows: int) -> np.ndarray:
 
 def measure(trees: int, depth: int) -> list[Call]:
     """Measure one forest; the three take turns, so that what else the machine does meets all alike."""
-    sample = made_up(TRAINED_ON)
+    sample = synthetic(TRAINED_ON)
     told = np.nan_to_num(sample)
     label = told[:, 0] * told[:, 1] + np.sin(3 * told[:, 2]) + told[:, 3] > 1
     settings = Model(rounds=trees, max_depth=depth, min_child_weight=1, learning_rate=0.02, threads=1)
@@ -68,10 +68,8 @@ def measure(trees: int, depth: int) -> list[Call]:
     if compiled is None or compiled._compiled is None:  # noqa: SLF001
         sys.exit("nothing is compiled here: `make setup`")
     plain._compiled = None  # noqa: SLF001
-    return [
-        Call(trees, depth, rows, *_micros(made_up(rows), (compiled.margins, plain.margins, scorer._predict)))  # noqa: SLF001
-        for rows in ROWS
-    ]
+    walks = compiled.margins, plain.margins, scorer._predict  # noqa: SLF001
+    return [Call(trees, depth, rows, *_micros(synthetic(rows), walks)) for rows in ROWS]
 
 
 def _micros(rows: np.ndarray, methods: tuple[Callable[[np.ndarray], object], ...]) -> list[float]:

@@ -48,7 +48,9 @@ def main() -> None:
         "--directory", type=Path, default=Path("build/bench"), help="keeps the trained simulation"
     )
     engine = load_engine(parser.parse_args().directory / "bundle")
-    options = StreamOptions(payments=20_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    options = StreamOptions(
+        payments=20_000, labels="none", late_share=0, duplicate_share=0, malformed_share=0
+    )
     stream = SimulatedStream(SimulatorSettings(seed=SEED), options)
     events = [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
     ownership = Ownership(engine.project.schema, 2)

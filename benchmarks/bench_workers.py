@@ -61,11 +61,11 @@ class Load(msgspec.Struct):
         """Send until the time is over."""
         loop = asyncio.get_running_loop()
         self.begin = time.perf_counter()
-        lines = [
+        connections = [
             (await loop.create_connection(lambda: Connection(self), "127.0.0.1", self.port))[1]
             for _ in range(self.connections)
         ]
-        await asyncio.gather(*(line.over for line in lines))
+        await asyncio.gather(*(connection.over for connection in connections))
 
 
 class Connection(asyncio.Protocol):
@@ -138,7 +138,9 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, simulation: SimulatorSettings, workers: int) -> dict[str, object]:
     """Serve with so many workers, into new state, and send."""
-    options = StreamOptions(payments=400_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    options = StreamOptions(
+        payments=400_000, labels="none", late_share=0, duplicate_share=0, malformed_share=0
+    )
     stream = SimulatedStream(simulation, options)
     events = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
     prepared = iter(list(itertools.islice(events, int(arguments.seconds * 8_000))))

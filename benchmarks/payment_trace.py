@@ -37,7 +37,7 @@ from uvicorn.server import ServerState
 import fraud_detection
 from benchmarks.call_recorder import Recorder
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.http.connection_limit import Bound, BoundedLine
+from fraud_detection.adapters.http.connection_limit import Bound, LimitedConnection
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.protocol import JSON
 from fraud_detection.engine.decision_json import outcome_line
@@ -101,7 +101,7 @@ def http(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Itera
     with asyncio.Runner() as runner:
         requests = RequestBatcher(service)
         application = Api(requests, Access(None), b"")
-        connection = BoundedLine(
+        connection = LimitedConnection(
             application,
             Bound(1),
             config=Config(_nothing, log_level="warning"),
@@ -175,7 +175,7 @@ async def _nothing(_scope: object, _receive: object, _send: object) -> None:
 def traced(simulation: SmallSimulation, folder: Path, serve: Serve) -> dict[str, Recorder]:
     """Return what was recorded of one payment of each outcome, by its name."""
     found: dict[str, Recorder] = {}
-    events = simulation.events(PAYMENTS, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = simulation.events(PAYMENTS, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     recorder = Recorder(Path(fraud_detection.__file__).parent)
     with recorder.installed(), serve(simulation, folder, recorder) as send:
         for number, event in enumerate(events):

@@ -109,7 +109,7 @@ def labels(events: Stream) -> list[tuple[int, Event | bytes]]:
     return found
 
 
-def repeated(events: Stream) -> list[tuple[int, Event | bytes]]:
+def duplicated(events: Stream) -> list[tuple[int, Event | bytes]]:
     """Return events that come again: at once, in another order of fields, and much later."""
     found: list[tuple[int, Event | bytes]] = []
     last = len(events) - 1
@@ -263,17 +263,17 @@ TABLE = [
         "no id",
         '"transaction_id": "#',
         id_free,
-        lambda events: no_labels(changed(without_id)(woven(repeated)(events))),
+        lambda events: no_labels(changed(without_id)(woven(duplicated)(events))),
     ),
     Setting("no amount", '"action"', stream=changed(without_amount), without_amount=True),
     Setting("corrections", '"label": "legitimate"', stream=woven(labels)),
     Setting("late", '"action"', stream=late),
-    Setting("repeated", '"transaction_id"', stream=woven(repeated)),
+    Setting("duplicated", '"transaction_id"', stream=woven(duplicated)),
     Setting("same id, other content", "conflict: ", stream=woven(conflicting)),
     Setting(
         "missing values",
         '"transaction_id": "#',
-        stream=lambda events: woven(repeated)(changed(missing)(events)),
+        stream=lambda events: woven(duplicated)(changed(missing)(events)),
     ),
     Setting("undecidable", "impossible amount", stream=woven(undecidable)),
     Setting("misspelt", "did you mean", stream=changed(misspelt)),
@@ -281,6 +281,6 @@ TABLE = [
         "everything",
         "no more than 10 %",
         all_of_them,
-        lambda events: woven(labels, repeated, conflicting, undecidable)(late(changed(misspelt)(events))),
+        lambda events: woven(labels, duplicated, conflicting, undecidable)(late(changed(misspelt)(events))),
     ),
 ]

@@ -157,8 +157,8 @@ class ServeWay:
         body = case.events[positions[0]] if len(positions) == 1 else listed(case, positions)
         # Whoever is asked: the next line may lead to another worker.
         client = HttpClient(one.port)
-        client._line.request("POST", "/v1/decisions", body, {"Idempotency-Key": f"k{positions[0]}"})
-        with client._line.getresponse() as response:
+        client._connection.request("POST", "/v1/decisions", body, {"Idempotency-Key": f"k{positions[0]}"})
+        with client._connection.getresponse() as response:
             read_response(case, positions, response.read(), result)
         client.close()
 

@@ -311,22 +311,22 @@ def read_response(case: Case, indices: range, body: bytes, result: Result) -> No
         result.told[index] = plain(case, response)
         record = json.loads(response)
         if record["type"] == "decision":
-            again = record.pop("duplicate", False)
+            redelivers = record.pop("duplicate", False)
             first = result.first.setdefault(record["transaction_id"], record)
-            assert (first == record) if again else (first is record)
+            assert (first == record) if redelivers else (first is record)
 
 
 class LambdaWay:
     """The handler's processor over the shipped fakes; shards take turns, so the order is the stream's.
 
-    again: a batch may die half way, or come again though it was done.
+    redelivers: a batch may die half way, or be redelivered though it was done.
     """
 
     kinds = LOGGED
 
-    def __init__(self, shards: int, *, again: bool = False) -> None:
-        self.shards, self.again = shards, again
-        self.name = f"lambda, {shards} shards" + (", delivered again" if again else "")
+    def __init__(self, shards: int, *, redelivers: bool = False) -> None:
+        self.shards, self.redelivers = shards, redelivers
+        self.name = f"lambda, {shards} shards" + (", delivered again" if redelivers else "")
 
     def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:  # noqa: ARG002 - all is in the fakes
         cloud, chance = Cloud(case.simulation), Random(len(cuts))
@@ -338,11 +338,11 @@ class LambdaWay:
             if part.before:
                 processor = cloud.processor(bundle)
             for shard, records in self._batches(case, part):
-                if self.again and chance.random() < 0.3:
+                if self.redelivers and chance.random() < 0.3:
                     self._killed(cloud, cloud.processor(bundle), shard, records, chance)
                     processor = cloud.processor(bundle)
                 assert processor.handle(shard, records) == []
-                if self.again and chance.random() < 0.2:
+                if self.redelivers and chance.random() < 0.2:
                     assert processor.handle(shard, records) == []
         return self._result(case, cloud)
 
@@ -377,7 +377,7 @@ class LambdaWay:
     def _result(self, case: Case, cloud: Cloud) -> Result:
         index_of = {str(FIRST + index): index for index in range(len(case.events))}
         result = log_result(case, cloud.lines, index_of)
-        if self.again:
+        if self.redelivers:
             result.counts = None
         assert len(cloud.decisions()) == len(result.of_kinds(frozenset({"decision"})))
         return result
@@ -496,6 +496,6 @@ IN_PROCESS: list[WayOfServing] = [
     HttpWay(alone=False),
     LambdaWay(1),
     LambdaWay(4),
-    LambdaWay(1, again=True),
+    LambdaWay(1, redelivers=True),
     WorkersWay(2),
 ]

@@ -60,7 +60,7 @@ def measure_http(simulation: BenchmarkSimulation, settings: HttpSettings, progre
         progress("starting the server", number / settings.starts)
         with FraudServer(simulation.bundle, simulation.state, payments) as server:
             server.start()
-            starts.append(server.start_up)
+            starts.append(server.start_times)
     progress("starting the server", 1.0)
     with FraudServer(simulation.bundle, simulation.state, payments) as server:
         session = Session(server.start())

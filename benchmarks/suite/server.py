@@ -31,7 +31,7 @@ GRACE_S = 60.0
 TAIL_CHARS = 2_000
 
 
-class StartUp(msgspec.Struct, frozen=True):
+class StartTimes(msgspec.Struct, frozen=True):
     """Seconds from the start of the process: until it said that it was ready, and to its first decision."""
 
     ready_s: float
@@ -52,7 +52,7 @@ class FraudServer:
     ) -> None:
         """Take what is served; nothing is started."""
         self.bundle, self.source, self.payments, self.tls = bundle, state, payments, tls
-        self.start_up = StartUp(0.0, 0.0)
+        self.start_times = StartTimes(0.0, 0.0)
         self._folder = tempfile.TemporaryDirectory(prefix="run-", dir=state.parent.resolve())
         self._child: Child | None = None
         self._target: Target | None = None
@@ -78,7 +78,7 @@ class FraudServer:
         first = partial(request_status, port, "POST", PATH, self.payments[0], trusted=trusted)
         ready = wait_until_ready(self.name, child, log, lambda: is_ready() == OK) - began
         decided = wait_until_ready(self.name, child, log, lambda: first() == OK) - began
-        self.start_up = StartUp(ready, decided)
+        self.start_times = StartTimes(ready, decided)
         target = Target(self.name, LOOPBACK, port, PATH, JSON, self.payments[1:], once=True)
         self._target = msgspec.structs.replace(target, certificate=trusted)
         return self._target
@@ -136,16 +136,16 @@ def request_status(port: int, method: str, path: str, body: bytes | None = None,
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
     if trusted:
         connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=TIMEOUT_S, context=trusting(trusted))
-    with closing(connection) as line:
+    with closing(connection) as opened:
         try:
-            line.request(method, path, body, {"content-type": JSON})
-            return line.getresponse().status
+            opened.request(method, path, body, {"content-type": JSON})
+            return opened.getresponse().status
         except (OSError, http.client.HTTPException):
             return 0
 
 
 def request_text(port: int, path: str) -> str:
     """Return what a path answers."""
-    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)) as line:
-        line.request("GET", path)
-        return line.getresponse().read().decode()
+    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)) as opened:
+        opened.request("GET", path)
+        return opened.getresponse().read().decode()

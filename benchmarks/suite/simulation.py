@@ -64,7 +64,7 @@ class BenchmarkSimulation(msgspec.Struct, frozen=True):
     def events(self, count: int) -> list[bytes]:
         """Return the first payments of the stream, without labels, repeats and faults."""
         options = StreamOptions(
-            payments=count, labels="none", late_share=0, repeat_share=0, malformed_share=0
+            payments=count, labels="none", late_share=0, duplicate_share=0, malformed_share=0
         )
         stream = SimulatedStream(self.settings, options)
         return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]

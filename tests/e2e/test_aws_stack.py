@@ -87,7 +87,7 @@ def play(
         function={"budget_ms": 400, "timeout_s": 10},
     )
     sent = simulation.events(
-        payments, late_share=0.03, repeat_share=0.02, malformed_share=0.015, labels="fraud"
+        payments, late_share=0.03, duplicate_share=0.02, malformed_share=0.015, labels="fraud"
     )
     with deployed(bundle, settings, TOOLS, folder, lambda _: None) as (cloud, release, services):
         clients, outputs = clients_of(services.environment()), cloud.stack.outputs()
@@ -165,7 +165,7 @@ class BadEndpoint:
 
     def __call__(self, _: Call) -> Reply | None:
         passed = next(self._calls) / self._days
-        match next((name for name, end in PHASES if passed < end), "well"):
+        match next((name for name, end in PHASES if passed < end), "healthy"):
             case "slow":
                 time.sleep(0.6)
             case "failing":

@@ -36,7 +36,7 @@ class Step(msgspec.Struct, frozen=True):
     checkpoint: int
     dead_lettered: Piece | None = None
     left: tuple[Piece, ...] = ()
-    again: bool = False
+    retry: bool = False
 
 
 def next_step(piece: Piece, done: int, settings: MappingSettings) -> Step:
@@ -68,7 +68,7 @@ def next_step(piece: Piece, done: int, settings: MappingSettings) -> Step:
         return Step(start, left=halves)
     if settings.maximum_retry_attempts != FOREVER and retries >= settings.maximum_retry_attempts:
         return Step(start, dead_lettered=rest)
-    return Step(start, left=(msgspec.structs.replace(rest, retries=retries + 1),), again=True)
+    return Step(start, left=(msgspec.structs.replace(rest, retries=retries + 1),), retry=True)
 
 
 class Delivery:

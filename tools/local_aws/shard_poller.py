@@ -187,7 +187,7 @@ class ShardPoller:
                 self._dead_letter(
                     batch, step.dead_lettered, DeadLetter(FAILED, step.dead_lettered.invocations, last)
                 )
-            elif step.again:
+            elif step.retry:
                 self.progress.retries += 1
                 self._stopping.wait(self._intervals.pause_s(step.left[0].retries))
             else:

@@ -88,7 +88,7 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
-        line: HTTPConnection | None = None
+        connection: HTTPConnection | None = None
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
@@ -109,12 +109,12 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(reply.body)
 
         def _pass_on(self, call: Call, headers: Message) -> Reply:
-            self.line = self.line or HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
+            self.connection = self.connection or HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
             given = {name: value for name, value in headers.items() if name.lower() in PASSED}
             # The signature tells a local service the account and the region.
             given |= {"authorization": headers["authorization"]} if "authorization" in headers else {}
-            self.line.request("POST", self.path, call.body, given)
-            response = self.line.getresponse()
+            self.connection.request("POST", self.path, call.body, given)
+            response = self.connection.getresponse()
             return Reply(response.status, response.read(), response.getheader("content-type", ""))
 
         def log_message(self, *_: object) -> None:
@@ -122,7 +122,7 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
 
         def finish(self) -> None:
             super().finish()
-            if self.line is not None:
-                self.line.close()
+            if self.connection is not None:
+                self.connection.close()
 
     return Handler

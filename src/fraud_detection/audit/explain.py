@@ -96,24 +96,30 @@ def _decided(
     where: Where,
     progress: Progress,
 ) -> ExplanationRecord:
-    again = redecide(record, stored, where.all_bundles())
+    redecision = redecide(record, stored, where.all_bundles())
     recomputed_features = None
     if where.replay or where.history is not None:
-        recomputed_features = _replay(record, records, again, where, progress)
+        recomputed_features = _replay(record, records, redecision, where, progress)
     return explanation_record(
-        again, record.labels(stored.transaction_id), str(record.path), recomputed_features
+        redecision, record.labels(stored.transaction_id), str(record.path), recomputed_features
     )
 
 
 def _replay(
-    record: StateReader, records: Sequence[StateReader], again: Redecision, where: Where, progress: Progress
+    record: StateReader,
+    records: Sequence[StateReader],
+    redecision: Redecision,
+    where: Where,
+    progress: Progress,
 ) -> RecomputedFeatures:
     history = (
-        [] if where.history is None else read_history(again.engine.project, where.history, progress).payments
+        []
+        if where.history is None
+        else read_history(redecision.engine.project, where.history, progress).payments
     )
     shards = [(shard_of(one), one) for one in records if one is not record]
     others = {shard.worker: one for shard, one in shards if shard is not None}
-    return recompute_features(record, others, again.stored, again.engine, history, progress)
+    return recompute_features(record, others, redecision.stored, redecision.engine, history, progress)
 
 
 def _undecided(transaction_id: str, records: Sequence[StateReader]) -> Undecided:

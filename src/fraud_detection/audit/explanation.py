@@ -38,21 +38,21 @@ HELD_BACK, NOT_TRUE, NOT_KNOWN, NOT_LISTED = (
 
 
 def explanation_record(
-    again: Redecision,
+    redecision: Redecision,
     labels: Sequence[StoredLabel],
     state: str,
     recomputed_features: RecomputedFeatures | None = None,
 ) -> ExplanationRecord:
     """Return the explanation of a decision; `labels` are those that came, in order."""
-    stored = again.stored
+    stored = redecision.stored
     differences = [
-        *again.differences,
+        *redecision.differences,
         *(() if recomputed_features is None else recomputed_features.differences),
     ]
     action, current = Action(stored.action), _current_label(labels)
     reasons = msgspec.json.decode(stored.reasons, type=list[tuple[str, str, str]])
     return ExplanationRecord(
-        payment=_payment(again.payment, again.engine.project.schema, stored.event),
+        payment=_payment(redecision.payment, redecision.engine.project.schema, stored.event),
         state=state,
         number=stored.seq,
         action=action.label,
@@ -63,14 +63,14 @@ def explanation_record(
         sampling_rate=stored.sampling_rate,
         same=not differences,
         differences=differences,
-        taken=again.taken,
-        score=_score(again),
-        features=_features(again),
-        rules=[*_lists(again), *_rules(again)],
-        decline_cap=_decline_cap(again.decline_cap),
+        taken=redecision.taken,
+        score=_score(redecision),
+        features=_features(redecision),
+        rules=[*_lists(redecision), *_rules(redecision)],
+        decline_cap=_decline_cap(redecision.decline_cap),
         labels=[label_view(one, stands=one is current) for one in labels],
         assessment=assessment(action, None if current is None else bool(current.fraud)),
-        made_by=_made_by(again),
+        made_by=_made_by(redecision),
         recomputed_features=recomputed_features,
         caller=stored.caller,
         notes=msgspec.json.decode(stored.notes, type=list[str]),
@@ -114,49 +114,51 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _features(again: Redecision) -> list[FeatureView]:
-    contributions = again.scorer.contributions([again.values])[0]
-    reasons = again.engine.strategy.reasons
-    names = again.engine.bundle.contents.features.names
-    status = names if reasons is None else reasons.sentences(again.values)
+def _features(redecision: Redecision) -> list[FeatureView]:
+    contributions = redecision.scorer.contributions([redecision.values])[0]
+    reasons = redecision.engine.strategy.reasons
+    names = redecision.engine.bundle.contents.features.names
+    status = names if reasons is None else reasons.sentences(redecision.values)
     return [
         FeatureView(name, _known(value), message, float(added))
-        for name, value, message, added in zip(names, again.values, status, contributions, strict=True)
+        for name, value, message, added in zip(names, redecision.values, status, contributions, strict=True)
     ]
 
 
-def _score(again: Redecision) -> ScoreView:
-    log_odds = float(again.scorer.margins([again.values])[0])
-    policy, calibration = again.engine.strategy.policy, again.scorer.calibration
-    declared = again.engine.project.policy.review_at is not None
+def _score(redecision: Redecision) -> ScoreView:
+    log_odds = float(redecision.scorer.margins([redecision.values])[0])
+    policy, calibration = redecision.engine.strategy.policy, redecision.scorer.calibration
+    declared = redecision.engine.project.policy.review_at is not None
     return ScoreView(
-        base=log_odds - float(again.scorer.contributions([again.values])[0].sum()),
+        base=log_odds - float(redecision.scorer.contributions([redecision.values])[0].sum()),
         log_odds=log_odds,
         slope=calibration.slope,
         intercept=calibration.intercept,
         probability=calibration.probability(log_odds),
-        score=again.stored.score,
+        score=redecision.stored.score,
         review_at=policy.review_at,
         decline_at=policy.decline_at,
-        origin="settings" if declared else again.engine.bundle.manifest.cutoffs.origin,
+        origin="settings" if declared else redecision.engine.bundle.manifest.cutoffs.origin,
     )
 
 
-def _rules(again: Redecision) -> Iterator[RuleView]:
-    conditions = again.engine.strategy.rules.conditions(again.payment, again.values)
-    for rule, holds in zip(again.engine.project.rules, conditions, strict=True):
-        silent = _silence(span(rule), rule, again.payment.event_time)
+def _rules(redecision: Redecision) -> Iterator[RuleView]:
+    conditions = redecision.engine.strategy.rules.conditions(redecision.payment, redecision.values)
+    for rule, holds in zip(redecision.engine.project.rules, conditions, strict=True):
+        silent = _silence(span(rule), rule, redecision.payment.event_time)
         status = silent or (FIRED if holds else NOT_KNOWN if holds is None else NOT_TRUE)
         when = " ".join(rule.when.split())
         yield RuleView(rule.name, "rule", status, when, rule.action, rule.owner, rule.reason, rule.version)
 
 
-def _lists(again: Redecision) -> Iterator[RuleView]:
-    spoke = {one.code for one in again.engine.strategy.rules.fired(again.payment, again.values)}
-    for one in again.engine.project.lists:
-        value = _text(again.payment, again.engine.project.schema, one.of)
+def _lists(redecision: Redecision) -> Iterator[RuleView]:
+    spoke = {
+        one.code for one in redecision.engine.strategy.rules.fired(redecision.payment, redecision.values)
+    }
+    for one in redecision.engine.project.lists:
+        value = _text(redecision.payment, redecision.engine.project.schema, one.of)
         entry = next((entry for entry in one.entries if entry.value == value), None)
-        status = NOT_LISTED if entry is None else _entry_status(one, entry, again.payment, spoke)
+        status = NOT_LISTED if entry is None else _entry_status(one, entry, redecision.payment, spoke)
         owner, reason = ("", "") if entry is None else (entry.owner, entry.reason)
         what, action = f"{one.of} {value or '(missing)'}", ACTIONS[one.kind].label
         owner, reason = owner or one.owner, reason or one.reason
@@ -216,8 +218,8 @@ def label_view(one: StoredLabel, *, stands: bool) -> LabelView:
     )
 
 
-def _made_by(again: Redecision) -> MadeBy:
-    manifest, stored = again.engine.bundle.manifest, again.stored
+def _made_by(redecision: Redecision) -> MadeBy:
+    manifest, stored = redecision.engine.bundle.manifest, redecision.stored
     periods = manifest.periods
     return MadeBy(
         stored.config_id,

@@ -67,19 +67,21 @@ def redecide(record: StateReader, stored: StoredDecision, bundles: Sequence[Path
     scorer = trusted_scorer(bundle)
     engine = _engine(bundle, scorer, project, configuration)
     payment, values = _event(engine, stored), _values(engine, stored)
-    again = Redecision(stored, engine, scorer, payment, values, _undecided(stored), [], [])
+    redecision = Redecision(stored, engine, scorer, payment, values, _undecided(stored), [], [])
     if not _met_an_error(stored):
-        again.decline_cap = replay_decline_cap(record, stored, project, payment, _wants_decline(again))
+        redecision.decline_cap = replay_decline_cap(
+            record, stored, project, payment, _wants_decline(redecision)
+        )
     if (
-        again.decline_cap is not None
-        and again.decline_cap.agrees is not True
-        and again.decline_cap.decline_requested
+        redecision.decline_cap is not None
+        and redecision.decline_cap.agrees is not True
+        and redecision.decline_cap.decline_requested
     ):
-        again.taken.append(f"what the decline cap did: {again.decline_cap.doubt}")
+        redecision.taken.append(f"what the decline cap did: {redecision.decline_cap.doubt}")
     of_sender = {"caller": stored.caller, "notes": msgspec.json.decode(stored.notes, type=tuple[str, ...])}
-    again.decision = msgspec.structs.replace(_decide(again, project), **of_sender)
-    _compare(record, again, configuration)
-    return again
+    redecision.decision = msgspec.structs.replace(_decide(redecision, project), **of_sender)
+    _compare(record, redecision, configuration)
+    return redecision
 
 
 def find_bundle(name: str, paths: Sequence[Path]) -> Bundle:
@@ -151,11 +153,11 @@ def _undecided(stored: StoredDecision) -> Decision:
     return Decision(stored.transaction_id, Action.REVIEW, None, (), "", "")
 
 
-def _wants_decline(again: Redecision) -> bool:
+def _wants_decline(redecision: Redecision) -> bool:
     """Tell whether rules and score ask for a decline, which a decline cap may refuse."""
-    fired = again.engine.strategy.rules.fired(again.payment, again.values)
-    score = None if again.stored.score is None else again.scorer.score([again.values])[0]
-    return again.engine.strategy.policy.verdicts(score, fired)[0] is Action.DECLINE
+    fired = redecision.engine.strategy.rules.fired(redecision.payment, redecision.values)
+    score = None if redecision.stored.score is None else redecision.scorer.score([redecision.values])[0]
+    return redecision.engine.strategy.policy.verdicts(score, fired)[0] is Action.DECLINE
 
 
 def _met_an_error(stored: StoredDecision) -> bool:
@@ -164,20 +166,24 @@ def _met_an_error(stored: StoredDecision) -> bool:
     return bool(reasons) and reasons[0][1] == INTERNAL_ERROR
 
 
-def _decide(again: Redecision, project: Project) -> Decision:
-    strategy = again.engine.strategy
-    if _met_an_error(again.stored):
-        again.taken.append("that the program met an error with it, and sent it to review")
-        one, policy = again.stored.transaction_id, strategy.policy.name
+def _decide(redecision: Redecision, project: Project) -> Decision:
+    strategy = redecision.engine.strategy
+    if _met_an_error(redecision.stored):
+        redecision.taken.append("that the program met an error with it, and sent it to review")
+        one, policy = redecision.stored.transaction_id, strategy.policy.name
         return unforeseen(one, policy, strategy.bundle, strategy.config_id)
-    decision = _decide_again(again, strategy)
-    if again.stored.score is None and decision.score is not None:
+    decision = _decide_again(redecision, strategy)
+    if redecision.stored.score is None and decision.score is not None:
         # Nothing but a model that did not answer leaves no score; whether it did cannot be made again.
-        again.taken.append("that the model did not answer")
-        decision = _decide_again(again, msgspec.structs.replace(strategy, scorer=None))
+        redecision.taken.append("that the model did not answer")
+        decision = _decide_again(redecision, msgspec.structs.replace(strategy, scorer=None))
     settings = project.control_group
-    if settings is not None and strategy.sampler is None and again.stored.counterfactual_action is not None:
-        again.taken.append(
+    if (
+        settings is not None
+        and strategy.sampler is None
+        and redecision.stored.counterfactual_action is not None
+    ):
+        redecision.taken.append(
             f"that it is in the control group: the key is not in {settings.key_variable}, so the assignment "
             "cannot be computed again"
         )
@@ -186,17 +192,19 @@ def _decide(again: Redecision, project: Project) -> Decision:
     return decision
 
 
-def _decide_again(again: Redecision, strategy: DecisionStrategy) -> Decision:
+def _decide_again(redecision: Redecision, strategy: DecisionStrategy) -> Decision:
     decision_engine = DecisionEngine(strategy, StageTimes())
-    if again.decline_cap is not None and again.decline_cap.decline_requested:
-        decision_engine.decline_cap = AsThen(again.decline_cap.settings, admitted=again.decline_cap.admitted)
-    return decision_engine.decide([again.payment], [again.values])[0]
+    if redecision.decline_cap is not None and redecision.decline_cap.decline_requested:
+        decision_engine.decline_cap = AsThen(
+            redecision.decline_cap.settings, admitted=redecision.decline_cap.admitted
+        )
+    return decision_engine.decide([redecision.payment], [redecision.values])[0]
 
 
-def _compare(record: StateReader, again: Redecision, configuration: Configuration) -> None:
-    stored, found = again.stored, again.differences
+def _compare(record: StateReader, redecision: Redecision, configuration: Configuration) -> None:
+    stored, found = redecision.stored, redecision.differences
     previous_hash = record.previous_hash(stored.seq)
-    outcome = Decided(stored.event, again.payment, again.values, again.decision)
+    outcome = Decided(stored.event, redecision.payment, redecision.values, redecision.decision)
     kept, recomputed = (
         msgspec.structs.astuple(stored),
         journal.decision_row(stored.seq, outcome, previous_hash),
@@ -206,8 +214,8 @@ def _compare(record: StateReader, again: Redecision, configuration: Configuratio
             found.append(Difference(name, _as_text(name, one), _as_text(name, other)))
     if not configuration.is_intact:
         found.append(Difference("configuration", configuration.config_id, "its content was changed since"))
-    if again.decline_cap is not None and again.decline_cap.agrees is False:
-        found.append(Difference("decline_cap", again.decline_cap.did, again.decline_cap.should))
+    if redecision.decline_cap is not None and redecision.decline_cap.agrees is False:
+        found.append(Difference("decline_cap", redecision.decline_cap.did, redecision.decline_cap.should))
     expected = chain_hash(previous_hash, kept[:-1])
     if expected != stored.chain:
         found.append(Difference("chain", stored.chain.hex(), expected.hex()))

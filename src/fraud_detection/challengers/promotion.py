@@ -199,8 +199,8 @@ def _latest(state: Path, config_id: str) -> list[Rescorable]:
 def _rescored(engine: Engine, latest: Sequence[Rescorable]) -> tuple[int, int]:
     """Score payments again, one at a time; return their number and how many scores differ."""
     scorer = engine.strategy.scorer
-    again = [None if scorer is None else scorer.score([array("d", one.rows[1])])[0] for one in latest]
-    return len(again), sum(score != one.score for score, one in zip(again, latest, strict=True))
+    rescored = [None if scorer is None else scorer.score([array("d", one.rows[1])])[0] for one in latest]
+    return len(rescored), sum(score != one.score for score, one in zip(rescored, latest, strict=True))
 
 
 def _latencies(engines: tuple[Engine, Engine], latest: Sequence[Rescorable]) -> tuple[float, float]:

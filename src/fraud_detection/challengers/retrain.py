@@ -109,8 +109,8 @@ def retrain(
     notes, figures, report = _compare_with_champion(
         project, champion, evaluated, settings, dataset, progress, log
     )
-    again = refit(dataset, learned, better.model, lambda share: progress("refit", share))
-    bundle = make_refitted(evaluated, slices, again)
+    refitted = refit(dataset, learned, better.model, lambda share: progress("refit", share))
+    bundle = make_refitted(evaluated, slices, refitted)
     directory = settings.out / bundle.name
     store_bundle(bundle, directory)
     progress("refit", 1.0)

@@ -56,7 +56,7 @@ class Command(click.Command):
         try:
             return self._call(ctx.params)
         except BrokenPipeError:
-            return _reader_went_away()
+            return _output_closed()
         except (FraudDetectionError, OSError, ModuleNotFoundError) as error:
             _report_error(error, ctx.command_path, log_format)
             return REFUSED
@@ -149,7 +149,7 @@ def _report_error(error: Exception, program: str, log_format: str | None) -> Non
         print(f"{program}: {refusal}", file=sys.stderr)
 
 
-def _reader_went_away() -> int:
+def _output_closed() -> int:
     """End in peace; Python would complain again when it flushes standard output at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -140,7 +140,7 @@ def decision_record(
     decision: Decision, event_time: int, delivery: Delivery | None = None, *, duplicate: bool = False
 ) -> DecisionRecord:
     """Return the record of a decision; `event_time` is in ms."""
-    reasons, let = decision.reasons, decision.control_group
+    reasons, assignment = decision.reasons, decision.control_group
     return DecisionRecord(
         SCHEMA_VERSION,
         decision.transaction_id,
@@ -151,7 +151,7 @@ def decision_record(
         decision.policy,
         decision.bundle,
         decision.config_id,
-        None if let is None else _control_group(let),
+        None if assignment is None else _control_group(assignment),
         decision.caller,
         decision.notes,
         duplicate,
@@ -216,7 +216,8 @@ def _reasons(reasons: Sequence[Verdict]) -> tuple[Reason, ...]:
     return tuple([Reason(reason.code, reason.message) for reason in reasons])
 
 
-def _control_group(let: ControlGroupAssignment) -> ControlGroupRecord:
+def _control_group(assignment: ControlGroupAssignment) -> ControlGroupRecord:
     return ControlGroupRecord(
-        cast("Literal['review', 'decline']", ACTIONS[let.counterfactual_action]), let.sampling_rate
+        cast("Literal['review', 'decline']", ACTIONS[assignment.counterfactual_action]),
+        assignment.sampling_rate,
     )

@@ -16,14 +16,14 @@ SHOWN = ("internal_error", "decision", "quarantined", "conflict", "retry")
 class CloudTally(msgspec.Struct):
     """What the lines of a log say, added up.
 
-    actions: decisions by answer.  again: decisions that were told more than once, because a batch that had
-    failed told them again.  write_conflicts: profiles that another shard had changed before they were saved.
-    stages_ms: of all batches, by stage.
+    actions: decisions by answer.  relogged: decisions logged again after a batch was retried.
+    write_conflicts: profiles that another shard had changed before they were saved. stages_ms: of all
+    batches, by stage.
     """
 
     actions: Counter[str] = msgspec.field(default_factory=Counter)
     degraded: int = 0
-    again: int = 0
+    relogged: int = 0
     quarantined: int = 0
     conflicts: int = 0
     duplicates: int = 0
@@ -63,7 +63,7 @@ class CloudTally(msgspec.Struct):
 
     def _decision(self, entry: dict[str, Any]) -> None:
         if entry["transaction_id"] in self.decided_ids:
-            self.again += 1
+            self.relogged += 1
             return
         self.decided_ids.add(entry["transaction_id"])
         self.actions[entry["action"]] += 1

@@ -33,7 +33,7 @@ class _Message(msgspec.Struct, frozen=True):
     info: _Info = msgspec.field(name="KinesisBatchInfo")
 
 
-class _Again:
+class _Redriver:
     """Puts what one message names, and counts."""
 
     def __init__(self, kinesis: Any, stream: str) -> None:  # noqa: ANN401 - boto3's client has no type
@@ -70,5 +70,5 @@ def redrive(queue: SqsQueue, kinesis: Any, stream: str, timeout_s: int = 10) -> 
     first sequence number of its record, which goes with it; so a batch that is put twice does no harm.  What
     profiles had not taken in, the next batch of its shard does.
     """
-    again = _Again(kinesis, stream)
-    return Redriven(queue.take(again, timeout_s), again.records, again.lost)
+    redriver = _Redriver(kinesis, stream)
+    return Redriven(queue.take(redriver, timeout_s), redriver.records, redriver.lost)

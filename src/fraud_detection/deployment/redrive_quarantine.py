@@ -28,7 +28,7 @@ LEFT: Final[dict[Kind, str]] = {
 """What is not put again, and why."""
 
 
-class PutAgain(msgspec.Struct):
+class QuarantineRedrive(msgspec.Struct):
     """How many objects were read; events put, put by an earlier run, and left where they are, by kind."""
 
     objects: int = 0
@@ -46,13 +46,13 @@ class PutAgain(msgspec.Struct):
                 yield f"{self.left[kind]:,} stay where they are, {message}"
 
 
-def redrive_quarantine(bucket: Objects, kinesis: KinesisClient, stream: str, below: str) -> PutAgain:
+def redrive_quarantine(bucket: Objects, kinesis: KinesisClient, stream: str, below: str) -> QuarantineRedrive:
     """Put the events of the objects `quarantine/<below>...` again, each with its partition key.
 
     Those of a shard keep their order.  An event that still cannot be decided is set aside again, in another
     object.  Raises ConfigError when an object cannot be read, RetryError when the stream takes nothing.
     """
-    done, producer = PutAgain(), KinesisProducer(kinesis, stream)
+    done, producer = QuarantineRedrive(), KinesisProducer(kinesis, stream)
     keys = dict.fromkeys(bucket.keys(PREFIX + below))
     for key in keys:
         if key.endswith(REDRIVEN_SUFFIX):
@@ -67,7 +67,9 @@ def redrive_quarantine(bucket: Objects, kinesis: KinesisClient, stream: str, bel
     return done
 
 
-def _put(key: str, content: bytes, redriven: set[str], producer: KinesisProducer, done: PutAgain) -> set[str]:
+def _put(
+    key: str, content: bytes, redriven: set[str], producer: KinesisProducer, done: QuarantineRedrive
+) -> set[str]:
     """Put what was not put before; return the positions of these events."""
     put: set[str] = set()
     for one in read_quarantined(key, content):

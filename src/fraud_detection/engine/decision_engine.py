@@ -148,8 +148,8 @@ class DecisionEngine:
         good = [index for index, payment in enumerate(payments) if payment.transaction_id not in broken]
         if len(payments) > len(good) > 0:
             # Once more together: the scorer keeps what it was asked last, for reasons and counts.
-            again = self._propose(strategy, [payments[at] for at in good], [rows[at] for at in good])
-            for at, decision in zip(good, again, strict=True):
+            isolated = self._propose(strategy, [payments[at] for at in good], [rows[at] for at in good])
+            for at, decision in zip(good, isolated, strict=True):
                 proposed[at] = decision
         return proposed
 

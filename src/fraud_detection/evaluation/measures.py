@@ -118,8 +118,8 @@ class Ranking:
         if not self.strata:
             return rng.poisson(self.frauds), rng.poisson(self.goods)
         strata = [Stratum(one.weight, rng.poisson(one.frauds), rng.poisson(one.goods)) for one in self.strata]
-        again = Ranking.together(strata)
-        return again.frauds, again.goods
+        resampled = Ranking.together(strata)
+        return resampled.frauds, resampled.goods
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def read_history(
     as_of: int | None = None,
     states: Sequence[Path] = (),
 ) -> History:
-    """Read, parse and sort a file of historical payments; repeated ids keep their first row.
+    """Read, parse and sort a file of historical payments; of duplicate ids the first row is kept.
 
     Lines of the type 'label', and the rows of the files `labels`, are joined to their payments.
     states: state files whose decided payments and labels follow; of all that was known when the last payment

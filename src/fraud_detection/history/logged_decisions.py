@@ -99,7 +99,7 @@ class DecisionHistory:
         self.reader.close()
 
 
-class _Let(msgspec.Struct, frozen=True):
+class _ControlGroup(msgspec.Struct, frozen=True):
     max_amount: float
 
 
@@ -120,7 +120,7 @@ class _Project(msgspec.Struct, frozen=True):
     """Of a project file of any version the parts that say who could be assigned to the control group."""
 
     schema: _Schema
-    control_group: _Let | None = None
+    control_group: _ControlGroup | None = None
     lists: tuple[_List, ...] = ()
 
 

@@ -26,7 +26,7 @@ class History(msgspec.Struct):
     """Historical payments sorted by time, and what was left out and why.
 
     About half a kilobyte of memory a payment.
-    refused: path and reason of each row that cannot be read.  repeated: rows left out because their id came
+    refused: path and reason of each row that cannot be read.  duplicates: rows left out because their id came
     before.  conflicts: those of them whose content is not that of the first.
     unmatched_labels: number of labels without their payment.
     decided: payments out of state files.  weights: of payments that do not stand for themselves alone.
@@ -39,7 +39,7 @@ class History(msgspec.Struct):
 
     payments: list[HistoricalPayment] = []
     refused: list[tuple[str, str]] = []
-    repeated: int = 0
+    duplicates: int = 0
     conflicts: int = 0
     unmatched_labels: int = 0
     empty: list[tuple[str, str]] = []
@@ -92,7 +92,7 @@ class HistoryReader:
         except RejectError as error:
             self.history.refused.append((error.path, error.reason))
             return
-        if self._is_repeated(payment):
+        if self._is_duplicate(payment):
             return
         self.history.payments.append(historical)
         if historical.fraud is not None and self.parser.labels.states_known_at(event):
@@ -112,17 +112,17 @@ class HistoryReader:
         weight = weight_of(decision, payment.amount, eligibility)
         if weight != 1:
             self.history.weights[transaction_id] = weight
-        if self._is_repeated(payment):
+        if self._is_duplicate(payment):
             return
         self.history.payments.append(HistoricalPayment(payment, None, payment.event_time))
 
-    def _is_repeated(self, payment: Transaction) -> bool:
+    def _is_duplicate(self, payment: Transaction) -> bool:
         """Tell whether the id came before, and note it where it did not."""
         transaction_id, payments = payment.transaction_id, self.history.payments
         position = self.seen.setdefault(transaction_id, len(payments))
         if position == len(payments):
             return False
-        self.history.repeated += 1
+        self.history.duplicates += 1
         self.history.conflicts += bool(
             differing_fields(self.parser.schema, payments[position].payment, payment)
         )

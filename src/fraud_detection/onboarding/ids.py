@@ -22,8 +22,8 @@ def infer_id(columns: ColumnAssignment) -> IdSource:
     chosen = _column(columns)
     if chosen is not None:
         columns.assign(chosen, WHERE, _unique_message(chosen, different(chosen, columns.rows)))
-    elif (repeated := _repeated(columns)) is not None:
-        _ignore_repeated_id(columns, repeated)
+    elif (profile := _id_with_duplicates(columns)) is not None:
+        _ignore_duplicate_id(columns, profile)
     else:
         columns.add_finding(WHERE, "no column: a payment is known by its offset in its source", "likely")
     for profile in list(columns.unassigned.values()):
@@ -40,7 +40,7 @@ def _column(columns: ColumnAssignment) -> Profile | None:
     )
 
 
-def _repeated(columns: ColumnAssignment) -> Profile | None:
+def _id_with_duplicates(columns: ColumnAssignment) -> Profile | None:
     """Return a column that is called an id, but is not different in quite all rows."""
     named = [profile for profile in columns.unassigned.values() if ID & set(name_tokens(profile.name))]
     return next(iter(best((_fitness(columns, profile, _MAX_SHARE), profile) for profile in named)), None)
@@ -57,7 +57,7 @@ def _named(columns: ColumnAssignment, profile: Profile) -> Profile:
     return profile
 
 
-def _ignore_repeated_id(columns: ColumnAssignment, profile: Profile) -> None:
+def _ignore_duplicate_id(columns: ColumnAssignment, profile: Profile) -> None:
     """Report that rows may be copies: only a person can tell a repeated id from a wrong one."""
     share, often = 1 - different(profile, columns.rows), profile.texts[int(profile.counts.argmax())][:30]
     columns.add_finding(

@@ -36,7 +36,7 @@ def contradictions(project: Project) -> Iterator[tuple[str, str]]:
     for name, entity in project.features.entities.items():
         for problem in _memory(project, name, entity):
             yield problem, f"$.features.entities.{name}"
-    if problem := _repeated(project.features.calendar):
+    if problem := _duplicate(project.features.calendar):
         yield problem, "$.features.calendar"
     yield from _split_problems(project)
 
@@ -54,7 +54,7 @@ def _time(schema: Schema) -> Iterator[tuple[str, str]]:
 
 def _names(schema: Schema) -> Iterator[tuple[str, str]]:
     names = [*schema.entities, *schema.numbers, *schema.categories]
-    if problem := _repeated(names):
+    if problem := _duplicate(names):
         yield problem, "$.schema"
     for name in {*schema.entities, *schema.categories} & RESERVED:
         yield f"the name `{name}` already means something of every payment", "$.schema"
@@ -121,7 +121,7 @@ def _windows(entity: EntityFeatures, buckets: int) -> Iterator[str]:
             yield f"a window of {window} cannot be cut into {buckets} buckets of whole milliseconds"
     listed: list[Sequence[Hashable]] = [entity.windows, entity.statistics, entity.first_seen, entity.risk]
     for values in itertools.chain(listed, entity.distinct.values()):
-        if problem := _repeated(values):
+        if problem := _duplicate(values):
             yield problem
 
 
@@ -136,7 +136,7 @@ def _split_problems(project: Project) -> Iterator[tuple[str, str]]:
         yield "nothing is left to learn from: need validation_share + test_share < 1", "$.split"
 
 
-def _repeated(values: Sequence[Hashable]) -> str:
+def _duplicate(values: Sequence[Hashable]) -> str:
     """Return a problem when a value stands twice, else nothing."""
     twice = [value for index, value in enumerate(values) if value in values[:index]]
     return f"`{twice[0]}` stands twice" if twice else ""

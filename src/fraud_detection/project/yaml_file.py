@@ -16,7 +16,7 @@ from fraud_detection.core.errors import ConfigError
 
 MAX_DEPTH = 50
 MAX_BYTES = 32 << 20
-MAX_REPEATED = 100_000
+MAX_EXPANDED = 100_000
 """Values that aliases may stand for, all together: a few lines of them could stand for billions."""
 
 MAKE_ONE = "make one with `fraud init --data FILE`, or name another with --config"
@@ -61,7 +61,7 @@ class _SettingsLoader(Composer, yaml.CSafeLoader):
         yaml.CSafeLoader.__init__(self, stream)
         Composer.__init__(self)
         self._depth = 0
-        self._repeated = 0
+        self._expanded = 0
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -74,9 +74,9 @@ class _SettingsLoader(Composer, yaml.CSafeLoader):
         if isinstance(event, yaml.AliasEvent) and node is not None:
             if node.end_mark is None:
                 raise _refusal("an alias of what it stands in", event.start_mark)
-            self._repeated += self._size(node)
-            if self._repeated > MAX_REPEATED:
-                raise _refusal(f"aliases repeat more than {MAX_REPEATED:,} values", event.start_mark)
+            self._expanded += self._size(node)
+            if self._expanded > MAX_EXPANDED:
+                raise _refusal(f"aliases repeat more than {MAX_EXPANDED:,} values", event.start_mark)
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - yaml's own

@@ -203,14 +203,19 @@ class _Rows:
 
 
 def _parquet_writer(path: Path, schema: Any) -> _Writer:  # noqa: ANN401 - pyarrow ships no types
-    repeated = [field.name for field in schema if _is_repeated(field)]
+    dictionary_columns = [field.name for field in schema if _has_few_values(field)]
     writer: _Writer = pq.ParquetWriter(
-        path, schema, compression="zstd", compression_level=1, use_dictionary=repeated, store_schema=False
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=dictionary_columns,
+        store_schema=False,
     )
     return writer
 
 
-def _is_repeated(field: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
+def _has_few_values(field: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
     """Return whether a dictionary makes the column smaller: numbers and times rarely come twice."""
     textual = pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)
     return bool(textual) and field.name != "transaction_id"

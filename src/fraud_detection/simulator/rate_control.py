@@ -26,7 +26,7 @@ T = TypeVar("T")
 _PREFETCH_ITEMS = 32
 _EVENTS_A_WRITE = 1_024
 _POLL_S = 0.2
-_HELD_UP_S = 10.0
+_BLOCKED_S = 10.0
 
 
 class Clock(Protocol):
@@ -104,7 +104,7 @@ class FakeReceiver:
             raise BrokenPipeError
         if self._writes_left is not None:
             self._writes_left -= 1
-        self.flowing.wait(_HELD_UP_S)
+        self.flowing.wait(_BLOCKED_S)
         self.lines += data.splitlines()
 
     def close(self) -> None:

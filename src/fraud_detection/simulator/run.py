@@ -37,7 +37,7 @@ class StreamSummary(msgspec.Struct, frozen=True):
 
     payments: int
     late_payments: int
-    repeated_payments: int
+    duplicate_payments: int
     malformed_payments: int
     labels: int
     seconds: float
@@ -145,7 +145,7 @@ def _summary(
     return StreamSummary(
         payments=sent[ArrivalKind.ON_TIME] + sent[ArrivalKind.LATE],
         late_payments=sent[ArrivalKind.LATE],
-        repeated_payments=sent[ArrivalKind.REPEATED],
+        duplicate_payments=sent[ArrivalKind.DUPLICATE],
         malformed_payments=sent[ArrivalKind.MALFORMED],
         labels=sent[ArrivalKind.LABEL],
         seconds=seconds,

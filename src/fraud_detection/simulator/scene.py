@@ -71,14 +71,14 @@ class Scene:
         """Return online payments as a stranger makes them: new devices, elsewhere, rarely a second factor."""
         count, cities = len(payments), self.population.cities
         strange = mix(self.rng.integers(1, 1 << 62, devices))
-        away = self.rng.integers(0, len(cities.weight))
+        city = self.rng.integers(0, len(cities.weight))
         hidden = np.isnan(payments.latitude) | (self.rng.random(count) < _HIDDEN)
         return replace(
             payments,
             device=strange[self.rng.integers(0, devices, count)],
             entry=np.where(self.rng.random(count) < _KEYED, catalogue.KEYED, payments.entry),
-            latitude=np.where(hidden, np.nan, cities.latitude[away] + self.rng.normal(0, 0.05, count)),
-            longitude=np.where(hidden, np.nan, cities.longitude[away] + self.rng.normal(0, 0.05, count)),
+            latitude=np.where(hidden, np.nan, cities.latitude[city] + self.rng.normal(0, 0.05, count)),
+            longitude=np.where(hidden, np.nan, cities.longitude[city] + self.rng.normal(0, 0.05, count)),
         )
 
     def merchant(self) -> int:

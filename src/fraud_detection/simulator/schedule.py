@@ -15,7 +15,7 @@ from fraud_detection.simulator.columns import Block, Table, joined
 from fraud_detection.simulator.settings import HOUR, MINUTE, SECOND, Codes, Ints
 
 _LATE = (2 * MINUTE, 6 * HOUR)
-_AGAIN = (SECOND, 30 * MINUTE)
+_DUPLICATE_DELAY = (SECOND, 30 * MINUTE)
 
 
 class ArrivalKind(enum.IntEnum):
@@ -23,7 +23,7 @@ class ArrivalKind(enum.IntEnum):
 
     ON_TIME = 0
     LATE = 1
-    REPEATED = 2
+    DUPLICATE = 2
     MALFORMED = 3
     LABEL = 4
 
@@ -54,10 +54,10 @@ class Schedule(Table):
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Which share of payments arrives late, is repeated, and comes a second time broken."""
+    """Which share of payments arrives late, comes as a duplicate, and comes a second time malformed."""
 
     late: float
-    repeated: float
+    duplicates: float
     broken: float
 
 
@@ -67,14 +67,18 @@ def schedule_of(block: Block, rng: np.random.Generator, faults: Faults) -> Sched
     late = draws[0] < faults.late
     at = block.payments.time + np.where(late, rng.integers(*_LATE, count), 0)
     first = Schedule(at, np.where(late, ArrivalKind.LATE, ArrivalKind.ON_TIME), block)
-    second, broken = first.pick(draws[1] < faults.repeated), first.pick(draws[2] < faults.broken)
-    again = replace(
+    second, broken = first.pick(draws[1] < faults.duplicates), first.pick(draws[2] < faults.broken)
+    duplicates = replace(
         second,
-        at=second.at + rng.integers(*_AGAIN, len(second)),
-        arrival_kind=np.full_like(second.arrival_kind, ArrivalKind.REPEATED),
+        at=second.at + rng.integers(*_DUPLICATE_DELAY, len(second)),
+        arrival_kind=np.full_like(second.arrival_kind, ArrivalKind.DUPLICATE),
     )
     return joined(
-        [first, again, replace(broken, arrival_kind=np.full_like(broken.arrival_kind, ArrivalKind.MALFORMED))]
+        [
+            first,
+            duplicates,
+            replace(broken, arrival_kind=np.full_like(broken.arrival_kind, ArrivalKind.MALFORMED)),
+        ]
     )
 
 

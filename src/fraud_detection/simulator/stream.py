@@ -34,7 +34,7 @@ class StreamOptions(Settings, frozen=True):
     """How the stream is sent, and what is wrong with it.
 
     rate: payments a second, labels not counted.  payments, seconds: where it ends; never, without.
-    late_share arrive minutes to hours late, repeat_share twice, malformed_share come a second
+    late_share arrive minutes to hours late, duplicate_share twice, malformed_share come a second
     time broken, under another id.  drift: changes in the language of `drift`.
     """
 
@@ -43,7 +43,7 @@ class StreamOptions(Settings, frozen=True):
     seconds: Annotated[float, Meta(gt=0)] | None = None
     labels: Literal["all", "fraud", "none"] = "all"
     late_share: Share = 0.01
-    repeat_share: Share = 0.005
+    duplicate_share: Share = 0.005
     malformed_share: Share = 0.001
     drift: tuple[str, ...] = ()
 
@@ -56,7 +56,7 @@ class StreamOptions(Settings, frozen=True):
     @property
     def faults(self) -> Faults:
         """Return the shares of payments that arrive in an odd way."""
-        return Faults(self.late_share, self.repeat_share, self.malformed_share)
+        return Faults(self.late_share, self.duplicate_share, self.malformed_share)
 
 
 class SimulatedStream:
@@ -117,8 +117,8 @@ def _chunks(
 
 
 def simulated_events(seed: int, events: int) -> Iterator[bytes]:
-    """Yield a stream with many late, repeated and malformed events, without waiting for its schedule."""
-    faults = StreamOptions(late_share=0.05, repeat_share=0.02, malformed_share=0.005)
+    """Yield a stream with many late, duplicate and malformed events, regardless of its schedule."""
+    faults = StreamOptions(late_share=0.05, duplicate_share=0.02, malformed_share=0.005)
     stream = SimulatedStream(SimulatorSettings(seed=seed, days=1), faults)
     flat = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
     yield from itertools.islice((event for event in flat if event.strip()), events)

@@ -69,19 +69,19 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
     return assemble(contents, draft)
 
 
-def make_refitted(evaluated: Bundle, slices: Slices, again: Refit) -> Bundle:
+def make_refitted(evaluated: Bundle, slices: Slices, refitted: Refit) -> Bundle:
     """Return the evaluated bundle with the trees of the refit."""
     was, before = evaluated.manifest, evaluated.contents
-    normal = reference(again.rows, before.reference.score)
+    normal = reference(refitted.rows, before.reference.score)
     periods = msgspec.structs.replace(
-        was.periods, train_until=iso(again.until), labels_as_of=iso(again.as_of)
+        was.periods, train_until=iso(refitted.until), labels_as_of=iso(refitted.as_of)
     )
     draft = msgspec.structs.replace(was, name="", periods=periods, files={}, evaluated_as=was.name)
     contents = msgspec.structs.replace(
         before,
-        model=again.learned.model,
+        model=refitted.learned.model,
         reference=normal,
-        vectors=vectors(slices.all_validation, again.learned.scorer(threads=1)),
+        vectors=vectors(slices.all_validation, refitted.learned.scorer(threads=1)),
         card=model_card(before.project, periods, was.cutoffs, was.metrics, normal, was.name),
     )
     return assemble(contents, draft)

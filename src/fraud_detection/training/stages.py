@@ -39,7 +39,7 @@ class FeaturesReport(msgspec.Struct, frozen=True):
 
     payments: int
     refused: int
-    repeated: int
+    duplicates: int
     unmatched_labels: int
     labelled: int
     frauds: int
@@ -126,7 +126,7 @@ def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
     return FeaturesReport(
         payments=len(history.payments),
         refused=len(history.refused),
-        repeated=history.repeated,
+        duplicates=history.duplicates,
         unmatched_labels=history.unmatched_labels,
         labelled=int((dataset.label != UNKNOWN).sum()),
         frauds=int((dataset.label == 1).sum()),

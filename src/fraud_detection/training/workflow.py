@@ -126,12 +126,12 @@ def refit_bundle(
     dataset = read_dataset(features_path)
     was = Learned(evaluated.contents.model, evaluated.manifest.calibration, trained.rounds)
     settings = evaluated.contents.project.model
-    again = refit(dataset, was, settings, lambda share: report_progress("refit", share), as_of)
-    bundle = make_refitted(evaluated, Slices.of(dataset), again)
+    refitted = refit(dataset, was, settings, lambda share: report_progress("refit", share), as_of)
+    bundle = make_refitted(evaluated, Slices.of(dataset), refitted)
     write_bundle(evaluated, trained.directory.parent / evaluated.name)
     archive = store_bundle(bundle, trained.directory)
     report_progress("refit", 1.0)
-    return replace(trained, bundle=bundle, archive=archive, train_rows=len(again.rows))
+    return replace(trained, bundle=bundle, archive=archive, train_rows=len(refitted.rows))
 
 
 def store_bundle(bundle: Bundle, directory: Path) -> Path:

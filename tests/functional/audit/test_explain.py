@@ -117,7 +117,7 @@ def decided_state(
 
 def made(small: SmallSimulation, state: Path) -> DecidedState:
     """Serve by one configuration, then by another with a canary beside it, with restarts, over a history."""
-    events = small.events(1_500, late_share=0.05, repeat_share=0.02, malformed_share=0.02)
+    events = small.events(1_500, late_share=0.05, duplicate_share=0.02, malformed_share=0.02)
     explanation = [json.loads(event) for event in events if is_object(event)]
     cards = sorted({one["card_id"] for one in explanation if isinstance(one.get("card_id"), str)})
     random.Random(1).shuffle(cards)
@@ -351,8 +351,10 @@ def test_a_decision_without_a_score_comes_out_again_without_one(
 ) -> None:
     state = tmp_path / "state.db"
     engine = decided_state.engines[2]
-    away = msgspec.structs.replace(engine, strategy=msgspec.structs.replace(engine.strategy, scorer=None))
-    service = service_over(away, state)
+    unavailable = msgspec.structs.replace(
+        engine, strategy=msgspec.structs.replace(engine.strategy, scorer=None)
+    )
+    service = service_over(unavailable, state)
     serve(service, decided_state.events[:80])
     service.close()
     one = DecidedState(decided_state.small, state, [engine], decided_state.events)
@@ -516,7 +518,7 @@ def test_after_a_kill_in_the_middle_the_chain_is_whole_and_goes_on(
 ) -> None:
     state, events = (
         tmp_path / "state.db",
-        small_simulation.events(600, repeat_share=0.03, malformed_share=0.02),
+        small_simulation.events(600, duplicate_share=0.03, malformed_share=0.02),
     )
     command = [sys.executable, "-m", "fraud_detection.cli", "run", "--plain", "--source=-"]
     command += [f"--bundle={small_simulation.bundle}", f"--state={new_file(state)}"]
@@ -556,7 +558,7 @@ def test_a_server_at_work_and_one_that_was_killed_are_audited_and_explained(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    events = small_simulation.events(12, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(12, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     latest = json.loads(events[-1])["transaction_id"]
     with served(small_simulation, state) as one:
         for number, event in enumerate(events, start=1):

@@ -21,7 +21,7 @@ SHARD = "shardId-000000000003"
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(300, late_share=0.05, repeat_share=0.04, malformed_share=0.02)
+    return small_simulation.events(300, late_share=0.05, duplicate_share=0.04, malformed_share=0.02)
 
 
 def delivered(datas: list[bytes]) -> list[ShardEvent]:

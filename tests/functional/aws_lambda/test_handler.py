@@ -166,7 +166,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(450, late_share=0.05, repeat_share=0.04, malformed_share=0.03)
+    return small_simulation.events(450, late_share=0.05, duplicate_share=0.04, malformed_share=0.03)
 
 
 def valid(simulation: SmallSimulation, events: list[bytes]) -> dict[str, Transaction]:

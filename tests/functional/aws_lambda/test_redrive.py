@@ -118,7 +118,7 @@ def given(aws: Aws) -> list[dict[str, Any]]:
     return aws.fresh()
 
 
-def test_payments_without_ids_that_are_put_again_are_decided_and_counted_once(
+def test_payments_without_ids_that_are_redriven_are_decided_and_counted_once(
     small_simulation: SmallSimulation, config: Path
 ) -> None:
     calm, calls = Aws(small_simulation, config), list[str]()

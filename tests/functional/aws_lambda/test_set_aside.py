@@ -16,7 +16,7 @@ from fraud_detection.adapters.aws.s3_quarantine import QuarantinedEvent, S3Quara
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
-from fraud_detection.deployment.redrive_quarantine import PutAgain, redrive_quarantine
+from fraud_detection.deployment.redrive_quarantine import QuarantineRedrive, redrive_quarantine
 from fraud_detection.serving.aws_lambda.batch import records_of
 from fraud_detection.testing.kinesis_fake import FakeKinesis
 from tests.command_line import parsed
@@ -137,7 +137,7 @@ def mended(simulation: SmallSimulation) -> Bundle:
     return msgspec.structs.replace(bundle, contents=msgspec.structs.replace(bundle.contents, project=project))
 
 
-def put_again(cloud: Cloud, stream: FakeKinesis, below: str = "") -> PutAgain:
+def redrive(cloud: Cloud, stream: FakeKinesis, below: str = "") -> QuarantineRedrive:
     return redrive_quarantine(Objects(cloud.s3, "q"), stream, "payments", below)
 
 
@@ -174,7 +174,7 @@ def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(
     S3Quarantine(cloud.s3, "q").put(
         [QuarantinedEvent("z", "1", "k", "internal_error", "$", "e30=", "Traceback", kind="internal_error")]
     )
-    done = put_again(cloud, stream)
+    done = redrive(cloud, stream)
     assert (done.objects, done.events, done.before) == (3, 24, 0)
     assert done.left == {"conflict": 1, "beginning": 1, "internal_error": 1}
     said = list(done.lines())
@@ -184,7 +184,7 @@ def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(
     wanted["key-2", renamed(30)] += 1
     assert keys_of(stream) == wanted
     # Again, nothing is put.
-    again = put_again(cloud, stream)
+    again = redrive(cloud, stream)
     assert (again.events, again.before, keys_of(stream)) == (0, 24, wanted)
     before = cloud.s3.puts
     deliver_all(cloud, stream, small_simulation)
@@ -200,8 +200,8 @@ def test_a_prefix_names_a_shard_or_an_object(small_simulation: SmallSimulation) 
     handle(cloud, [bad(1)])
     handle(cloud, [bad(2)], OTHER)
     handle(cloud, [bad(3)], OTHER, FIRST + 7)
-    assert put_again(cloud, stream, f"{OTHER}/{FIRST + 7}").events == 1
-    done = put_again(cloud, stream, OTHER)
+    assert redrive(cloud, stream, f"{OTHER}/{FIRST + 7}").events == 1
+    done = redrive(cloud, stream, OTHER)
     assert (done.objects, done.events, done.before) == (2, 1, 1)
     assert keys_of(stream) == {("key-0", bad(3)): 1, ("key-0", bad(2)): 1}
 
@@ -209,10 +209,10 @@ def test_a_prefix_names_a_shard_or_an_object(small_simulation: SmallSimulation) 
 def test_an_object_that_grew_since_has_only_the_rest_put(small_simulation: SmallSimulation) -> None:
     cloud, stream = Cloud(small_simulation), FakeKinesis(1)
     handle(cloud, [bad(1), bad(2)])
-    assert put_again(cloud, stream).events == 2
+    assert redrive(cloud, stream).events == 2
     # The batch comes again, and is longer by now.
     handle(cloud, [bad(1), bad(2), bad(1), bad(3)])
-    done = put_again(cloud, stream)
+    done = redrive(cloud, stream)
     assert (done.events, done.before) == (2, 2)
     assert sorted(keys_of(stream).values()) == [1, 1, 1, 1]
 
@@ -229,9 +229,9 @@ def test_a_run_that_was_killed_is_gone_on_with(small_simulation: SmallSimulation
 
     stream.before = killed
     with pytest.raises(Killed):
-        put_again(cloud, stream)
+        redrive(cloud, stream)
     stream.before = lambda _: None
-    done = put_again(cloud, stream)
+    done = redrive(cloud, stream)
     assert (done.events, done.before) == (4, 4)
     assert set(keys_of(stream).values()) == {1}
 
@@ -249,7 +249,7 @@ def test_a_run_that_is_killed_before_its_note_has_nothing_decided_twice(
 
     with pytest.raises(Killed):
         redrive_quarantine(DiesAtNote(cloud.s3, "q"), stream, "payments", "")
-    assert put_again(cloud, stream).events == 3
+    assert redrive(cloud, stream).events == 3
     assert sum(keys_of(stream).values()) == 6
     deliver_all(cloud, stream, small_simulation)
     assert cloud.decisions().keys() == {f"{SHARD}:{FIRST + number}" for number in range(3)}
@@ -259,14 +259,14 @@ def test_what_cannot_be_read_is_refused_by_its_name(small_simulation: SmallSimul
     cloud, stream = Cloud(small_simulation), FakeKinesis(1)
     handle(cloud, [bad(1)])
     ((_, key),) = cloud.s3.objects
-    assert put_again(cloud, stream).events == 1
+    assert redrive(cloud, stream).events == 1
     cloud.s3.objects["q", f"{key}.redriven"] = b"{"
     with pytest.raises(ConfigError, match=rf"{FIRST}\.jsonl\.redriven: is no list"):
-        put_again(cloud, stream)
+        redrive(cloud, stream)
     cloud.s3.objects["q", key] = b"nothing"
     cloud.s3.objects.pop(("q", f"{key}.redriven"))
     with pytest.raises(ConfigError, match=rf"{FIRST}\.jsonl, line 1"):
-        put_again(cloud, stream)
+        redrive(cloud, stream)
     assert set(keys_of(stream).values()) == {1}
 
 
@@ -281,8 +281,8 @@ def test_an_object_in_a_bucket_of_many_pages_is_found(small_simulation: SmallSim
                 )
             ]
         )
-    assert put_again(cloud, stream).events == 1_005
-    assert put_again(cloud, stream).events == 0
+    assert redrive(cloud, stream).events == 1_005
+    assert redrive(cloud, stream).events == 0
 
 
 @pytest.mark.parametrize(

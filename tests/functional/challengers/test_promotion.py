@@ -70,7 +70,7 @@ def trial(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFa
     _, service, follower = open_released_service(registry, state)
     shadows = Shadows(registry, [state])
     shadows.step()
-    events = small_simulation.events(EVENTS, late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(EVENTS, late_share=0, duplicate_share=0, malformed_share=0)
     for start in range(0, len(events), 250):
         service.take(Batch(events[start : start + 250], None, 0), "test")
     service.close()
@@ -201,9 +201,9 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
     ruled = msgspec.structs.replace(project, rules=(*project.rules, rule))
     batches = iter(
-        small_simulation.events(EVENTS + 400, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
-            -400:
-        ]
+        small_simulation.events(
+            EVENTS + 400, late_share=0, duplicate_share=0, malformed_share=0, labels="none"
+        )[-400:]
     )
 
     def decide_once() -> None:
@@ -269,7 +269,7 @@ def test_a_comparison_passes_over_payments_that_a_service_at_work_has_in_its_jou
     _, state = copied(trial, tmp_path)
     _, service, follower = open_released_service(trial.registry, state)
     later = small_simulation.events(
-        EVENTS + 3, late_share=0, repeat_share=0, malformed_share=0, labels="none"
+        EVENTS + 3, late_share=0, duplicate_share=0, malformed_share=0, labels="none"
     )[-3:]
     service.take(Batch(later, None, 0), "test")
     with closing(Shadows(trial.registry, [state])) as shadows:
@@ -346,7 +346,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
         shadows.step()
         _, service, follower = open_released_service(registry, state)
         later = small_simulation.events(
-            EVENTS + 100, late_share=0, repeat_share=0, malformed_share=0, labels="none"
+            EVENTS + 100, late_share=0, duplicate_share=0, malformed_share=0, labels="none"
         )[-100:]
         service.take(Batch(later, None, 0), "test")
         service.close()
@@ -371,9 +371,9 @@ def test_each_arm_describes_its_rules_in_its_own_words(
         return msgspec.structs.replace(project, rules=(msgspec.convert(rule, RuleSettings),))
 
     batches = iter(
-        small_simulation.events(EVENTS + 80, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
-            -80:
-        ]
+        small_simulation.events(
+            EVENTS + 80, late_share=0, duplicate_share=0, malformed_share=0, labels="none"
+        )[-80:]
     )
     shadow = [(lifecycle.bundle_of(registry, first), with_message("we say", action="decline"))]
     (*_, config_id) = lifecycle.set_shadows(registry, shadow, ANN).shadows

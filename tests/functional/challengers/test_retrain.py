@@ -344,7 +344,7 @@ def into_the_shadow(bank: Bank, root: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def events() -> list[bytes]:
-    plain = {"payments": 1_500, "labels": "none", "late_share": 0, "repeat_share": 0, "malformed_share": 0}
+    plain = {"payments": 1_500, "labels": "none", "late_share": 0, "duplicate_share": 0, "malformed_share": 0}
     options = decode(plain, StreamOptions, "test")
     return [
         event.data.rstrip(b"\n")

@@ -30,7 +30,7 @@ ANN = lifecycle.Author("ann", "a test")
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(2_000, late_share=0.02, repeat_share=0.02, malformed_share=0.02)
+    return small_simulation.events(2_000, late_share=0.02, duplicate_share=0.02, malformed_share=0.02)
 
 
 @pytest.fixture(scope="module")

@@ -183,7 +183,7 @@ def challenger(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="module")
 def events(short_simulation: SmallSimulation) -> list[bytes]:
-    shares = {"late_share": 0.03, "repeat_share": 0.02, "malformed_share": 0.02}
+    shares = {"late_share": 0.03, "duplicate_share": 0.02, "malformed_share": 0.02}
     return with_news(short_simulation.events(PAYMENTS, labels="fraud", **shares))
 
 

@@ -102,7 +102,7 @@ def test_the_same_events_by_file_and_by_pipe_get_the_same_decisions(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     events = b"\n".join(
-        small_simulation.events(500, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+        small_simulation.events(500, late_share=0, duplicate_share=0, malformed_share=0, labels="none")
     )
     (tmp_path / "events.jsonl").write_bytes(events)
     by_file = fraud("score", "events.jsonl", "--bundle", small_simulation.bundle, folder=tmp_path)
@@ -125,7 +125,7 @@ def test_history_makes_the_features_of_the_next_file_warm(
     small_simulation: SmallSimulation, latest: Path, tmp_path: Path
 ) -> None:
     events = b"\n".join(
-        small_simulation.events(300, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+        small_simulation.events(300, late_share=0, duplicate_share=0, malformed_share=0, labels="none")
     )
     (tmp_path / "events.jsonl").write_bytes(events)
     common = ("events.jsonl", "--bundle", small_simulation.bundle)
@@ -139,7 +139,7 @@ def test_rules_that_were_changed_after_training_are_reported(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     (tmp_path / "events.jsonl").write_bytes(
-        small_simulation.events(1, labels="none", repeat_share=0, malformed_share=0)[0]
+        small_simulation.events(1, labels="none", duplicate_share=0, malformed_share=0)[0]
     )
     own = files("fraud_detection").joinpath("simulated.yaml").read_text()
     command = ("score", "events.jsonl", "--bundle", small_simulation.bundle)
@@ -152,7 +152,7 @@ def test_rules_that_were_changed_after_training_are_reported(
 def test_payments_and_labels_that_come_twice_are_counted_apart(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    rows = small_simulation.events(60, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+    rows = small_simulation.events(60, late_share=0, duplicate_share=0, malformed_share=0, labels="none")
     label = b'{"type": "label", "transaction_id": "%s", "is_fraud": 1, "label_known_at": "2026-06-01"}'
     news = [label % json.loads(row)["transaction_id"].encode() for row in rows[:7]]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join([*rows, *rows[:20], *news, *news]) + b"\n")
@@ -193,7 +193,7 @@ def run_file(folder: Path, simulation: SmallSimulation, *more: object) -> tuple[
 def test_run_reads_on_leaves_a_half_written_line_and_notices_another_file(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    lines = small_simulation.events(120, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+    lines = small_simulation.events(120, late_share=0, duplicate_share=0, malformed_share=0, labels="none")
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(lines[:50]) + b"\n" + lines[50][:40])
     figures, said = run_file(tmp_path, small_simulation)
@@ -317,7 +317,7 @@ def test_training_on_a_file_without_labels_says_so(payments_csv: Path, tmp_path:
 def test_the_reason_is_reported_where_more_than_a_few_events_are_quarantined(
     small_simulation: SmallSimulation, tmp_path: Path, bad: int
 ) -> None:
-    events = small_simulation.events(200, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+    events = small_simulation.events(200, late_share=0, duplicate_share=0, malformed_share=0, labels="none")
     events[:bad] = [json.dumps(json.loads(one) | {"amount": "3,50"}).encode() for one in events[:bad]]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
     scored = fraud("score", "events.jsonl", "--bundle", small_simulation.bundle, folder=tmp_path)

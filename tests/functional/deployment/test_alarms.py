@@ -145,7 +145,7 @@ def only_others_read(scene: Scene) -> None:
     scene.pass_by(20, lambda at: scene.producer.take(at % 2))
 
 
-def id_comes_again(scene: Scene) -> None:
+def id_is_reused(scene: Scene) -> None:
     (one,) = scene.producer.take(1)
     scene.hours.minute([one])
     again = json.dumps(json.loads(one) | {"amount": 9_500.0}).encode()
@@ -212,7 +212,7 @@ FAULTS: list[tuple[Callable[[Scene], None], set[str]]] = [
     (mapping_is_lost, {"StreamUnread", "NothingDecided"}),
     (mapping_is_lost_at_night, {"StreamUnread"}),
     (only_others_read, {"NothingDecided"}),
-    (id_comes_again, {"Conflicts"}),
+    (id_is_reused, {"Conflicts"}),
     (bug_meets_one, {"InternalErrors"}),
     (decline_cap_reached, {"DeclineCap"}),
     (endpoint_fails, {"EndpointErrors"}),

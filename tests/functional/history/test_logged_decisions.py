@@ -44,7 +44,7 @@ def before(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(4_500, late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(4_500, late_share=0, duplicate_share=0, malformed_share=0)
 
 
 def is_label(event: bytes) -> bool:
@@ -195,7 +195,7 @@ def test_a_payment_of_both_counts_once_with_the_weight_of_its_answer(
         [historical.payment.transaction_id for historical in history.payments] for history in files
     )
     assert both == alone
-    assert len(set(both)) == len(both) == files[0].repeated == files[0].decided
+    assert len(set(both)) == len(both) == files[0].duplicates == files[0].decided
     assert files[0].weights == files[1].weights != {}
 
 

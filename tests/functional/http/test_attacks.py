@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 import uvicorn
 
-from fraud_detection.adapters.http import connection as http_line
+from fraud_detection.adapters.http import connection as http_connection
 from fraud_detection.adapters.http import connection_limit, tls_listener
 from fraud_detection.adapters.http import server as http_server
-from fraud_detection.adapters.http.connection import HttpLine
-from fraud_detection.adapters.http.connection_limit import Bound, BoundedLine
+from fraud_detection.adapters.http.connection import HttpConnection
+from fraud_detection.adapters.http.connection_limit import Bound, LimitedConnection
 from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.adapters.http.request_reader import MAX_HEADER_BYTES, RequestMemory
 from fraud_detection.adapters.http.responses import PROBLEM
@@ -64,12 +64,12 @@ def listening_with(lines: Any) -> Iterator[int]:  # noqa: ANN401 - what uvicorn 
         assert not thread.is_alive()
 
 
-def push(line: socket, head: bytes, piece: bytes, times: int) -> int:
+def push(connection: socket, head: bytes, piece: bytes, times: int) -> int:
     """Send a piece again and again; return how often it went until the other end hung up."""
-    line.sendall(head)
+    connection.sendall(head)
     for number in range(times):
         try:
-            line.sendall(piece)
+            connection.sendall(piece)
         except (ConnectionError, TimeoutError):
             return number
     return times
@@ -91,8 +91,8 @@ ENDLESS = {
 @pytest.mark.parametrize("attack", ENDLESS)
 def test_what_has_no_end_ends_the_connection_and_others_are_answered(attack: str) -> None:
     head, piece = ENDLESS[attack]
-    with listening(Echo()) as (port, _), connected(port) as line, connected(port) as other:
-        assert push(line, head, piece, 400) < 400
+    with listening(Echo()) as (port, _), connected(port) as connection, connected(port) as other:
+        assert push(connection, head, piece, 400) < 400
         other.sendall(post("/other") + LAST)
         assert [status for status, _, _ in responses(read_all(other))] == [200, 200]
 
@@ -102,11 +102,11 @@ def test_a_head_that_is_too_large_is_refused_in_however_many_pieces_it_comes(tim
     head = b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"a: %b\r\n" % (b"y" * 100) * 1_000 + b"\r\n"
     assert len(head) > 1.5 * MAX_HEADER_BYTES
     size = len(head) // times + 1
-    with listening(Echo()) as (port, _), connected(port) as line:
+    with listening(Echo()) as (port, _), connected(port) as connection:
         for start in range(0, len(head), size):
-            line.sendall(head[start : start + size])
+            connection.sendall(head[start : start + size])
             time.sleep(0.05)
-        ((status, headers, body),) = responses(read_all(line))
+        ((status, headers, body),) = responses(read_all(connection))
     assert (status, headers["connection"], headers["content-type"]) == (431, "close", PROBLEM.decode())
     told = json.loads(body)
     assert (told["type"], told["title"], told["status"]) == (
@@ -119,9 +119,9 @@ def test_a_head_that_is_too_large_is_refused_in_however_many_pieces_it_comes(tim
 def test_many_short_headers_are_too_much_though_they_have_few_bytes() -> None:
     head = b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 2_000 + b"\r\n"
     assert len(head) < MAX_HEADER_BYTES / 4
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(head)
-        assert [status for status, _, _ in responses(read_all(line))] == [431]
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(head)
+        assert [status for status, _, _ in responses(read_all(connection))] == [431]
 
 
 class Sink(asyncio.Transport):
@@ -142,16 +142,16 @@ def test_others_come_between_the_slices_of_a_long_head() -> None:
 
     async def read() -> None:
         state = SimpleNamespace(connections=set(), default_headers=[], total_requests=0)
-        line: Any = HttpLine(application, SimpleNamespace(timeout_keep_alive=75), state, {})  # type: ignore[arg-type]
-        line.connection_made(Sink())
-        line.data_received(HEAD + b"a: %b\r\n" % (b"y" * 1_000) * 40 + b"Content-Length: 0\r\n\r\n")
+        connection: Any = HttpConnection(application, SimpleNamespace(timeout_keep_alive=75), state, {})  # type: ignore[arg-type]
+        connection.connection_made(Sink())
+        connection.data_received(HEAD + b"a: %b\r\n" % (b"y" * 1_000) * 40 + b"Content-Length: 0\r\n\r\n")
         while not application.taken:
-            between.append(line._header_bytes)
+            between.append(connection._header_bytes)
             await asyncio.sleep(0)
-        line.connection_lost(None)
+        connection.connection_lost(None)
 
     asyncio.run(read())
-    assert len(between) >= 40_000 // http_line.SLICE
+    assert len(between) >= 40_000 // http_connection.SLICE
     assert between == sorted(between)
 
 
@@ -171,52 +171,52 @@ def test_others_come_between_the_slices_of_a_long_head() -> None:
 )
 def test_what_two_servers_could_read_in_two_ways_is_refused_and_the_connection_ends(head: bytes) -> None:
     application = Echo()
-    with listening(application) as (port, _), connected(port) as line:
-        line.sendall(head + b"5\r\nhello\r\n0\r\n\r\n" + post("/smuggled"))
-        ((status, headers, _),) = responses(read_all(line))
+    with listening(application) as (port, _), connected(port) as connection:
+        connection.sendall(head + b"5\r\nhello\r\n0\r\n\r\n" + post("/smuggled"))
+        ((status, headers, _),) = responses(read_all(connection))
     assert (status, headers["connection"], application.taken) == (400, "close", [])
 
 
 def test_a_body_that_is_packed_is_refused_and_the_connection_goes_on() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/a", b"\x1f\x8b", "Content-Encoding: gzip") + LAST)
-        found = responses(read_all(line))
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(post("/a", b"\x1f\x8b", "Content-Encoding: gzip") + LAST)
+        found = responses(read_all(connection))
     assert [status for status, _, _ in found] == [415, 200]
 
 
 def test_who_reads_no_answers_is_asked_no_more_and_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_line, "WRITE_WITHIN_S", 0.5)
+    monkeypatch.setattr(http_connection, "WRITE_WITHIN_S", 0.5)
     application, request = Large(), b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
-    with listening(application) as (port, _), connected(port) as line:
-        line.settimeout(TIMEOUT_S)
-        assert push(line, b"", request, 20) < 20
+    with listening(application) as (port, _), connected(port) as connection:
+        connection.settimeout(TIMEOUT_S)
+        assert push(connection, b"", request, 20) < 20
     # Those that fit into the buffers of the system, and 64 kB.
     assert len(application.taken) < 2_000
 
 
 def test_who_reads_slowly_has_every_answer_in_its_order() -> None:
     application = Large()
-    with listening(application) as (port, _), connected(port) as line:
-        sender = threading.Thread(target=line.sendall, args=(post("/a") * 3_000 + LAST,))
+    with listening(application) as (port, _), connected(port) as connection:
+        sender = threading.Thread(target=connection.sendall, args=(post("/a") * 3_000 + LAST,))
         sender.start()
         time.sleep(0.3)
         assert len(application.taken) < 3_000
-        found = responses(read_all(line))
+        found = responses(read_all(connection))
         sender.join()
     assert len(found) == len(application.taken) == 3_001
     assert application.taken[-1] == "/last"
 
 
 def test_half_a_connection_that_asks_no_more_has_its_answers() -> None:
-    with listening(Large()) as (port, _), connected(port) as line:
-        line.sendall(post("/a") * 100)
-        line.shutdown(SHUT_WR)
-        assert len(responses(read_all(line))) == 100
+    with listening(Large()) as (port, _), connected(port) as connection:
+        connection.sendall(post("/a") * 100)
+        connection.shutdown(SHUT_WR)
+        assert len(responses(read_all(connection))) == 100
 
 
 def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
     room = RequestMemory(max_bytes=100_000)
-    with listening_with(partial(HttpLine, Echo(), room=room)) as port, ExitStack() as stack:
+    with listening_with(partial(HttpConnection, Echo(), room=room)) as port, ExitStack() as stack:
         slow = [stack.enter_context(connected(port)) for _ in range(2)]
         for one in slow:
             one.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b"x" * 45_000)
@@ -237,16 +237,16 @@ def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
 
 def test_connections_that_ask_nothing_make_room_for_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_limit, "NEW_AFTER_S", 0.1)
-    lines = partial(BoundedLine, Echo(), Bound(10))
+    lines = partial(LimitedConnection, Echo(), Bound(10))
     with listening_with(lines) as port, ExitStack() as stack:
         for number in range(10):
             silent = stack.enter_context(connected(port))
             silent.sendall(HEAD[:number])
         time.sleep(0.3)
         for _ in range(5):
-            with connected(port) as line:
-                line.sendall(LAST)
-                assert [status for status, _, _ in responses(read_all(line))] == [200]
+            with connected(port) as connection:
+                connection.sendall(LAST)
+                assert [status for status, _, _ in responses(read_all(connection))] == [200]
 
 
 @pytest.fixture(scope="module")
@@ -279,10 +279,10 @@ def statuses_over_tls(port: int, certificate: tuple[Path, Path]) -> list[int]:
     trusting.check_hostname = False
     with (
         closing(create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)) as raw,
-        trusting.wrap_socket(raw) as line,
+        trusting.wrap_socket(raw) as connection,
     ):
-        line.sendall(post("/a", b"x" * 300_000) + LAST)
-        return [status for status, _, _ in responses(read_all(line))]
+        connection.sendall(post("/a", b"x" * 300_000) + LAST)
+        return [status for status, _, _ in responses(read_all(connection))]
 
 
 def test_handshakes_that_never_end_keep_nobody_out_and_are_hung_up_on(
@@ -313,7 +313,7 @@ def test_an_unfinished_handshake_takes_a_slot_and_the_oldest_makes_room(
             silent.append(stack.enter_context(connected(port)))
             silent[-1].sendall(sent)
         assert statuses_over_tls(port, certificate) == [200, 200]
-        kept = [one for one in silent if not hung_up(one)]
+        kept = [one for one in silent if not is_closed(one)]
         assert len(kept) <= max_connections
         if not sent.startswith(b"GET"):
             assert kept == silent[many - len(kept) :]
@@ -331,12 +331,12 @@ def test_a_connection_that_ends_is_freed_without_the_collector_of_cycles(
     try:
         with serving(certificate, 10) if over_tls else listening_port() as port:
             for number in range(30):
-                with closing(create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)) as line:
-                    line.sendall(post("/a", b"x" * 20_000)[: 500 * number])
+                with closing(create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)) as connection:
+                    connection.sendall(post("/a", b"x" * 20_000)[: 500 * number])
                 if over_tls:
                     assert statuses_over_tls(port, certificate) == [200, 200]
             deadline = time.monotonic() + TIMEOUT_S
-            while (left := lines_alive()) and time.monotonic() < deadline:
+            while (left := connections_alive()) and time.monotonic() < deadline:
                 time.sleep(0.05)
         assert left == 0
     finally:
@@ -349,15 +349,15 @@ def listening_port() -> Iterator[int]:
         yield port
 
 
-def lines_alive() -> int:
-    return sum(isinstance(one, HttpLine) for one in gc.get_objects())
+def connections_alive() -> int:
+    return sum(isinstance(one, HttpConnection) for one in gc.get_objects())
 
 
-def hung_up(line: socket) -> bool:
+def is_closed(connection: socket) -> bool:
     """Return whether the other end has closed the connection."""
-    line.settimeout(0)
+    connection.settimeout(0)
     try:
-        return line.recv(1 << 16, MSG_PEEK) == b""
+        return connection.recv(1 << 16, MSG_PEEK) == b""
     except BlockingIOError:
         return False
     except ConnectionError:

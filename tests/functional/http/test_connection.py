@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from fraud_detection.adapters.http.connection import MAX_PIPELINED, HttpLine
+from fraud_detection.adapters.http.connection import MAX_PIPELINED, HttpConnection
 from fraud_detection.adapters.http.messages import Request, Response
 from tests.busy_clock import BusyClock
 
@@ -43,7 +43,7 @@ class Echo:
 
 @contextmanager
 def listening(application: Echo, idle_s: int = 75) -> Iterator[tuple[int, uvicorn.Server]]:
-    lines: Any = partial(HttpLine, application)
+    lines: Any = partial(HttpConnection, application)
 
     async def nothing(_scope: object, _receive: object, _send: object) -> None:
         raise AssertionError
@@ -65,13 +65,13 @@ def listening(application: Echo, idle_s: int = 75) -> Iterator[tuple[int, uvicor
 
 @contextmanager
 def connected(port: int) -> Iterator[socket.socket]:
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)) as line:
-        yield line
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)) as connection:
+        yield connection
 
 
-def read_all(line: socket.socket) -> bytes:
+def read_all(connection: socket.socket) -> bytes:
     parts = []
-    while part := line.recv(1 << 16):
+    while part := connection.recv(1 << 16):
         parts.append(part)
     return b"".join(parts)
 
@@ -90,8 +90,8 @@ def responses(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
     while at < len(data):
         end = data.find(b"\r\n\r\n", at)
         assert end >= 0
-        first, *lines = data[at:end].decode().split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines)
+        first, *fields = data[at:end].decode().split("\r\n")
+        headers = dict(field.split(": ", 1) for field in fields)
         at = end + 4 + int(headers["content-length"])
         assert at <= len(data)
         found.append((int(first.split(" ")[1]), headers, data[end + 4 : at]))
@@ -99,9 +99,9 @@ def responses(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
 
 
 def test_requests_sent_at_once_are_answered_in_their_order() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/later/1", b"abc") + post("/2") + post("/later/3") + post("/4") + LAST)
-        found = responses(read_all(line))
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(post("/later/1", b"abc") + post("/2") + post("/later/3") + post("/4") + LAST)
+        found = responses(read_all(connection))
     assert [json.loads(body)["path"] for _, _, body in found] == ["/later/1", "/2", "/later/3", "/4", "/last"]
     assert json.loads(found[0][2])["bytes"] == 3
     assert found[-1][1]["connection"] == "close"
@@ -109,29 +109,29 @@ def test_requests_sent_at_once_are_answered_in_their_order() -> None:
 
 
 def test_a_request_may_come_a_byte_at_a_time() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in post("/slow", b"abcd", "Authorization: Bearer me"):
-            line.sendall(bytes([byte]))
-        line.sendall(LAST)
-        found = responses(read_all(line))
+            connection.sendall(bytes([byte]))
+        connection.sendall(LAST)
+        found = responses(read_all(connection))
     assert json.loads(found[0][2]) == {"path": "/slow", "bytes": 4, "by": "Bearer me"}
 
 
 def test_a_body_in_chunks_is_one_body() -> None:
     request = b"POST /chunks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     request += b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(request + LAST)
-        found = responses(read_all(line))
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(request + LAST)
+        found = responses(read_all(connection))
     assert json.loads(found[0][2])["bytes"] == 5
 
 
 def test_many_more_requests_than_may_wait_are_all_answered() -> None:
     many = 5 * MAX_PIPELINED
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/later/0") + b"".join(post(f"/{n}") for n in range(many)) + LAST)
-        found = responses(read_all(line))
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(post("/later/0") + b"".join(post(f"/{n}") for n in range(many)) + LAST)
+        found = responses(read_all(connection))
     assert [json.loads(body)["path"] for _, _, body in found[1:-1]] == [f"/{n}" for n in range(many)]
 
 
@@ -150,9 +150,9 @@ def test_many_more_requests_than_may_wait_are_all_answered() -> None:
 )
 def test_what_is_no_request_is_refused_and_the_connection_ends(sent: bytes, status: int) -> None:
     echo = Echo()
-    with listening(echo) as (port, _), connected(port) as line:
-        line.sendall(sent)
-        assert responses(read_all(line))[0][0] == status
+    with listening(echo) as (port, _), connected(port) as connection:
+        connection.sendall(sent)
+        assert responses(read_all(connection))[0][0] == status
         with connected(port) as other:
             other.sendall(LAST)
             assert responses(read_all(other))[0][0] == 200
@@ -160,36 +160,36 @@ def test_what_is_no_request_is_refused_and_the_connection_ends(sent: bytes, stat
 
 
 def test_too_large_a_body_is_refused_and_the_next_request_is_answered() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/big", b"x" * ((1 << 20) + 1)) + post("/small", b"y" * (1 << 20)) + LAST)
-        found = responses(read_all(line))
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(post("/big", b"x" * ((1 << 20) + 1)) + post("/small", b"y" * (1 << 20)) + LAST)
+        found = responses(read_all(connection))
     assert [status for status, _, _ in found] == [413, 200, 200]
     assert json.loads(found[1][2])["bytes"] == 1 << 20
 
 
 def test_a_body_without_end_ends_the_connection() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         with contextlib.suppress(OSError):
             for _ in range(64):
-                line.sendall(b"80000\r\n" + b"x" * 0x80000 + b"\r\n")
+                connection.sendall(b"80000\r\n" + b"x" * 0x80000 + b"\r\n")
             pytest.fail("32 MB were read of a request that may have one")
 
 
 def test_a_request_that_comes_too_slowly_is_not_waited_for() -> None:
-    with listening(Echo(), idle_s=1) as (port, _), connected(port) as line:
+    with listening(Echo(), idle_s=1) as (port, _), connected(port) as connection:
         with BusyClock() as clock, contextlib.suppress(OSError):
             for byte in post("/slow", b"x" * 100):
-                line.sendall(bytes([byte]))
+                connection.sendall(bytes([byte]))
                 time.sleep(0.05)
         assert clock.seconds() < 5
-        assert read_all(line) == b""
+        assert read_all(connection) == b""
 
 
 def test_an_error_of_the_server_is_no_silence() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/later/1") + post("/broken"))
-        found = responses(read_all(line))
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(post("/later/1") + post("/broken"))
+        found = responses(read_all(connection))
         # What was asked before it is answered first, and then the connection ends.
         assert [status for status, _, _ in found] == [200, 500]
         assert found[1][1]["connection"] == "close"
@@ -199,11 +199,11 @@ def test_an_error_of_the_server_is_no_silence() -> None:
 
 
 def test_the_id_of_a_request_comes_back_if_it_is_harmless() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(
             post("/1", b"", "X-Request-Id: abc-1") + post("/2", b"", "X-Request-Id: a\tb") + post("/3") + LAST
         )
-        found = responses(read_all(line))
+        found = responses(read_all(connection))
     ids = [headers["x-request-id"] for _, headers, _ in found]
     assert ids[0] == "abc-1"
     assert len({*ids}) == 4
@@ -211,85 +211,87 @@ def test_the_id_of_a_request_comes_back_if_it_is_harmless() -> None:
 
 
 def test_a_head_request_has_no_body() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(b"HEAD /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        head, _, body = read_all(line).partition(b"\r\n\r\n")
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(b"HEAD /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
     assert b"content-length: " in head
     assert body == b""
 
 
 def test_a_client_that_expects_100_continue_gets_it() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
-        assert line.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
-        line.sendall(b"abc" + LAST)
-        assert json.loads(responses(read_all(line))[0][2])["bytes"] == 3
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(
+            b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+        )
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"abc" + LAST)
+        assert json.loads(responses(read_all(connection))[0][2])["bytes"] == 3
 
 
 def test_100_continue_comes_behind_the_answers_to_earlier_requests() -> None:
     request = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/later/1") + post("/2") + request)
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(post("/later/1") + post("/2") + request)
         told = b""
         while not told.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
-            part = line.recv(1 << 16)
+            part = connection.recv(1 << 16)
             assert part
             told += part
         before = responses(told.removesuffix(b"HTTP/1.1 100 Continue\r\n\r\n"))
         assert [json.loads(body)["path"] for _, _, body in before] == ["/later/1", "/2"]
-        line.sendall(b"abc" + LAST)
-        found = responses(read_all(line))
+        connection.sendall(b"abc" + LAST)
+        found = responses(read_all(connection))
     assert [json.loads(body)["bytes"] for _, _, body in found] == [3, 0]
 
 
 def test_a_client_that_does_not_expect_100_continue_gets_none() -> None:
     request = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/later/1") + request + LAST)
-        found = responses(read_all(line))
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(post("/later/1") + request + LAST)
+        found = responses(read_all(connection))
     assert [json.loads(body)["path"] for _, _, body in found] == ["/later/1", "/x", "/last"]
 
 
 def test_no_100_continue_comes_behind_the_last_answer() -> None:
     last = b"GET /later/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     request = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(last + request)
-        assert len(responses(read_all(line))) == 1
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(last + request)
+        assert len(responses(read_all(connection))) == 1
 
 
 def test_a_request_of_http_1_0_needs_no_host_and_gets_no_header_that_it_cannot_read() -> None:
     request = b"POST /x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(request)
-        line.settimeout(0.3)
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(request)
+        connection.settimeout(0.3)
         with pytest.raises(TimeoutError):
-            line.recv(1 << 16)
-        line.settimeout(TIMEOUT_S)
-        line.sendall(b"abc")
-        assert responses(read_all(line))[0][0] == 200
+            connection.recv(1 << 16)
+        connection.settimeout(TIMEOUT_S)
+        connection.sendall(b"abc")
+        assert responses(read_all(connection))[0][0] == 200
 
 
 def test_what_follows_a_body_in_chunks_cannot_change_who_asks() -> None:
     request = b"POST /chunks HTTP/1.1\r\nHost: x\r\nAuthorization: me\r\nTransfer-Encoding: chunked\r\n\r\n"
     request += b"3\r\nabc\r\n0\r\nAuthorization: you\r\nHost: y\r\n\r\n"
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(request + LAST)
-        found = responses(read_all(line))
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(request + LAST)
+        found = responses(read_all(connection))
     assert json.loads(found[0][2]) == {"path": "/chunks", "bytes": 3, "by": "me"}
 
 
 def test_an_offer_of_another_protocol_is_passed_over() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-        assert responses(read_all(line))[0][0] == 200
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+        assert responses(read_all(connection))[0][0] == 200
 
 
 def test_a_caller_that_has_said_all_is_answered() -> None:
-    with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/later/1"))
-        line.shutdown(socket.SHUT_WR)
-        assert responses(read_all(line))[0][0] == 200
+    with listening(Echo()) as (port, _), connected(port) as connection:
+        connection.sendall(post("/later/1"))
+        connection.shutdown(socket.SHUT_WR)
+        assert responses(read_all(connection))[0][0] == 200
 
 
 def test_a_stop_answers_what_was_asked_and_ends_idle_lines() -> None:
@@ -305,7 +307,7 @@ def test_a_stop_answers_what_was_asked_and_ends_idle_lines() -> None:
 
 
 def test_a_silent_line_is_closed() -> None:
-    with listening(Echo(), idle_s=1) as (port, _), connected(port) as line:
-        line.sendall(post("/1"))
-        assert responses(line.recv(1 << 16))[0][0] == 200
-        assert read_all(line) == b""
+    with listening(Echo(), idle_s=1) as (port, _), connected(port) as connection:
+        connection.sendall(post("/1"))
+        assert responses(connection.recv(1 << 16))[0][0] == 200
+        assert read_all(connection) == b""

@@ -22,7 +22,7 @@ MAX_OPEN = 5
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def line_to(one: Served) -> socket.socket:
+def connect_to(one: Served) -> socket.socket:
     return socket.create_connection(("127.0.0.1", one.port), timeout=TIMEOUT_S)
 
 
@@ -34,16 +34,16 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
         ExitStack() as stack,
     ):
         # The one that waited for the start is open, too.
-        lines = [stack.enter_context(closing(line_to(one))) for _ in range(MAX_OPEN - 1)]
-        for line in lines:
-            line.sendall(HEALTH)
-            assert responses(line.recv(1 << 16))[0][0] == 200
+        connections = [stack.enter_context(closing(connect_to(one))) for _ in range(MAX_OPEN - 1)]
+        for connection in connections:
+            connection.sendall(HEALTH)
+            assert responses(connection.recv(1 << 16))[0][0] == 200
         with BusyClock() as clock:
-            silent = [stack.enter_context(closing(line_to(one))) for _ in range(100)]
-            for line in silent:
+            silent = [stack.enter_context(closing(connect_to(one))) for _ in range(100)]
+            for connection in silent:
                 # Nothing was asked on it.
-                ((status, headers, body),) = responses(read_all(line))
-                line.close()  # who leaves makes room among those whose answer is waited for
+                ((status, headers, body),) = responses(read_all(connection))
+                connection.close()  # who leaves makes room among those whose answer is waited for
                 assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "1")
                 assert "5 connections are open" in json.loads(body)["detail"]
             assert clock.seconds() < 5
@@ -51,14 +51,14 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
             # Its body comes in a piece of its own, behind an answer that is there already.
             other.request("POST", "/v1/decisions", b" " * 300_000)
             assert other.getresponse().status == 503
-        for line in lines:
-            line.sendall(HEALTH)
-            assert responses(line.recv(1 << 16))[0][0] == 200
+        for connection in connections:
+            connection.sendall(HEALTH)
+            assert responses(connection.recv(1 << 16))[0][0] == 200
         assert one.request("GET", "/readyz")[0] == 200
-        lines[0].close()
+        connections[0].close()
         until = time.monotonic() + TIMEOUT_S
         while True:
-            with closing(line_to(one)) as again:
+            with closing(connect_to(one)) as again:
                 again.sendall(HEALTH)
                 if responses(again.recv(1 << 16))[0][0] == 200:
                     break

@@ -58,7 +58,7 @@ def server(
     file = folder / "keys.yaml"
     keys = {name: add_key(file, name, roles, None) for name, roles in ROLES.items()}
     more = ["--workers=2"] if request.param == "workers" else []
-    events = small_simulation.events(60, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(60, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     with served(small_simulation, folder / "state.db", f"--keys={file}", *more) as one:
         found = Server(one, folder / "state.db", keys, events)
         assert found.request("till", "POST", "/v1/decisions", events[0])[0] == 200

@@ -60,7 +60,7 @@ class Served:
             command.append(f"--bundle={simulation.bundle}")
         command += [f"--state={state}", f"--port={self.port}"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
-        self._line = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        self._connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
 
     def wait(self) -> None:
         until = time.monotonic() + self.timeout_s
@@ -69,14 +69,16 @@ class Served:
                 if self.request("GET", "/readyz")[0] == 200:
                     return
             except (OSError, HTTPException):
-                self._line.close()
+                self._connection.close()
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < until
             time.sleep(0.05)
 
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
-        self._line.request(method, path, body or None, {k.replace("_", "-"): v for k, v in headers.items()})
-        response = self._line.getresponse()
+        self._connection.request(
+            method, path, body or None, {k.replace("_", "-"): v for k, v in headers.items()}
+        )
+        response = self._connection.getresponse()
         content = response.read()
         plain = content and "json" in (response.getheader("content-type") or "")
         return (
@@ -92,7 +94,7 @@ class Served:
         if self.process.poll() is None:
             self.process.send_signal(how)
         _, said = self.process.communicate(timeout=TIMEOUT_S)
-        self._line.close()
+        self._connection.close()
         return str(said)
 
 
@@ -115,7 +117,7 @@ def replace(path: Path, content: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(300, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +153,8 @@ def test_the_same_payment_again_gets_the_same_answer_and_no_second_decision(
 ) -> None:
     first, again = server.decide(events[0])[1], server.decide(events[0])[1]
     assert again == first | {"duplicate": True}
-    looked_up = server.request("GET", f"/v1/decisions/{first['transaction_id']}")
-    assert looked_up[:2] == (200, first)
+    found = server.request("GET", f"/v1/decisions/{first['transaction_id']}")
+    assert found[:2] == (200, first)
 
 
 WRONG: dict[str, tuple[str, str, bytes, int, str]] = {
@@ -323,11 +325,11 @@ def test_a_kill_loses_no_answer_that_was_given(
     with served(small_simulation, state) as one:
 
         def send() -> None:
-            with closing(HTTPConnection("127.0.0.1", one.port, timeout=TIMEOUT_S)) as line:
+            with closing(HTTPConnection("127.0.0.1", one.port, timeout=TIMEOUT_S)) as connection:
                 for event in events:
                     try:
-                        line.request("POST", "/v1/decisions", event)
-                        body = json.loads(line.getresponse().read())
+                        connection.request("POST", "/v1/decisions", event)
+                        body = json.loads(connection.getresponse().read())
                     except (OSError, HTTPException):
                         return
                     responses[body["transaction_id"]] = body
@@ -343,8 +345,8 @@ def test_a_kill_loses_no_answer_that_was_given(
         for transaction_id, response in responses.items():
             assert one.request("GET", f"/v1/decisions/{transaction_id}")[:2] == (200, response)
         rest = [one.decide(event)[1] for event in events]
-    repeated = {body["transaction_id"] for body in rest if body.get("duplicate")}
-    assert responses.keys() <= repeated
+    duplicate = {body["transaction_id"] for body in rest if body.get("duplicate")}
+    assert responses.keys() <= duplicate
 
 
 def test_a_stop_answers_what_was_accepted_and_saves_the_profiles(
@@ -421,7 +423,7 @@ def test_the_file_of_keys_is_followed_while_it_serves(
     without_gone = keys.read_text().partition("gone:")[0]
 
     def status(one: Served, key: str) -> int:
-        one._line.close()  # another connection, and so another worker
+        one._connection.close()  # another connection, and so another worker
         return one.request("POST", "/v1/decisions", events[0], Authorization=f"Bearer {key}")[0]
 
     def until_refused(one: Served, key: str, wanted: int) -> None:
@@ -554,9 +556,9 @@ def test_a_repeated_request_is_answered_retry_later_when_the_record_cannot_be_re
         (told,) = await asyncio.wait_for(fresh, TIMEOUT_S)
         assert isinstance(told, DecisionView)
         state_file.rows = rows  # type: ignore[method-assign]
-        ((repeated,),) = [await requests.submit(events[:1])]
-        assert isinstance(repeated, DecisionView)
-        assert repeated.duplicate
+        ((duplicate,),) = [await requests.submit(events[:1])]
+        assert isinstance(duplicate, DecisionView)
+        assert duplicate.duplicate
 
     on_a_loop(small_simulation, tmp_path, request)
 

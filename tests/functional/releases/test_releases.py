@@ -40,7 +40,7 @@ DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("30d"), share=0.1, min_
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(4_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(4_000, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")

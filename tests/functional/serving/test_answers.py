@@ -34,7 +34,7 @@ DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("30d"), share=0.1, min_
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(1_200, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+    return small_simulation.events(1_200, late_share=0, duplicate_share=0, malformed_share=0, labels="none")
 
 
 def changed(simulation: SmallSimulation, **blocks: object) -> Project:

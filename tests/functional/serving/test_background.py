@@ -48,7 +48,7 @@ def release(simulation: SmallSimulation, registry: ReleaseRegistry) -> Release:
 def ready(one: Served, workers: int) -> bool:
     """Tell whether each of the workers says ready; a connection is of one of them, so several are made."""
     for _ in range(1 if workers == 1 else 12):
-        one._line.close()
+        one._connection.close()
         if one.request("GET", "/readyz")[1]["status"] != "ready":
             return False
     return True
@@ -58,7 +58,7 @@ def ready(one: Served, workers: int) -> bool:
 def test_a_bad_line_in_the_release_log_is_reported_with_its_number_and_the_log_is_readable_when_it_is_mended(
     small_simulation: SmallSimulation, registry: ReleaseRegistry, tmp_path: Path, workers: int
 ) -> None:
-    events = small_simulation.events(20, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(20, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     log, more = registry.path / LOG, [TWO] if workers == 2 else []
     whole = log.read_bytes()
     with served(small_simulation, tmp_path / "state.db", f"--registry={registry.path}", *more) as one:
@@ -191,7 +191,7 @@ def look_until(follower: ReleaseFollower, true: Callable[[], bool]) -> None:
 def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_offset_reached(
     small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = small_simulation.events(100, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(100, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(events) + b"\n")
     _, service = open_service(small_simulation.bundle, tmp_path / "state.db")

@@ -42,7 +42,7 @@ def fraud(one: str, *arguments: str) -> str:
 def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    well, service = decide(small_simulation, events, tmp_path / "well.db", lambda _: None)
+    healthy, service = decide(small_simulation, events, tmp_path / "healthy.db", lambda _: None)
     service.close()
     state = tmp_path / "state.db"
 
@@ -61,7 +61,7 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
         server.stop(signal.SIGKILL)
     assert (found[FAILING]["action"], found[FAILING]["score"]) == ("review", None)
     assert [one["code"] for one in found[FAILING]["reasons"]] == ERROR
-    others = {one: (kept.action.label, kept.score) for one, kept in well.items() if one != FAILING}
+    others = {one: (kept.action.label, kept.score) for one, kept in healthy.items() if one != FAILING}
     assert {one: (kept["action"], kept["score"]) for one, kept in found.items() if one != FAILING} == others
     server = Broken(small_simulation, state)
     try:

@@ -43,7 +43,7 @@ PROFILES = "sqlite_autoindex_profiles_1"
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(200, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(200, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +79,17 @@ def request_at_once(one: Served, events: list[bytes]) -> Iterator[tuple[int, dic
     """Yield the answers to payments that are all on their way before the first is answered."""
     with ExitStack() as stack:
         address = ("127.0.0.1", one.port)
-        lines = [stack.enter_context(closing(socket.create_connection(address, TIMEOUT_S))) for _ in events]
-        for line in lines:
-            line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert responses(line.recv(1 << 16))[0][0] == 200
-        for line, event in zip(lines, events, strict=True):
+        connections = [
+            stack.enter_context(closing(socket.create_connection(address, TIMEOUT_S))) for _ in events
+        ]
+        for connection in connections:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert responses(connection.recv(1 << 16))[0][0] == 200
+        for connection, event in zip(connections, events, strict=True):
             head = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(event)
-            line.sendall(head + event)
-        for line in lines:
-            yield responses(line.recv(1 << 16))[0]
+            connection.sendall(head + event)
+        for connection in connections:
+            yield responses(connection.recv(1 << 16))[0]
 
 
 def test_a_damaged_file_fails_every_waiting_request_and_ends_the_process(
@@ -200,7 +202,7 @@ def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
 def ready(one: Served) -> bool:
     """Tell whether all say ready; a connection is of one worker, so several are made."""
     for _ in range(12):
-        one._line.close()
+        one._connection.close()
         if one.request("GET", "/readyz")[0] != 200:
             return False
     return True

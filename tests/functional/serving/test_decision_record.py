@@ -85,8 +85,8 @@ class Services:
             alone = [self._sent(one, event) for event in self.events[: MANY // 2]]
             listed = self._sent(one, b"[" + b",".join(self.events[MANY // 2 :]) + b"]")
             first = json.loads(alone[0])["transaction_id"]
-            one._line.request("GET", f"/v1/decisions/{first}")
-            assert one._line.getresponse().read() == alone[0]
+            one._connection.request("GET", f"/v1/decisions/{first}")
+            assert one._connection.getresponse().read() == alone[0]
         return alone + [bytes(part) for part in msgspec.json.decode(listed, type=list[msgspec.Raw])]
 
     def stored(self) -> list[bytes]:
@@ -119,8 +119,8 @@ class Services:
 
     @staticmethod
     def _sent(one: Served, body: bytes) -> bytes:
-        one._line.request("POST", "/v1/decisions", body)
-        response = one._line.getresponse()
+        one._connection.request("POST", "/v1/decisions", body)
+        response = one._connection.getresponse()
         assert response.status == 200
         return response.read()
 
@@ -130,7 +130,7 @@ def test_the_same_payment_has_the_same_record_at_every_way_of_serving(
 ) -> None:
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
     stream_events = small_simulation.events(
-        600, labels="none", late_share=0, repeat_share=0, malformed_share=0
+        600, labels="none", late_share=0, duplicate_share=0, malformed_share=0
     )
     services = Services(small_simulation, tmp_path, apart(stream_events))
     assert len(services.events) == MANY

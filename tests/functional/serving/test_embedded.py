@@ -46,10 +46,10 @@ def serve(service: EmbeddedService, events: list[bytes], size: int = 64) -> None
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(3_000, late_share=0.05, repeat_share=0.03, malformed_share=0.02)
+    return small_simulation.events(3_000, late_share=0.05, duplicate_share=0.03, malformed_share=0.02)
 
 
-def test_every_event_is_decided_quarantined_repeated_or_a_label(
+def test_every_event_is_decided_quarantined_duplicate_or_a_label(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     service = service_at(small_simulation, tmp_path / "state.db")
@@ -151,7 +151,7 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
 ) -> None:
     payments = [
         json.loads(event)
-        for event in small_simulation.events(60, late_share=0, repeat_share=0, malformed_share=0)
+        for event in small_simulation.events(60, late_share=0, duplicate_share=0, malformed_share=0)
     ]
     payments = [one for one in payments if "amount" in one]
     for one in payments:
@@ -230,7 +230,7 @@ def test_a_process_killed_at_any_moment_loses_nothing_and_decides_nothing_twice(
     small_simulation: SmallSimulation, tmp_path: Path, payments: int, most: int
 ) -> None:
     source, state = tmp_path / "events.jsonl", tmp_path / "killed.db"
-    events = small_simulation.events(payments, repeat_share=0.03, malformed_share=0.02)
+    events = small_simulation.events(payments, duplicate_share=0.03, malformed_share=0.02)
     source.write_bytes(b"\n".join(events) + b"\n")
     made(tmp_path / "steady.db")
     assert main(command(small_simulation, source, tmp_path / "steady.db")) == 0

@@ -135,14 +135,14 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    well, service = decide(small_simulation, events, tmp_path / "well.db", lambda _: None)
+    healthy, service = decide(small_simulation, events, tmp_path / "healthy.db", lambda _: None)
     service.close()
     with caplog.at_level(logging.ERROR):
         found, service = decide(small_simulation, events, tmp_path / "state.db", break_it)
     assert found[FAILING].action is Action.REVIEW
     assert [reason.code for reason in found[FAILING].reasons] == ["internal_error"]
     assert len(found) == MANY
-    others = {one: kept for one, kept in well.items() if one != FAILING}
+    others = {one: kept for one, kept in healthy.items() if one != FAILING}
     assert {one: kept for one, kept in found.items() if one != FAILING} == others
     assert service.tally.internal_errors == 1
     assert "BugError" in caplog.text
@@ -171,16 +171,16 @@ def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
     parsed = [service.pipeline.parser.parse(one) for one in events]
     payments = [one for one in parsed if isinstance(one, Transaction)]
     rows = [array("d", service.pipeline.memory.extract_and_update(one)) for one in payments]
-    well = decision_engine.decide(payments, rows)
+    healthy = decision_engine.decide(payments, rows)
     decision_engine.canary = Canary(decision_engine.champion, 0.5, "salt")
-    assert decision_engine.decide(payments, rows) == well
+    assert decision_engine.decide(payments, rows) == healthy
     # No parser lets half a character in; whatever did, ends here.
     entities = ("c\ud83d", *payments[at].entities[1:])
     payments[at] = msgspec.structs.replace(payments[at], entities=entities)
     found = decision_engine.decide(payments, rows)
     assert [reason.code for reason in found[at].reasons] == ["internal_error"]
     assert [one.transaction_id for one in decision_engine.failures] == [FAILING]
-    assert found[:at] + found[at + 1 :] == well[:at] + well[at + 1 :]
+    assert found[:at] + found[at + 1 :] == healthy[:at] + healthy[at + 1 :]
     service.close()
 
 
@@ -188,8 +188,8 @@ def test_the_function_goes_on_behind_a_payment_that_raises(
     small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
     records = [ShardEvent(str(FIRST + index), one, 1.0) for index, one in enumerate(events)]
-    well = Cloud(small_simulation)
-    assert well.processor().handle(SHARD, records) == []
+    healthy = Cloud(small_simulation)
+    assert healthy.processor().handle(SHARD, records) == []
     cloud = Cloud(small_simulation)
     processor = cloud.processor()
     strategy = processor.engine.strategy
@@ -197,7 +197,7 @@ def test_the_function_goes_on_behind_a_payment_that_raises(
     processor.engine = msgspec.structs.replace(processor.engine, strategy=broken)
     assert processor.handle(SHARD, records) == []
     actions = {one["transaction_id"]: (one["action"], one["score"]) for one in cloud.told("decision")}
-    expected = {one["transaction_id"]: (one["action"], one["score"]) for one in well.told("decision")}
+    expected = {one["transaction_id"]: (one["action"], one["score"]) for one in healthy.told("decision")}
     assert actions == expected | {FAILING: ("review", None)}
     (aside,) = cloud.aside()
     assert (aside.reason, aside.event) == ("internal_error", events[MANY // 2])

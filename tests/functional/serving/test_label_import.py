@@ -47,7 +47,7 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 def decided(simulation: SmallSimulation, state: Path, count: int) -> list[dict[str, Any]]:
-    events = simulation.events(count, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = simulation.events(count, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     service = open_service(simulation.bundle, state)[1]
     service.take(Batch(events, None, 0), "test")
     service.close()

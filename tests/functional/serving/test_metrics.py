@@ -27,7 +27,7 @@ WITHIN = 1.02
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(300, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
 
 
 def scraped(one: Served) -> dict[str, Family]:
@@ -42,7 +42,7 @@ def test_metrics_of_workers_add_up_to_what_was_asked_and_show_the_replication_la
     with served(small_simulation, tmp_path / "state.db", TWO) as one:
         took = []
         for event in events[:200]:
-            one._line.close()  # another connection, and so another worker
+            one._connection.close()  # another connection, and so another worker
             began = time.perf_counter()
             assert one.decide(event)[0] == 200
             took.append(time.perf_counter() - began)

@@ -17,7 +17,7 @@ from tests.states import open_service
 def test_what_was_committed_but_not_written_is_written_at_the_next_start(
     small_simulation: SmallSimulation, tmp_path: Path, lost: str
 ) -> None:
-    events = small_simulation.events(400, repeat_share=0, malformed_share=0.05)
+    events = small_simulation.events(400, duplicate_share=0, malformed_share=0.05)
     out = tmp_path / "decisions.jsonl"
     service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     file = OutputFile(service.state_file, str(out), encode_logged)
@@ -49,7 +49,7 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
 
 
 def test_the_offsets_of_several_sources_are_stored(small_simulation: SmallSimulation, tmp_path: Path) -> None:
-    events = small_simulation.events(30, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(30, duplicate_share=0, malformed_share=0)
     service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     for number, source in enumerate(["a", "b", "a", "c"]):
         service.take(Batch(events[number : number + 1], None, 10 + number, f"m{number}"), source)

@@ -55,7 +55,7 @@ def without_amount(
 @pytest.fixture(scope="module")
 def stream_events(small_simulation: SmallSimulation) -> list[bytes]:
     return small_simulation.events(
-        PAYMENTS, late_share=0.05, repeat_share=0.03, malformed_share=0.03, labels="fraud"
+        PAYMENTS, late_share=0.05, duplicate_share=0.03, malformed_share=0.03, labels="fraud"
     )
 
 

@@ -110,7 +110,7 @@ def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
-    events = small_simulation.events(50, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(50, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     source.write_bytes(b"\n".join(events) + b'\n{"cut')
     lifecycle.set_shadows(registry, [(read_bundle(small_simulation.other), small_simulation.project)], ANN)
     common = [f"--registry={registry.path}", f"--state={state}", JSON]

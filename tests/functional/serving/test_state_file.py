@@ -41,7 +41,7 @@ FILES = ("", "-wal", SUFFIX)
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(400, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
 
 
 def service_at(simulation: SmallSimulation, state: Path) -> EmbeddedService:
@@ -316,13 +316,13 @@ def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
 def test_a_file_that_is_removed_while_serving_is_noticed_and_nothing_is_answered(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    state, away = tmp_path / "s.db", tmp_path / "away.db"
+    state, moved = tmp_path / "s.db", tmp_path / "moved.db"
     with served(small_simulation, state) as one:
         assert one.decide(events[0])[0] == 200
-        state.rename(away)
+        state.rename(moved)
         until(lambda: one.request("GET", "/readyz")[0] == 503)
         assert one.decide(events[1])[0] == 503
-        away.rename(state)
+        moved.rename(state)
         until(lambda: one.request("GET", "/readyz")[0] == 200)
         assert one.decide(events[1])[0] == 200
         state.unlink()

@@ -173,7 +173,7 @@ def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
     engine, state = load_engine(small_simulation.bundle), tmp_path / "state.db"
     new_state(state, WORKERS)
     paths = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
-    events = small_simulation.events(60, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(60, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     before = WorkerService(engine, 1, StateFile(paths[1]), {})
     before.take(Batch(events, None, 0), "test")
     before.close()

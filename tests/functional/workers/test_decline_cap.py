@@ -145,11 +145,11 @@ def test_real_workers_decline_together_what_one_may_and_a_killed_one_forgets_not
                     declined += body["action"] == "decline"
             killed = children(one.process.pid)[first > 0]
             os.kill(killed, signal.SIGKILL)
-            until(partial(_well_without, killed, one))
+            until(partial(_ready_without, killed, one))
         assert declined == round(0.05 * 300)
 
 
-def _well_without(killed: int, one: Served) -> bool:
+def _ready_without(killed: int, one: Served) -> bool:
     """Tell whether another process has taken the place of one, and all answer."""
     running = children(one.process.pid)
     if killed in running or len(running) < 2:

@@ -67,7 +67,7 @@ def _not_found(one: Served, **headers: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(300, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
 
 
 def test_a_worker_that_hangs_is_logged_ended_and_restarted(
@@ -97,7 +97,7 @@ def test_a_worker_that_hangs_is_logged_ended_and_restarted(
             time.sleep(0.05)
         # It is said while the process still hangs, and nobody else waits for it.
         assert alive(victim)
-        assert told[:2] == (503, {"status": "not ready", "workers_away": [hangs]})
+        assert told[:2] == (503, {"status": "not ready", "workers_unavailable": [hangs]})
         with BusyClock() as clock:
             status, body, headers = clients[1 - hangs].decide(theirs[20])
             assert (status, headers["retry-after"]) == (503, "1")
@@ -163,13 +163,13 @@ def test_a_rate_whose_keeper_is_away_is_counted_by_shares(
         start = time.monotonic()
         found = [other.request("POST", "/v1/decisions", event, **headers) for event in own[:60]]
         share = RATE / WORKERS * (1 + time.monotonic() - start)
-        assert other.request("GET", "/readyz")[1] == {"status": "not ready", "workers_away": [home]}
+        assert other.request("GET", "/readyz")[1] == {"status": "not ready", "workers_unavailable": [home]}
         statuses = [status for status, _, _ in found]
         assert set(statuses) == {200, 429}
         assert RATE / WORKERS <= statuses.count(200) <= share + 1
         until(lambda: other.request("GET", "/readyz")[0] == 200)
         # The whole rate holds again, and what was counted meanwhile is told.
-        one._line.close()
+        one._connection.close()
         assert total(one, "fraud_rate_shared_events_total", **free) == 60
         time.sleep(1)
         again = [other.request("POST", "/v1/decisions", event, **headers)[0] for event in own[60 : 60 + 30]]

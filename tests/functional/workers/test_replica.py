@@ -49,7 +49,7 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
 
 def stream(simulation: SmallSimulation, payments: int) -> list[bytes]:
     """Return payments and labels, without those that come twice: each is told once to its owner."""
-    return simulation.events(payments, late_share=0.05, repeat_share=0, malformed_share=0.01)
+    return simulation.events(payments, late_share=0.05, duplicate_share=0, malformed_share=0.01)
 
 
 def open_workers(
@@ -234,7 +234,7 @@ def test_a_part_that_cannot_be_written_is_ingested_later(
 def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     small_simulation: SmallSimulation, engine: Engine, tmp_path: Path
 ) -> None:
-    events = small_simulation.events(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.events(600, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     history = short_history(small_simulation, tmp_path / "history.parquet")
     historical_payments = read_history(small_simulation.project, history, lambda *_: None).payments
     new_state(tmp_path / "state.db", WORKERS)

@@ -39,19 +39,19 @@ class HttpClient:
     """A connection of its own, which the system gives to some worker."""
 
     def __init__(self, port: int) -> None:
-        self._line = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
 
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
-        self._line.request(method, path, body or None, headers)
+        self._connection.request(method, path, body or None, headers)
         # A last answer takes the socket with it: it is closed here, whatever becomes of the rest of it.
-        with self._line.getresponse() as response:
+        with self._connection.getresponse() as response:
             return response.status, json.loads(response.read()), dict(response.getheaders())
 
     def decide(self, event: bytes) -> Reply:
         return self.request("POST", "/v1/decisions", event)
 
     def close(self) -> None:
-        self._line.close()
+        self._connection.close()
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def stored_decisions(state: Path) -> dict[str, tuple[int, bytes, bytes]]:
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    return small_simulation.events(400, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")
@@ -185,18 +185,18 @@ def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_ask
 ) -> None:
     bad = [b'{"card_id":"c1"}', b"no JSON at all", b'{"type":"label"}']
     before = total(server, "fraud_quarantined_total")
-    with http_clients(server.port) as lines:
-        for client in lines:
+    with http_clients(server.port) as clients:
+        for client in clients:
             for event in bad:
                 assert client.decide(event)[0] == 422
                 assert client.request("POST", "/v1/decisions", event, **{"Idempotency-Key": "k1"})[0] == 422
-    assert total(server, "fraud_quarantined_total") - before == 2 * len(lines) * len(bad)
+    assert total(server, "fraud_quarantined_total") - before == 2 * len(clients) * len(bad)
     found: list[tuple[bytes, int]] = []
     for worker in range(WORKERS):
         with closing(StateReader(shard_path(files, worker, WORKERS))) as record:
             found += [(one.event, one.count) for one in record.quarantined_events() if one.event in bad]
     # Each that has no key counts, and all that have it count once.
-    assert sorted(found) == sorted((event, len(lines) + 1) for event in bad)
+    assert sorted(found) == sorted((event, len(clients) + 1) for event in bad)
 
 
 def test_a_label_reaches_the_worker_that_decided_its_payment(server: Served, events: list[bytes]) -> None:
@@ -217,8 +217,8 @@ def test_a_label_reaches_the_worker_that_decided_its_payment(server: Served, eve
             assert (told[0], told[1]["type"], told[1]["transaction_id"]) == (200, "label", one)
             assert told[1]["label"] == ("fraud" if index % 2 else "legitimate")
             again = json.dumps(label | {"card_id": payment["card_id"]}).encode()
-            repeated = clients[(index + 3) % 6].request("POST", "/v1/labels", again)[1]
-            assert (repeated["type"], repeated["transaction_id"]) == ("duplicate", one)
+            duplicate = clients[(index + 3) % 6].request("POST", "/v1/labels", again)[1]
+            assert (duplicate["type"], duplicate["transaction_id"]) == ("duplicate", one)
 
 
 def test_a_label_with_its_card_may_come_before_its_payment(server: Served, events: list[bytes]) -> None:
@@ -304,13 +304,13 @@ class Load(threading.Thread):
         self.stopped = False
 
     def run(self) -> None:
-        line = HttpClient(self.port)
+        client = HttpClient(self.port)
         for event in self.events:
             while not self.stopped:
                 try:
-                    status, body, _ = line.decide(event)
+                    status, body, _ = client.decide(event)
                 except (OSError, HTTPException):
-                    line.close()
+                    client.close()
                     if self.ends_on_error:
                         return
                     time.sleep(0.02)
@@ -320,7 +320,7 @@ class Load(threading.Thread):
                     self.responses[body["transaction_id"]] = body
                     break
                 time.sleep(0.02)
-        line.close()
+        client.close()
 
 
 def bare(response: dict[str, Any]) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
 ) -> None:
     state, events = (
         tmp_path / "state.db",
-        small_simulation.events(700, labels="none", late_share=0, repeat_share=0, malformed_share=0),
+        small_simulation.events(700, labels="none", late_share=0, duplicate_share=0, malformed_share=0),
     )
     one = Served(small_simulation, state, TWO)
     one.wait()

@@ -66,6 +66,6 @@ def test_a_damaged_database_and_an_unreachable_server_are_reported(tmp_path: Pat
         train(damaged, tmp_path / "f.parquet", tmp_path / "bundle", tracking=True)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        away = project(tracking={"uri": f"http://127.0.0.1:{taken.getsockname()[1]}"})
+        unavailable = project(tracking={"uri": f"http://127.0.0.1:{taken.getsockname()[1]}"})
         with pytest.raises((ConfigError, RetryError), match=r"MLflow at http://127\.0\.0\.1"):
-            train(away, tmp_path / "f.parquet", tmp_path / "bundle", tracking=True)
+            train(unavailable, tmp_path / "f.parquet", tmp_path / "bundle", tracking=True)

@@ -60,10 +60,10 @@ def quiet(*_: object) -> None:
 def decided(number: int) -> Decided:
     one = f"t{number}"
     score = None if number % 5 == 0 else number / 100
-    let = ControlGroupAssignment(Action.DECLINE, 0.25) if number % 7 == 0 else None
+    assignment = ControlGroupAssignment(Action.DECLINE, 0.25) if number % 7 == 0 else None
     reasons = (Verdict(Action.REVIEW, "score", f"wörds of {number}"),)
     decision = Decision(
-        one, Action.REVIEW, score, reasons, "policy", "a bundle", CONFIGURATION.config_id, let, "till"
+        one, Action.REVIEW, score, reasons, "policy", "a bundle", CONFIGURATION.config_id, assignment, "till"
     )
     raw = msgspec.json.encode({"id": one, "amount": number})
     payment = Transaction(one, 1_000 * number, number, (f"c{number % 3}", None))

@@ -87,7 +87,7 @@ FILES = {
 }
 
 
-def made_up(folder: Path) -> Path:
+def synthetic(folder: Path) -> Path:
     for name, text in FILES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def made_up(folder: Path) -> Path:
 
 
 def test_a_made_up_checkout_has_the_figures_that_are_counted_by_hand(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.structure", str(made_up(tmp_path)), "--json"]
+    command = [sys.executable, "-m", "benchmarks.structure", str(synthetic(tmp_path)), "--json"]
     before = sorted(tmp_path.rglob("*.py"))
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(  # noqa: S603 - our own

@@ -106,7 +106,7 @@ def test_a_payment_that_weighs_five_counts_as_five_of_its_kind(rows: list[tuple[
     )
 
 
-def repeated(dataset: Dataset, weight: np.ndarray) -> Dataset:
+def expanded(dataset: Dataset, weight: np.ndarray) -> Dataset:
     return dataset.take(np.repeat(np.arange(len(dataset)), weight))
 
 
@@ -116,7 +116,7 @@ def test_every_figure_of_weighted_payments_is_that_of_payments_repeated() -> Non
     weight = rng.choice([0, 1, 1, 4], len(dataset))
     score = np.round(1 / (1 + np.exp(-rng.normal(-4 + 3 * (dataset.label == 1), 1.5))), 2)
     one = Scored.between(replace(dataset, weight=weight.astype(float)), score, SPAN, EVER)
-    many = Scored.between(repeated(dataset, weight), np.repeat(score, weight), SPAN, EVER)
+    many = Scored.between(expanded(dataset, weight), np.repeat(score, weight), SPAN, EVER)
     found, expected = evaluate_slice(one, NEW, COSTS, seed=1), evaluate_slice(many, NEW, COSTS, seed=1)
     same = [
         name

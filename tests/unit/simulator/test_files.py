@@ -134,7 +134,7 @@ def test_a_stream_goes_to_a_file_one_event_a_line(tmp_path: Path) -> None:
     summary = generate_stream(TOWN, str(path), StreamOptions(rate=100, seconds=20), FakeClock(1_000_000.0))
     lines = path.read_bytes().splitlines()
     assert summary.ended_by == "limit"
-    assert summary.payments + summary.repeated_payments + summary.malformed_payments == 2_000
+    assert summary.payments + summary.duplicate_payments + summary.malformed_payments == 2_000
     assert len(lines) == 2_000 + summary.labels
     assert json.loads(lines[0])["sent_at"] in range(1_000_000_000, 1_000_001_000)
     assert summary.seconds == pytest.approx(20, abs=0.1)
@@ -171,7 +171,7 @@ def test_an_interrupt_ends_the_stream_and_the_summary_is_printed(tmp_path: Path)
     path = tmp_path / "stream.jsonl"
     summary = generate_stream(TOWN, str(path), StreamOptions(rate=100), Interrupted())
     assert summary.ended_by == "interrupt"
-    sent = (summary.payments, summary.labels, summary.repeated_payments, summary.malformed_payments)
+    sent = (summary.payments, summary.labels, summary.duplicate_payments, summary.malformed_payments)
     assert len(path.read_bytes().splitlines()) == sum(sent) > 400
 
 

@@ -19,7 +19,7 @@ from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 
 TOWN = SimulatorSettings(cards=300, merchants=90, days=20)
 START_MS = 1_700_000_000_000
-CLEAN: dict[str, Any] = {"late_share": 0.0, "repeat_share": 0.0, "malformed_share": 0.0}
+CLEAN: dict[str, Any] = {"late_share": 0.0, "duplicate_share": 0.0, "malformed_share": 0.0}
 
 
 def sent(settings: SimulatorSettings = TOWN, **options: Any) -> list[Timed]:  # noqa: ANN401 - any option
@@ -106,18 +106,18 @@ def test_labels_can_be_left_out() -> None:
     } == {1}
 
 
-def test_late_repeated_and_broken_payments_have_their_shares() -> None:
-    shares: dict[str, Any] = {"late_share": 0.1, "repeat_share": 0.05, "malformed_share": 0.02}
+def test_late_duplicate_and_malformed_payments_have_their_shares() -> None:
+    shares: dict[str, Any] = {"late_share": 0.1, "duplicate_share": 0.05, "malformed_share": 0.02}
     events = sent(payments=6_000, labels="none", **shares)
     counts = collections.Counter(event.arrival_kind for event in events)
     whole = counts[ArrivalKind.ON_TIME] + counts[ArrivalKind.LATE]
     assert counts[ArrivalKind.LATE] / whole == pytest.approx(0.1, abs=0.02)
-    assert counts[ArrivalKind.REPEATED] / whole == pytest.approx(0.05, abs=0.015)
+    assert counts[ArrivalKind.DUPLICATE] / whole == pytest.approx(0.05, abs=0.015)
     assert counts[ArrivalKind.MALFORMED] / whole == pytest.approx(0.02, abs=0.01)
 
 
 def test_late_payments_come_minutes_to_hours_out_of_order_and_none_is_lost() -> None:
-    events = sent(payments=3_000, late_share=0.2, repeat_share=0.0, malformed_share=0.0)
+    events = sent(payments=3_000, late_share=0.2, duplicate_share=0.0, malformed_share=0.0)
     newest, lags = 0, []
     for event in events:
         if event.arrival_kind in {ArrivalKind.ON_TIME, ArrivalKind.LATE}:
@@ -133,13 +133,13 @@ def test_late_payments_come_minutes_to_hours_out_of_order_and_none_is_lost() -> 
 
 
 def test_a_repetition_is_the_same_payment_later() -> None:
-    events = sent(repeat_share=0.1, late_share=0.0)
+    events = sent(duplicate_share=0.1, late_share=0.0)
     seen: dict[str, dict[str, Any]] = {}
     for event in events:
-        if event.arrival_kind in {ArrivalKind.ON_TIME, ArrivalKind.REPEATED}:
+        if event.arrival_kind in {ArrivalKind.ON_TIME, ArrivalKind.DUPLICATE}:
             content = msgspec.json.decode(event.data)
             sent_at = content.pop("sent_at")
-            assert (content["transaction_id"] in seen) == (event.arrival_kind is ArrivalKind.REPEATED)
+            assert (content["transaction_id"] in seen) == (event.arrival_kind is ArrivalKind.DUPLICATE)
             assert seen.get(content["transaction_id"], content) == content
             assert sent_at >= START_MS
             seen[content["transaction_id"]] = content

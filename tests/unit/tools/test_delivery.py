@@ -133,7 +133,7 @@ def test_without_a_bound_a_batch_is_tried_until_it_succeeds(
 
 def test_only_what_is_tried_again_as_it_was_waits() -> None:
     delivery = Delivery(2, settings_with(bisect=True, retries=1))
-    assert [delivery.delivered(0).again for _ in range(3)] == [False, True, False]
+    assert [delivery.delivered(0).retry for _ in range(3)] == [False, True, False]
     assert delivery.next is not None
     assert (delivery.next.start, delivery.next.retries) == (1, 0)
 

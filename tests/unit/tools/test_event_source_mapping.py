@@ -186,7 +186,9 @@ def test_whatever_fails_every_record_is_processed_or_reported_and_each_key_stays
 
     # By chance, since a rhythm might be that of the mapping's own calls.
     calls = Random(seed + 100)
-    kinds = chain(["throttled"], iter(lambda: calls.choice(["throttled", "expired", "well", "well"]), ""))
+    kinds = chain(
+        ["throttled"], iter(lambda: calls.choice(["throttled", "expired", "healthy", "healthy"]), "")
+    )
 
     def fault(operation: str) -> None:
         kind = next(kinds)

@@ -36,8 +36,8 @@ class QuarantinedEvent(msgspec.Struct, frozen=True):
     """A line of such an object.
 
     sequence_number, partition_key: of its record.  error: the traceback where it was an error of the program.
-    count: equal events of the batch; all but the first lay in `again`.  first_at, last_at: when the first
-    and the last of them came into the stream, in ms since 1970.
+    count: equal events of the batch; all but the first lay in `duplicates`.  first_at, last_at: when the
+    first and the last of them came into the stream, in ms since 1970.
     """
 
     shard: str
@@ -50,13 +50,13 @@ class QuarantinedEvent(msgspec.Struct, frozen=True):
     count: int = 1
     first_at: int = 0
     last_at: int = 0
-    again: tuple[RecordPosition, ...] = ()
+    duplicates: tuple[RecordPosition, ...] = ()
     kind: Kind = "refused"
 
     @property
     def positions(self) -> tuple[RecordPosition, ...]:
         """Return the positions of all events that it counts."""
-        return (RecordPosition(self.sequence_number, self.partition_key), *self.again)
+        return (RecordPosition(self.sequence_number, self.partition_key), *self.duplicates)
 
     @property
     def event(self) -> bytes:
@@ -89,9 +89,9 @@ def _merged(records: Sequence[QuarantinedEvent]) -> Iterator[QuarantinedEvent]:
     for record in records:
         equal.setdefault((record.reason, record.path, record.error, record.event_base64), []).append(record)
     for first, *others in equal.values():
-        again = tuple(position for record in others for position in record.positions)
+        duplicates = tuple(position for record in others for position in record.positions)
         last_at = max(record.last_at for record in (first, *others))
-        yield msgspec.structs.replace(first, count=1 + len(others), last_at=last_at, again=again)
+        yield msgspec.structs.replace(first, count=1 + len(others), last_at=last_at, duplicates=duplicates)
 
 
 def read_quarantined(name: str, content: bytes) -> Iterator[QuarantinedEvent]:

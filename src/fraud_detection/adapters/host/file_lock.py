@@ -80,10 +80,10 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
     return (status.st_dev, status.st_ino)
 
 
-def _let_go() -> None:
+def _release_in_child() -> None:
     for fd in _held.values():
         os.close(fd)
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_release_in_child)

@@ -27,7 +27,7 @@ from fraud_detection.adapters.http.responses import encoded, problem
 
 LOG = logging.getLogger(__name__)
 
-GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 MAX_PIPELINED = 64
 """When so many requests of one connection wait for their answers, no more is taken of it."""
 SLICE = 1 << 12
@@ -39,7 +39,7 @@ WRITE_WITHIN_S = 10.0
 """Who does not read an answer for so long is hung up on."""
 
 
-class HttpLine(RequestReader, asyncio.Protocol):
+class HttpConnection(RequestReader, asyncio.Protocol):
     """What uvicorn makes of each connection, as its own protocols are made.
 
     It belongs to `server_state.connections` as long as it is open, and ends after the answers in hand when
@@ -190,7 +190,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
                 self._held.clear()
                 self._close()
         if self._waits:
-            self._let_go_on()
+            self._send_continue()
         if self._unread or self._held or self._paused:
             self._pump()
 
@@ -201,11 +201,11 @@ class HttpLine(RequestReader, asyncio.Protocol):
             self._late = self._loop.call_later(WRITE_WITHIN_S, self._transport.abort)
         self._transport.close()
 
-    def _let_go_on(self) -> None:
+    def _send_continue(self) -> None:
         """Tell a caller that waits to send its body, behind the answers to what it asked before."""
         if self._waits and not self._turns and not self._ending:
             self._waits = False
-            self._transport.write(GO_ON)
+            self._transport.write(CONTINUE)
 
     def _write(self, turn: PendingRequest, response: Response) -> None:
         self._server.total_requests += 1

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from uvicorn.server import ServerState
 
-from fraud_detection.adapters.http.connection import HttpLine
+from fraud_detection.adapters.http.connection import HttpConnection
 from fraud_detection.adapters.http.messages import Application
 from fraud_detection.adapters.http.request_reader import RequestMemory
 from fraud_detection.adapters.http.responses import problem
@@ -51,10 +51,14 @@ class Bound:
 
     def lets_in(self, state: ServerState, now: float) -> bool:
         """Return whether one more may come in; one that has long been idle makes room for it."""
-        lines = cast("set[Any]", state.connections)
-        if len(lines) < self.max_connections:
+        connections = cast("set[Any]", state.connections)
+        if len(connections) < self.max_connections:
             return True
-        idle = [connection for connection in lines if isinstance(connection, HttpLine) and connection.idle]
+        idle = [
+            connection
+            for connection in connections
+            if isinstance(connection, HttpConnection) and connection.idle
+        ]
         longest = min(idle, key=lambda connection: connection.active_at, default=None)
         new = min(
             (connection for connection in idle if not connection.served),
@@ -63,7 +67,7 @@ class Bound:
         )
         for candidate, after_s in ((new, NEW_AFTER_S), (longest, IDLE_AFTER_S)):
             if candidate is not None and now - candidate.active_at >= after_s:
-                lines.discard(candidate)
+                connections.discard(candidate)
                 candidate.leave()
                 return True
         return False
@@ -76,7 +80,7 @@ class Bound:
             LOG.warning(message, f"{self.max_connections:,}", extra={"event": "connections_refused"})
 
 
-class BoundedLine(HttpLine):
+class LimitedConnection(HttpConnection):
     """A connection that is let in where there is room."""
 
     def __init__(self, application: Application, bound: Bound, **arguments: Any) -> None:  # noqa: ANN401 - uvicorn's
@@ -91,8 +95,8 @@ class BoundedLine(HttpLine):
             super().connection_made(transport)
             return
         self._bound.log_refusal(now)
-        line = cast("asyncio.Transport", transport)
-        line.set_protocol(_Leaving(line, self._bound))
+        refused = cast("asyncio.Transport", transport)
+        refused.set_protocol(_Leaving(refused, self._bound))
 
 
 class _Leaving(asyncio.Protocol):

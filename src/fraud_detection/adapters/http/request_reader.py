@@ -118,7 +118,7 @@ class RequestReader:
         """Take no more."""
 
     @abstractmethod
-    def _let_go_on(self) -> None:
+    def _send_continue(self) -> None:
         """Tell a caller that waits to send its body."""
 
     def _begin_reading(self) -> None:
@@ -195,7 +195,7 @@ class RequestReader:
         elif self._chunked and (not current or self._chunked != [b"chunked"]):
             self._reject(HTTPStatus.BAD_REQUEST, NO_CHUNKS)
         else:
-            self._let_go_on()
+            self._send_continue()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; too large a one is passed over, one without end ends the connection."""

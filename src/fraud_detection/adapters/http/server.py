@@ -14,7 +14,12 @@ from typing import Any
 
 import uvicorn
 
-from fraud_detection.adapters.http.connection_limit import MAX_CLOSING, MAX_CONNECTIONS, Bound, BoundedLine
+from fraud_detection.adapters.http.connection_limit import (
+    MAX_CLOSING,
+    MAX_CONNECTIONS,
+    Bound,
+    LimitedConnection,
+)
 from fraud_detection.adapters.http.messages import Application
 from fraud_detection.adapters.http.tls_listener import MIN_HANDSHAKES, TlsListener
 from fraud_detection.core.errors import ConfigError
@@ -63,8 +68,8 @@ async def serve_on(
     should_stop: returns whether a stop was requested before the server could hear of it.
     max_connections: one more is answered 503 and closed.
     """
-    lines: Any = partial(BoundedLine, application, Bound(max_connections))
-    config = uvicorn.Config(_nothing, http=lines, **_settings())
+    protocol_class: Any = partial(LimitedConnection, application, Bound(max_connections))
+    config = uvicorn.Config(_nothing, http=protocol_class, **_settings())
     tls = _tls(certificate, private_key) if certificate is not None and private_key is not None else None
     await _Server(config, should_stop, listening, tls, max_connections).serve([])
 
@@ -138,11 +143,11 @@ class _Server(uvicorn.Server):
         """Listen; over TLS by a listener of our own, which bounds the handshakes."""
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
-        lines: Any = self.config.http_protocol_class
+        protocol_class: Any = self.config.http_protocol_class
         connections = self.server_state.connections
 
-        def line() -> asyncio.Protocol:
-            made: asyncio.Protocol = lines(
+        def new_protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = protocol_class(
                 config=self.config, server_state=self.server_state, app_state={}, _loop=loop
             )
             return made
@@ -152,9 +157,9 @@ class _Server(uvicorn.Server):
 
         server: Any
         if self._tls is None:
-            server = await loop.create_server(line, sock=self._listening, backlog=BACKLOG)
+            server = await loop.create_server(new_protocol, sock=self._listening, backlog=BACKLOG)
         else:
-            server = TlsListener(self._listening, self._tls, line, free_slots)
+            server = TlsListener(self._listening, self._tls, new_protocol, free_slots)
         self.servers.append(server)
 
     async def on_tick(self, counter: int) -> bool:

@@ -39,11 +39,16 @@ class TlsListener:
         self,
         listening: socket.socket,
         context: ssl.SSLContext,
-        line: Callable[[], asyncio.Protocol],
+        protocol_factory: Callable[[], asyncio.Protocol],
         free_slots: Callable[[], int],
     ) -> None:
         """Accept connections from now on."""
-        self._listening, self._context, self._line, self._free_slots = listening, context, line, free_slots
+        self._listening, self._context, self._protocol_factory, self._free_slots = (
+            listening,
+            context,
+            protocol_factory,
+            free_slots,
+        )
         self._loop = asyncio.get_running_loop()
         self._unfinished: dict[asyncio.Task[bool], socket.socket] = {}
         """In the order in which they were accepted."""
@@ -94,7 +99,7 @@ class TlsListener:
         # Whatever it was, the other end hung up, spoke no TLS or took too long; the socket is closed.
         with suppress(OSError):
             await self._loop.connect_accepted_socket(
-                self._line, accepted, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_WITHIN_S
+                self._protocol_factory, accepted, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_WITHIN_S
             )
             return True
         return False

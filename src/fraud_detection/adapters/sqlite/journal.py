@@ -59,8 +59,8 @@ happened_at, redundant, caller, and the hash of the chain."""
 QuarantineRow = tuple[int, str, str, bytes, str, bytes, int, int, int, bytes]
 """The columns of the table: after the event the payment of a conflict, else empty, a digest, how often it
 came, when first and last in ms, and the chain hash."""
-Again = tuple[int, int]
-"""A quarantined event that has a row: the time in ms at which it came again, and the number of the row."""
+RefusedDuplicate = tuple[int, int]
+"""A quarantined event that has a row: the time in ms at which a duplicate came, and the number of the row."""
 SourceOffset = tuple[str, int, str]
 """Name of a source, the offset reached in it, and the fingerprint of all before that offset."""
 
@@ -89,8 +89,8 @@ class Checkpoint(msgspec.Struct, array_like=True):
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One batch: the rows it adds to the tables, the tallies of drift it changed, and how far it came.
 
-    left_source: the offset in the source that was read before.  again, origins: of quarantined events, see
-    `quarantine`.
+    left_source: the offset in the source that was read before.  duplicates, origins: of quarantined events,
+    see `quarantine`.
     """
 
     checkpoint: Checkpoint
@@ -99,13 +99,13 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     quarantined: list[QuarantineRow]
     drift: list[TallyRow]
     left_source: SourceOffset | None = None
-    again: list[Again] = []
+    duplicates: list[RefusedDuplicate] = []
     origins: list[bytes] = []
 
     @property
     def size(self) -> int:
         """Return how many rows it adds or counts."""
-        return len(self.decisions) + len(self.labels) + len(self.quarantined) + len(self.again)
+        return len(self.decisions) + len(self.labels) + len(self.quarantined) + len(self.duplicates)
 
 
 NO_NOTES = "[]"
@@ -154,8 +154,8 @@ def flush(db: sqlite3.Connection, flushed: int, waiting: list[Entry]) -> None:
         _insert(db, "decisions", entry.decisions)
         _insert(db, "labels", entry.labels)
         _insert(db, "quarantine", entry.quarantined)
-        if entry.again:
-            db.executemany(COUNT_DUPLICATE, entry.again)
+        if entry.duplicates:
+            db.executemany(COUNT_DUPLICATE, entry.duplicates)
         if entry.origins:
             db.executemany(ADD_ORIGIN, [(origin,) for origin in entry.origins])
         if entry.drift:
@@ -178,7 +178,7 @@ class Rows(msgspec.Struct):
     labels: list[LabelRow] = []
     quarantined: list[QuarantineRow] = []
     awaited: list[str] = []
-    again: list[Again] = []
+    duplicates: list[RefusedDuplicate] = []
     origins: list[bytes] = []
 
     def add_quarantined(self, outcome: Quarantined, arrival: Arrival) -> None:
@@ -189,7 +189,7 @@ class Rows(msgspec.Struct):
         else:
             outcome.merged = True
             if not arrival.counted:
-                self.again.append((arrival.at, arrival.row))
+                self.duplicates.append((arrival.at, arrival.row))
         if arrival.origin and not arrival.counted:
             self.origins.append(arrival.origin)
 
@@ -214,7 +214,7 @@ def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes, quarantine: Sqli
 
 def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
     """Return a decided payment as the tables hold it, linked to the row before it."""
-    decision, payment, let = outcome.decision, outcome.payment, outcome.decision.control_group
+    decision, payment, assignment = outcome.decision, outcome.payment, outcome.decision.control_group
     reasons = [(v.action.label, v.code, v.message) for v in decision.reasons]
     row = (
         seq,
@@ -229,8 +229,8 @@ def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
         outcome.raw,
         outcome.values.tobytes(),
         decision.config_id,
-        None if let is None else int(let.counterfactual_action),
-        None if let is None else let.sampling_rate,
+        None if assignment is None else int(assignment.counterfactual_action),
+        None if assignment is None else assignment.sampling_rate,
         decision.caller,
         msgspec.json.encode(decision.notes).decode() if decision.notes else NO_NOTES,
     )

@@ -127,7 +127,7 @@ def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
     notes: str,
 ) -> tuple[Decision, int]:
     verdicts = [Verdict(Action[reason.upper()], code, text) for reason, code, text in _reasons(reasons)]
-    let = (
+    assignment = (
         None
         if counterfactual_action is None or sampling_rate is None
         else ControlGroupAssignment(Action(counterfactual_action), sampling_rate)
@@ -135,7 +135,16 @@ def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
     row = msgspec.json.decode(notes, type=tuple[str, ...])
     given_reasons = tuple(verdicts)
     decided = Decision(
-        transaction_id, Action(action), score, given_reasons, policy, bundle, config_id, let, caller, row
+        transaction_id,
+        Action(action),
+        score,
+        given_reasons,
+        policy,
+        bundle,
+        config_id,
+        assignment,
+        caller,
+        row,
     )
     return decided, event_time
 

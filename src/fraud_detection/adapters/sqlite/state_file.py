@@ -291,7 +291,7 @@ class StateFile(StateConnection):
             rows.chain,
         )
         new_rows = (rows.decisions, rows.labels, rows.quarantined)
-        return Entry(self.checkpoint, *new_rows, changes, left, rows.again, rows.origins)
+        return Entry(self.checkpoint, *new_rows, changes, left, rows.duplicates, rows.origins)
 
     def _apply_awaited(self) -> None:
         """Enter with their payments the labels that came before these."""

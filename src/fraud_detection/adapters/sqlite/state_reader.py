@@ -155,8 +155,10 @@ class StateReader:
     def quarantined_events(self) -> Iterator[StoredQuarantined]:
         """Yield each event that was refused; what came again is counted in its row."""
         query = """
-            SELECT seq, reason, path, event, count + (SELECT count(*) FROM again WHERE again.seq = one.seq),
-                first_at, max(last_at, coalesce((SELECT max(at) FROM again WHERE again.seq = one.seq), 0))
+            SELECT seq, reason, path, event,
+                count + (SELECT count(*) FROM duplicates AS d WHERE d.seq = one.seq),
+                first_at,
+                max(last_at, coalesce((SELECT max(at) FROM duplicates AS d WHERE d.seq = one.seq), 0))
             FROM all_quarantine AS one ORDER BY seq"""
         for row in self._db.execute(query):
             yield _converted(row, StoredQuarantined, self.path)
@@ -218,12 +220,12 @@ class StateReader:
                 f"CREATE TEMP VIEW all_{table} AS "  # noqa: S608 - our own tables
                 f"SELECT * FROM main.{table} UNION ALL SELECT * FROM temp.waiting_{table}"
             )
-        self._db.execute("CREATE TEMP TABLE again (at INTEGER NOT NULL, seq INTEGER NOT NULL)")
+        self._db.execute("CREATE TEMP TABLE duplicates (at INTEGER NOT NULL, seq INTEGER NOT NULL)")
         for entry in self.waiting:
             self._add("waiting_decisions", entry.decisions)
             self._add("waiting_labels", entry.labels)
             self._add("waiting_quarantine", entry.quarantined)
-            self._add("again", entry.again)
+            self._add("duplicates", entry.duplicates)
 
     def _add(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:

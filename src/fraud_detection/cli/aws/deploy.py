@@ -143,10 +143,12 @@ def redrive(output: Output, *, settings: Path, quarantine: str | None) -> None:
     deployment, cloud = open_cloud(settings)
     outputs, kinesis = outputs_of(cloud.stack), patient_client("kinesis", deployment.region)
     if quarantine is not None:
-        again = redrive_quarantine(cloud.objects(outputs["Bucket"]), kinesis, outputs["Stream"], quarantine)
-        for line in again.lines():
+        redriven = redrive_quarantine(
+            cloud.objects(outputs["Bucket"]), kinesis, outputs["Stream"], quarantine
+        )
+        for line in redriven.lines():
             print_line(line)
-        output.write(msgspec.to_builtins(again))
+        output.write(msgspec.to_builtins(redriven))
         return
     queue = SqsQueue(patient_client("sqs", deployment.region), f"{deployment.name}-failures")
     done = putting.redrive(queue, kinesis, outputs["Stream"], 0 if cloud.local else 10)

@@ -114,13 +114,13 @@ def _lines(explanation: ExplanationRecord, top: int, *, every: bool) -> Iterator
 
 
 def _head(explanation: ExplanationRecord) -> Iterator[str]:
-    let = (
+    control_group = (
         f" as control group, instead of {explanation.counterfactual_action}"
         if explanation.counterfactual_action
         else ""
     )
     payment = explanation.payment
-    heading = f"{HEADINGS[explanation.action]}{let}"
+    heading = f"{HEADINGS[explanation.action]}{control_group}"
     yield f"Payment {payment.transaction_id} of {payment.event_time}: {heading}"
     yield f"  number {explanation.number:,} of {explanation.state}"
     if explanation.same:
@@ -132,10 +132,11 @@ def _head(explanation: ExplanationRecord) -> Iterator[str]:
     for taken in explanation.taken:
         yield f"  taken as it is stored: {taken}"
     if explanation.recomputed_features is not None:
-        again = explanation.recomputed_features
-        same = f"{again.values - len(again.differences):,} of {again.values:,} bit-identical"
+        features = explanation.recomputed_features
+        same = f"{features.values - len(features.differences):,} of {features.values:,} bit-identical"
         yield (
-            f"  features recomputed from {again.history:,} payments of history and {again.events:,} events "
+            f"  features recomputed from {features.history:,} payments of history and {features.events:,} "
+            f"events "
             f"of its entities: {same}"
         )
 

@@ -113,13 +113,13 @@ def make_table(
         states=history_options.state,
     )
     screen.print(
-        f"{report.payments:,} payments ({report.refused:,} rows refused, {report.repeated:,} repeated, "
+        f"{report.payments:,} payments ({report.refused:,} rows refused, {report.duplicates:,} duplicate, "
         f"{report.unmatched_labels:,} labels without their payment), "
         f"{report.labelled:,} labelled, {report.frauds:,} frauds, {report.features} features"
     )
     if report.conflicts:
         screen.print(
-            f"warning: {report.conflicts:,} of the repeated rows have other content under the id of an "
+            f"warning: {report.conflicts:,} of the duplicate rows have other content under the id of an "
             "earlier one, which stands: is `schema.transaction_id` an id of payments?"
         )
     if report.decided:

@@ -57,7 +57,7 @@ def history(output: Output, *, out: Path, ground_truth: Path | None, simulated: 
 @click.option("--events", type=int, help="Number of payments (unlimited).")
 @options.drift
 @click.option("--late-share", type=float, help="Share of late events.")
-@click.option("--repeat-share", type=float, help="Share of repeated events.")
+@click.option("--duplicate-share", type=float, help="Share of duplicate events.")
 @click.option("--malformed-share", type=float, help="Share of malformed events.")
 @options.simulated()
 def stream(
@@ -69,7 +69,7 @@ def stream(
     events: int | None,
     drift: tuple[str, ...],
     late_share: float | None,
-    repeat_share: float | None,
+    duplicate_share: float | None,
     malformed_share: float | None,
     simulated: options.Simulated,
 ) -> None:
@@ -86,7 +86,7 @@ def stream(
         "payments": events,
         "drift": drift,
         "late_share": late_share,
-        "repeat_share": repeat_share,
+        "duplicate_share": duplicate_share,
         "malformed_share": malformed_share,
     }
     settings = decode(_given(chosen), StreamOptions, "options")

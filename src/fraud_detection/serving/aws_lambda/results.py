@@ -85,8 +85,8 @@ class ResultMaker:
             results.quarantined.append(quarantined_event(shard, record, outcome))
             results.lines.append(self._log.quarantined(shard, record.sequence_number, outcome))
         elif not outcome.is_label:
-            again = self._dedup_index.again(outcome.transaction_id, record.sequence)
-            results.lines += [] if again is None else [again.line.encode()]
+            redelivered = self._dedup_index.redelivered(outcome.transaction_id, record.sequence)
+            results.lines += [] if redelivered is None else [redelivered.line.encode()]
 
     def _decision_item(self, record: ShardEvent, outcome: Decided, model: str) -> tuple[DecisionItem, float]:
         payment, shard = outcome.payment, self._dedup_index.shard

@@ -130,7 +130,7 @@ class ReleaseFollower:
         if loaded.release.number != self.release.number:
             self._switch(loaded)
         elif self.problem:
-            self._well()
+            self._report_recovered()
 
     def _failed(self, error: Exception) -> None:
         """Report why the latest release is not taken, and look again though the log does not change."""
@@ -140,7 +140,7 @@ class ReleaseFollower:
         if self.problem != previous:
             self._report_or_log()
 
-    def _well(self) -> None:
+    def _report_recovered(self) -> None:
         self.problem = ""
         self._part.recovered()
         self._report_or_log()
@@ -159,7 +159,7 @@ class ReleaseFollower:
         champion = engines[release.champion]
         self._service.decide_with(champion, canary, release.share, release.number, release.salt)
         self._loaded = loaded
-        self._well()
+        self._report_recovered()
         LOG.info(
             "answering by release %d (%s by %s): %s",
             release.number,

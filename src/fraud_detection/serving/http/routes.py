@@ -150,7 +150,7 @@ class Api:
         view = self.requests.find(transaction_id)
         if view is None:
             raise Problem(404, f"no decision on {transaction_id!r}")
-        on_result(alone(*line(view)))
+        on_result(alone(*encode_result(view)))
 
     def requested_id(self, request: Request) -> str:
         """Return the payment whose decision is asked for by somebody who may."""
@@ -223,11 +223,11 @@ def refusal(refused: Problem | RetryError) -> Response:
 def together(results: list[batcher.Result], *, many: bool) -> Response:
     """Return the response to the events of a list, or to a single event."""
     if many:
-        return Response(OK, b"[" + b",".join(line(result)[1] for result in results) + b"]")
-    return alone(*line(results[0]))
+        return Response(OK, b"[" + b",".join(encode_result(result)[1] for result in results) + b"]")
+    return alone(*encode_result(results[0]))
 
 
-def line(result: batcher.Result) -> Reply:
+def encode_result(result: batcher.Result) -> Reply:
     """Return the status and the JSON of one result."""
     match result:
         case DecisionView(decision, event_time, duplicate):

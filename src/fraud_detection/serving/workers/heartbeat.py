@@ -20,11 +20,11 @@ HEARTBEAT_EVERY_S = 0.5
 class Heartbeat:
     """Writes heartbeats to a pipe until the process ends; `write_line` writes other lines."""
 
-    def __init__(self, line: int, background: Background) -> None:
+    def __init__(self, descriptor: int, background: Background) -> None:
         """Start writing to a descriptor."""
-        self._line, self._in_loop = line, False
+        self._descriptor, self._in_loop = descriptor, False
         # Nobody may hang here because the other end does not read.
-        os.set_blocking(line, False)
+        os.set_blocking(descriptor, False)
         background.thread("heartbeat-thread", self._write_in_thread)
 
     def write_line(self, text: str) -> None:
@@ -50,4 +50,4 @@ class Heartbeat:
     def _write(self, content: bytes) -> None:
         # A line that is full has told enough; one that is broken is watched elsewhere.
         with suppress(OSError):
-            os.write(self._line, content)
+            os.write(self._descriptor, content)

@@ -16,7 +16,7 @@ from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Sender
 from fraud_detection.serving.http.api_keys import Access, Caller
 from fraud_detection.serving.http.batcher import Identities, RequestBatcher, Result
-from fraud_detection.serving.http.routes import Reply, line
+from fraud_detection.serving.http.routes import Reply, encode_result
 from fraud_detection.serving.workers import claims
 from fraud_detection.serving.workers.claims import Claim, Claims
 from fraud_detection.serving.workers.ownership import Ownership, Part, Route, turns_of
@@ -100,11 +100,11 @@ class Router:
             # A file that cannot be read just now hides nothing that another worker can tell.
             view, unread = None, error
         if view is not None:
-            return line(view)
-        replies, away = await self._call_others("find", transaction_id)
+            return encode_result(view)
+        replies, unavailable = await self._call_others("find", transaction_id)
         for status, body in filter(None, replies.values()):
             return status, body
-        refused = unread or away
+        refused = unread or unavailable
         if refused is not None:
             raise refused
         return None
@@ -167,7 +167,7 @@ class Router:
                 return await self._take_here(part, sender)
             case "find":
                 view = self.requests.find(body)
-                return None if view is None else line(view)
+                return None if view is None else encode_result(view)
             case claims.DECIDED | claims.KNOWS:
                 return await self.claims.handle(worker, what, body)
             case "spend":
@@ -265,22 +265,24 @@ class Router:
 
     async def _call_others(self, what: str, body: object) -> tuple[dict[int, Any], RetryError | None]:
         """Return the answers of those that answer, and the refusal of one that does not, if there is one."""
-        lines = list(self.rpc.clients.values())
-        replies = await asyncio.gather(*(client.call(what, body) for client in lines), return_exceptions=True)
+        clients = list(self.rpc.clients.values())
+        replies = await asyncio.gather(
+            *(client.call(what, body) for client in clients), return_exceptions=True
+        )
         results: dict[int, Any] = {}
-        away: RetryError | None = None
-        for client, reply in zip(lines, replies, strict=True):
+        unavailable: RetryError | None = None
+        for client, reply in zip(clients, replies, strict=True):
             if isinstance(reply, RetryError):
-                away = reply
+                unavailable = reply
             elif isinstance(reply, BaseException):
                 raise reply
             else:
                 results[client.other] = reply
-        return results, away
+        return results, unavailable
 
 
 async def _replies(decided: asyncio.Future[list[Result]]) -> list[Reply]:
-    return [line(reply) for reply in await decided]
+    return [encode_result(reply) for reply in await decided]
 
 
 async def _unknown(ownership: Ownership, labels: Sequence[bytes]) -> list[Reply]:

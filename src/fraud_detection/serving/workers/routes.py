@@ -29,9 +29,9 @@ class WorkerApi(Api):
         self.later(self._found(self.requested_id(request)), on_result)
 
     def _ready(self, request: Request, on_result: OnResult) -> None:
-        away = [client.other for client in self.router.rpc.clients.values() if not client.is_healthy]
-        if away:
-            content = msgspec.json.encode({"status": "not ready", "workers_away": away})
+        unavailable = [client.other for client in self.router.rpc.clients.values() if not client.is_healthy]
+        if unavailable:
+            content = msgspec.json.encode({"status": "not ready", "workers_unavailable": unavailable})
             on_result(Response(NOT_YET, content))
         else:
             super()._ready(request, on_result)

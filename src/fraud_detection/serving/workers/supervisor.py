@@ -115,9 +115,9 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Close the lines to a process that has ended."""
-        for line in (self.process.stdin, self.process.stdout):
-            if line is not None:
-                line.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 class Hangups:

@@ -54,7 +54,7 @@ from fraud_detection.serving.workers.settings import REFUSED, WorkerSettings
 
 # It runs as `__main__`.
 LOG = logging.getLogger("fraud_detection.serving.workers.worker")
-AWAY = 1
+FAILED = 1
 LOOK_EVERY_S = 0.02
 ORPHAN_ENDS_WITHIN_S = 30.0
 PARENT = 0
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str]) -> int:
         # What may be well again in a moment is tried again by the parent.
         refused = isinstance(error, ConfigError)
         LOG.critical("%s", error, extra={"event": "refused" if refused else "failed"})
-        return REFUSED if refused else AWAY
+        return REFUSED if refused else FAILED
     finally:
         if orphaned.is_set():
             shutil.rmtree(settings.folder, ignore_errors=True)

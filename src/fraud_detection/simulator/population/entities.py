@@ -137,8 +137,8 @@ def make_population(settings: SimulatorSettings) -> Population:
 
 
 def _stores(merchants: Merchants) -> Grouped:
-    away = int(merchants.city.max()) + 1
-    return Grouped(np.where(merchants.online, away, merchants.city), merchants.popularity)
+    no_city = int(merchants.city.max()) + 1
+    return Grouped(np.where(merchants.online, no_city, merchants.city), merchants.popularity)
 
 
 def _shops(merchants: Merchants) -> Grouped:

@@ -116,8 +116,8 @@ def where_to(
     habits, count = population.cards, len(cards)
     draws = rng.random((2, count))
     online = draws[0] < habits.online[cards]
-    away = presence.travelling(day)[cards] & ~online
-    known = (draws[1] < habits.loyalty[cards]) & ~away
+    travelling = presence.travelling(day)[cards] & ~online
+    known = (draws[1] < habits.loyalty[cards]) & ~travelling
     rank = np.minimum(rng.exponential(2.2, count), 60).astype(np.int64)
     shops = habits.shops[cards, rank % ONLINE_FAVOURITES]
     stores = habits.stores[cards, rank % STORE_FAVOURITES]
@@ -164,8 +164,8 @@ def _who_pays(population: Population, rng: np.random.Generator, presence: Presen
     date = settings.date(day)
     season = (1.08 if date.day in _PAY_DAYS else 0.965) * (1 + 0.03 * np.sin(day / 58.0))
     busy = catalogue.WEEKDAYS[cards.rhythm, date.weekday()] * rng.gamma(2.0, 0.5, len(cards.rate))
-    away = np.where(presence.travelling(day), 1.3, 1.0)
-    return np.repeat(np.arange(len(cards.rate)), rng.poisson(cards.rate * mean * season * busy * away))
+    travelling = np.where(presence.travelling(day), 1.3, 1.0)
+    return np.repeat(np.arange(len(cards.rate)), rng.poisson(cards.rate * mean * season * busy * travelling))
 
 
 def _usual_amount(population: Population, rng: np.random.Generator, cards: Ints, merchants: Ints) -> Ints:

@@ -83,7 +83,7 @@ def _learned(periods: Periods, reference: Reference) -> list[str]:
 
 
 def _quality(metrics: Mapping[str, float], evaluated: str | None) -> list[str]:
-    again = [
+    refit_rows = [
         f"They are those of bundle {evaluated}, which had not learned these payments. Then the model was",
         "refit on all payments with mature labels; calibration and cut-offs are still those of that bundle.",
         "",
@@ -99,7 +99,7 @@ def _quality(metrics: Mapping[str, float], evaluated: str | None) -> list[str]:
         "On the validation slice, which also stopped the training and set calibration and cut-offs, so these",
         "figures are optimistic. `fraud evaluate` measures on the later test slice, which chose nothing.",
         "",
-        *(again if evaluated else ()),
+        *(refit_rows if evaluated else ()),
         *_table(("measure", "value"), rows),
         "",
     ]

@@ -124,8 +124,8 @@ def test_lines_that_break_while_they_are_closed_end_all_the_same(tmp_path: Path)
             both = await pair(tmp_path, (echo, echo))
             # Both at once: the end of a line and the word to give it up come in one turn of the loop.
             for one in both:
-                for line in one.clients.values():
-                    line.close()
+                for client in one.clients.values():
+                    client.close()
             await asyncio.sleep(0)
             await asyncio.wait_for(asyncio.gather(*(one.close() for one in both)), 5)
 

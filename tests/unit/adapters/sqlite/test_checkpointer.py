@@ -74,11 +74,11 @@ def test_the_log_of_a_file_that_was_moved_away_is_whole_when_it_comes_back(
     wal_checkpointer: WalCheckpointer, writer: sqlite3.Connection, tmp_path: Path
 ) -> None:
     log = (tmp_path / "s.db-wal").read_bytes()
-    (tmp_path / "s.db").rename(tmp_path / "away.db")
+    (tmp_path / "s.db").rename(tmp_path / "moved.db")
     wal_checkpointer.look()
     assert not (tmp_path / "s.db").exists()
     assert (tmp_path / "s.db-wal").read_bytes() == log
-    (tmp_path / "away.db").rename(tmp_path / "s.db")
+    (tmp_path / "moved.db").rename(tmp_path / "s.db")
     wal_checkpointer.look()
     assert writer.execute("SELECT count(*) FROM t").fetchone() == (1,)
     merged = f"file:{tmp_path / 's.db'}?immutable=1"
@@ -90,8 +90,8 @@ def test_the_log_of_a_file_that_was_moved_away_is_whole_when_it_comes_back(
 def test_a_log_is_never_merged_into_another_file_that_has_the_name(
     wal_checkpointer: WalCheckpointer, tmp_path: Path
 ) -> None:
-    (tmp_path / "s.db").rename(tmp_path / "away.db")
-    older = (tmp_path / "away.db").read_bytes()
+    (tmp_path / "s.db").rename(tmp_path / "moved.db")
+    older = (tmp_path / "moved.db").read_bytes()
     (tmp_path / "s.db").write_bytes(older)
     log = (tmp_path / "s.db-wal").read_bytes()
     wal_checkpointer.look()

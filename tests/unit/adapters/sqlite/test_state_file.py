@@ -43,7 +43,7 @@ def held(state: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    return small_simulation.events(300, late_share=0.05, repeat_share=0.05, malformed_share=0.05)
+    return small_simulation.events(300, late_share=0.05, duplicate_share=0.05, malformed_share=0.05)
 
 
 def impatient(simulation: SmallSimulation, state: Path) -> EmbeddedService:

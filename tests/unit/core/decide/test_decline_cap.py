@@ -97,8 +97,8 @@ def test_payments_dated_far_from_now_free_nobody_however_many_they_are(
 
 
 @pytest.mark.parametrize("step", [1, -1])
-@pytest.mark.parametrize("away", [2, 8, 100])
-def test_a_backlog_or_future_skew_in_each_minute_of_hours_frees_nobody(step: int, away: int) -> None:
+@pytest.mark.parametrize("intervals", [2, 8, 100])
+def test_a_backlog_or_future_skew_in_each_minute_of_hours_frees_nobody(step: int, intervals: int) -> None:
     decline_cap = DeclineCap(settings(0.05, count=20, min_payments=100))
     declined = 0
     for begin in (0, 1_000):
@@ -107,7 +107,7 @@ def test_a_backlog_or_future_skew_in_each_minute_of_hours_frees_nobody(step: int
             decline_cap.add(second * 1_000, declined=given_now)
             declined += given_now
         for minute in range(MAX_PARTS + 1):
-            far = step * (away * PARTS + minute) * MINUTE
+            far = step * (intervals * PARTS + minute) * MINUTE
             decline_cap.add(far, declined=decline_cap.allows(far))
     assert declined == 20
 

@@ -138,7 +138,7 @@ class DynamoDedupIndex:
             },
         )
 
-    def again(self, transaction_id: str, sequence: int) -> DecisionItem | None:
+    def redelivered(self, transaction_id: str, sequence: int) -> DecisionItem | None:
         """Return the decision on just this event, if it was kept before; its log line may be missing."""
         stored = self._stored.get(transaction_id)
         return (
