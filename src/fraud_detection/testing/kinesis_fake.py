@@ -124,12 +124,15 @@ class FakeKinesis:
                 raise refusal("ExpiredIteratorException", "GetRecords")
             shard, offset = at
             records = _fitting(shard.records[offset : offset + Limit])
-            rest = shard.records[offset + len(records) :]
+            remaining = shard.records[offset + len(records) :]
             iterator_age_s = (
-                self.clock() - rest[0]["ApproximateArrivalTimestamp"].timestamp() if rest else 0.0
+                self.clock() - remaining[0]["ApproximateArrivalTimestamp"].timestamp() if remaining else 0.0
             )
-            response = {"Records": records, "MillisBehindLatest": max(bool(rest), int(1000 * iterator_age_s))}
-            if rest or not shard.closed:
+            response = {
+                "Records": records,
+                "MillisBehindLatest": max(bool(remaining), int(1000 * iterator_age_s)),
+            }
+            if remaining or not shard.closed:
                 response["NextShardIterator"] = self._iterator(shard, offset + len(records))
             return response
 

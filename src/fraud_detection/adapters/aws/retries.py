@@ -62,6 +62,6 @@ def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
     >>> list(chunks("abcde", 2))
     [['a', 'b'], ['c', 'd'], ['e']]
     """
-    rest = iter(values)
-    while part := list(islice(rest, size)):
+    iterator = iter(values)
+    while part := list(islice(iterator, size)):
         yield part

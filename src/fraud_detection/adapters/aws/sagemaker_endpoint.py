@@ -142,10 +142,10 @@ class SageMakerScorer:
             return [body]
         half = len(rows) // 2
         first = [index for index in explained if index < half]
-        rest = [index - half for index in explained if index >= half]
+        second = [index - half for index in explained if index >= half]
         return [
             *self._requests(rows[:half], explain_at, first),
-            *self._requests(rows[half:], explain_at, rest),
+            *self._requests(rows[half:], explain_at, second),
         ]
 
     def _joined(self, responses: list[ScoreResponse]) -> ScoreResponse:

@@ -87,11 +87,11 @@ class LineCutter:
 
     def of(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the lines that are complete with these bytes, without their ends; no bytes are the end."""
-        *ended, rest = chunk.split(b"\n")
+        *ended, unfinished = chunk.split(b"\n")
         for line in ended:
             self._add(line)
             yield self._take()
-        self._add(rest)
+        self._add(unfinished)
         if not chunk and (self._pieces or self._oversize):
             yield self._take()
 

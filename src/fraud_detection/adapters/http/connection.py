@@ -257,8 +257,8 @@ class HttpConnection(RequestReader, asyncio.Protocol):
 
     def _look(self) -> None:
         """Close a connection that has long asked nothing: one timer a minute, not one a request."""
-        rest = self.active_at + self._idle_s - self._loop.time()
-        if rest <= 0 and not self._turns:
+        remaining_s = self.active_at + self._idle_s - self._loop.time()
+        if remaining_s <= 0 and not self._turns:
             self._close()
         else:
-            self._timer = self._loop.call_later(max(rest, 1.0), self._look)
+            self._timer = self._loop.call_later(max(remaining_s, 1.0), self._look)

@@ -49,23 +49,23 @@ class SqliteDedupIndex:
     def enter(self, decided: Sequence[str]) -> None:
         """Note payments that are decided, but not in the tables yet."""
         self.unflushed.update(decided)
-        for one in decided:
-            self._ids.enter(one)
+        for transaction_id in decided:
+            self._ids.enter(transaction_id)
 
     def enter_from_tables(self, max_ids: int) -> None:
         """Learn up to so many more ids from the tables; once all are learned, new ones need no look there."""
         while self._to_enter and max_ids > 0:
             table, after = next(iter(self._to_enter.items()))
-            found = self._db.execute(NEXT_IDS.format(table), (after, max_ids)).fetchall()
-            for (one,) in found:
-                self._ids.enter(one)
+            rows = self._db.execute(NEXT_IDS.format(table), (after, max_ids)).fetchall()
+            for (transaction_id,) in rows:
+                self._ids.enter(transaction_id)
                 if self._shared_ids is not None:
-                    self._shared_ids.enter(one)
-            if len(found) < max_ids:
+                    self._shared_ids.enter(transaction_id)
+            if len(rows) < max_ids:
                 del self._to_enter[table]
             else:
-                self._to_enter[table] = found[-1][0]
-            max_ids -= len(found)
+                self._to_enter[table] = rows[-1][0]
+            max_ids -= len(rows)
         if self._shared_ids is not None and not self._to_enter:
             self._shared_ids.completed()
 
@@ -80,16 +80,27 @@ class SqliteDedupIndex:
         """Load the state of these payments, and of the labelled ones."""
         first = self.first(payments)
         if self.elsewhere:
-            first |= {one: self.elsewhere[one] for one in payments if one in self.elsewhere}
+            first |= {
+                transaction_id: self.elsewhere[transaction_id]
+                for transaction_id in payments
+                if transaction_id in self.elsewhere
+            }
         already_processed = dict.fromkeys(first, 0)
         if not labelled and self.awaited.isdisjoint(payments):
             return BatchState(already_processed, {}, {}, first=first)
-        labelled = [*labelled, *[one for one in payments if one in self.awaited]]
+        labelled = [
+            *labelled,
+            *[transaction_id for transaction_id in payments if transaction_id in self.awaited],
+        ]
         return BatchState(already_processed, self.entities(labelled), *self._labels(labelled), first=first)
 
     def first(self, payments: Sequence[str]) -> dict[str, FirstDelivery]:
         """Return what is kept of those payments that were decided here, or are of history."""
-        candidates = payments if self._to_enter else [one for one in payments if self._ids.may_hold(one)]
+        candidates = (
+            payments
+            if self._to_enter
+            else [transaction_id for transaction_id in payments if self._ids.may_hold(transaction_id)]
+        )
         if not candidates:
             return {}
         if not self.unflushed.isdisjoint(candidates):
@@ -98,7 +109,7 @@ class SqliteDedupIndex:
         of_stream = "SELECT transaction_id, event, x'' FROM decisions WHERE transaction_id"
         of_history = "SELECT transaction_id, x'', content FROM history WHERE transaction_id"
         rows = where_in(self._db, candidates, of_stream, of_history)
-        return {one: FirstDelivery(event, digest) for one, event, digest in rows}
+        return {transaction_id: FirstDelivery(event, digest) for transaction_id, event, digest in rows}
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
         """Return the entities of those payments that are known, of history or decided."""
@@ -106,7 +117,7 @@ class SqliteDedupIndex:
         of_stream = "SELECT transaction_id, entities FROM decisions WHERE transaction_id"
         of_history = "SELECT transaction_id, entities FROM history WHERE transaction_id"
         rows = where_in(self._db, transaction_ids, of_stream, of_history)
-        return {one: tuple(msgspec.msgpack.decode(ids)) for one, ids in rows}
+        return {transaction_id: tuple(msgspec.msgpack.decode(ids)) for transaction_id, ids in rows}
 
     def store_history(self, payments: Iterable[HistoricalPayment], pending_labels: Sequence[Label]) -> None:
         """Store historical payments; `pending_labels` are not applied yet.  Call inside a transaction."""
@@ -116,7 +127,9 @@ class SqliteDedupIndex:
 
     def store_pending_labels(self, labels: Sequence[Label]) -> None:
         """Store labels to apply once the watermark passes them, latest first.  Call inside a transaction."""
-        rows = [(one.known_at, -index, one.transaction_id, one.fraud) for index, one in enumerate(labels)]
+        rows = [
+            (label.known_at, -index, label.transaction_id, label.fraud) for index, label in enumerate(labels)
+        ]
         self._db.executemany("INSERT INTO pending_labels VALUES (?,?,?,?)", reversed(rows))
 
     def pending_labels(self, watermark: int) -> list[Label]:
@@ -125,15 +138,15 @@ class SqliteDedupIndex:
             SELECT transaction_id, fraud, known_at FROM pending_labels
             WHERE known_at > ? ORDER BY known_at DESC, number DESC"""
         return [
-            Label(one, bool(fraud), known_at, HISTORY)
-            for one, fraud, known_at in self._db.execute(query, (watermark,))
+            Label(transaction_id, bool(fraud), known_at, HISTORY)
+            for transaction_id, fraud, known_at in self._db.execute(query, (watermark,))
         ]
 
     def _labels(
         self, transaction_ids: Sequence[str]
     ) -> tuple[dict[str, list[Label]], dict[str, list[Label]]]:
         """Return the labels that changed something, and the redundant ones."""
-        found: tuple[dict[str, list[Label]], dict[str, list[Label]]] = {}, {}
+        labels: tuple[dict[str, list[Label]], dict[str, list[Label]]] = {}, {}
         of_stream = (
             "SELECT transaction_id, fraud, known_at, source, seq, redundant FROM labels WHERE transaction_id"
         )
@@ -142,19 +155,23 @@ class SqliteDedupIndex:
             "WHERE fraud IS NOT NULL AND transaction_id"
         )
         rows = where_in(self._db, transaction_ids, of_stream, of_history)
-        for one, fraud, known_at, source, _, redundant in sorted(rows, key=lambda row: int(row[4])):
-            found[bool(redundant)].setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
-        return found
+        for transaction_id, fraud, known_at, source, _, redundant in sorted(
+            rows, key=lambda row: int(row[4])
+        ):
+            labels[bool(redundant)].setdefault(transaction_id, []).append(
+                Label(transaction_id, bool(fraud), known_at, source)
+            )
+        return labels
 
     def _history_row(
         self, historical: HistoricalPayment, to_come: set[tuple[str, int]]
     ) -> tuple[object, ...]:
-        one = historical.payment.transaction_id
-        told = [label for label in historical.labels() if (one, label.known_at) not in to_come]
-        fraud, known_at = (told[-1].fraud, told[-1].known_at) if told else (None, None)
-        self._ids.enter(one)
+        transaction_id = historical.payment.transaction_id
+        labels = [label for label in historical.labels() if (transaction_id, label.known_at) not in to_come]
+        fraud, known_at = (labels[-1].fraud, labels[-1].known_at) if labels else (None, None)
+        self._ids.enter(transaction_id)
         ids = msgspec.msgpack.encode(historical.payment.entities)
-        return (one, ids, fraud, known_at, content_digest(historical.payment))
+        return (transaction_id, ids, fraud, known_at, content_digest(historical.payment))
 
 
 def where_in(db: sqlite3.Connection, values: Sequence[str], *queries: str) -> list[tuple[Any, ...]]:

@@ -38,28 +38,35 @@ def tables_since(db: sqlite3.Connection, dedup_index: SqliteDedupIndex, seq: int
         SELECT applied_at, seq, transaction_id, NULL, NULL, fraud, known_at, NULL, supersedes_known_at, ''
         FROM labels WHERE applied_at > :seq
         ORDER BY at, number"""
-    for at, _, one, event, ids, fraud, time_ms, features, supersedes_known_at, bundle in db.execute(
-        query, {"seq": seq}
-    ):
-        owner = _owner(dedup_index, one) if ids is None else _ids(ids)
+    cursor = db.execute(query, {"seq": seq})
+    for at, _, transaction_id, event, ids, fraud, time_ms, features, supersedes_known_at, bundle in cursor:
+        owner = _owner(dedup_index, transaction_id) if ids is None else _ids(ids)
         yield LoggedEvent(
-            at, one, event, owner, bool(fraud), time_ms, features or b"", supersedes_known_at, bundle
+            at,
+            transaction_id,
+            event,
+            owner,
+            bool(fraud),
+            time_ms,
+            features or b"",
+            supersedes_known_at,
+            bundle,
         )
 
 
 def journal_since(waiting: Sequence[Entry], dedup_index: SqliteDedupIndex, seq: int) -> Iterator[LoggedEvent]:
     """Yield the same of entries that are in the journal alone; they are later than all in the tables."""
     owners: dict[str, Ids] = {}
-    found: list[LoggedEvent] = []
+    events: list[LoggedEvent] = []
     for entry in waiting:
-        for at, one, time_ms, _, _, _, _, bundle, ids, event, features, *_ in entry.decisions:
-            owners[one] = _ids(ids)
-            found.append(
+        for at, transaction_id, time_ms, _, _, _, _, bundle, ids, event, features, *_ in entry.decisions:
+            owners[transaction_id] = _ids(ids)
+            events.append(
                 LoggedEvent(
                     at,
-                    one,
+                    transaction_id,
                     event,
-                    owners[one],
+                    owners[transaction_id],
                     fraud=False,
                     known_at=time_ms,
                     features=features,
@@ -67,14 +74,16 @@ def journal_since(waiting: Sequence[Entry], dedup_index: SqliteDedupIndex, seq: 
                     bundle=bundle,
                 )
             )
-        for _, one, fraud, known_at, _, supersedes_known_at, applied_at, *_ in entry.labels:
+        for _, transaction_id, fraud, known_at, _, supersedes_known_at, applied_at, *_ in entry.labels:
             if applied_at is None:
                 continue
-            owner = owners.get(one) or _owner(dedup_index, one)
-            found.append(
-                LoggedEvent(applied_at, one, None, owner, bool(fraud), known_at, b"", supersedes_known_at)
+            owner = owners.get(transaction_id) or _owner(dedup_index, transaction_id)
+            events.append(
+                LoggedEvent(
+                    applied_at, transaction_id, None, owner, bool(fraud), known_at, b"", supersedes_known_at
+                )
             )
-    yield from (logged for logged in sorted(found, key=lambda logged: logged.seq) if logged.seq > seq)
+    yield from (logged for logged in sorted(events, key=lambda logged: logged.seq) if logged.seq > seq)
 
 
 def _owner(dedup_index: SqliteDedupIndex, transaction_id: str) -> Ids:

@@ -118,11 +118,11 @@ class StateReader:
             check_format(self._db, self.path)
             self.waiting: list[Entry] = journal.entries(self._db)
             self._join()
-            kept = self.meta("checkpoint")
+            stored = self.meta("checkpoint")
         except (sqlite3.DatabaseError, msgspec.DecodeError, msgspec.ValidationError) as error:
             raise ConfigError(f"{path}: cannot be read as a state file: {error}") from None
         self.checkpoint = (
-            self.waiting[-1].checkpoint if self.waiting else msgspec.convert(kept or (), Checkpoint)
+            self.waiting[-1].checkpoint if self.waiting else msgspec.convert(stored or (), Checkpoint)
         )
         self.dedup_index = SqliteDedupIndex(self._db, lambda: None)
 
@@ -173,28 +173,28 @@ class StateReader:
 
     def previous_hash(self, seq: int) -> bytes:
         """Return the chain hash of the row before a number."""
-        found: list[tuple[int, bytes]] = []
+        hashes: list[tuple[int, bytes]] = []
         for table in TABLES:
             query = f"SELECT seq, chain FROM all_{table} WHERE seq < ? ORDER BY seq DESC LIMIT 1"  # noqa: S608 - our own tables
-            found += [(row[0], row[1]) for row in self.rows(query, (seq,))]
-        return max(found, default=(0, START))[1]
+            hashes += [(row[0], row[1]) for row in self.rows(query, (seq,))]
+        return max(hashes, default=(0, START))[1]
 
     def decisions_before(self, seq: int, since_ms: int) -> list[EarlierDecision]:
         """Return what was answered before a number and is of later than a time, the latest first."""
-        found: list[EarlierDecision] = []
+        decisions: list[EarlierDecision] = []
         while True:
             part = [
                 _converted(row, EarlierDecision, self.path) for row in self.rows(EARLIER_DECISIONS, (seq,))
             ]
-            recent = [one for one in part if one.event_time > since_ms]
-            found += recent
+            recent = [decision for decision in part if decision.event_time > since_ms]
+            decisions += recent
             if not recent:
-                return found
+                return decisions
             seq = part[-1].seq
 
     def displaced_labels(self) -> list[tuple[int, str]]:
         """Return number and payment of labels whose stated log position is not where they were applied."""
-        return [(seq, str(one)) for seq, one in self.rows(DISPLACED)]
+        return [(seq, str(transaction_id)) for seq, transaction_id in self.rows(DISPLACED)]
 
     def chain_entries(self) -> Iterator[ChainEntry]:
         """Yield all rows in order, with the hashes that they carry and should carry."""
@@ -272,7 +272,7 @@ def _waiting_rows(waiting: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
         rows: list[tuple[Any, ...]] = [(row[0], 0, *row) for row in entry.decisions]
         for (
             seq,
-            one,
+            transaction_id,
             fraud,
             known_at,
             source,
@@ -283,10 +283,10 @@ def _waiting_rows(waiting: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
             caller,
             carried,
         ) in entry.labels:
-            told = (
+            columns = (
                 seq,
                 1,
-                one,
+                transaction_id,
                 int(fraud),
                 known_at,
                 source,
@@ -294,6 +294,6 @@ def _waiting_rows(waiting: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
                 happened_at,
                 int(redundant),
             )
-            rows.append((*told, caller, carried))
+            rows.append((*columns, caller, carried))
         rows += [(row[0], 2, *row[1:5], row[-1]) for row in entry.quarantined]
         yield from sorted(rows, key=lambda row: int(row[0]))

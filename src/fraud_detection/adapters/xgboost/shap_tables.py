@@ -97,9 +97,9 @@ class _Positions:
     """The position of each thing asked about."""
     max_count: int
 
-    def pad(self, values: np.ndarray, columns: int, rest: float) -> np.ndarray:
+    def pad(self, values: np.ndarray, columns: int, fill: float) -> np.ndarray:
         """Return a row for every owner with the values of its things, and `rest` after them."""
-        padded = np.full((self.owner[-1] + 1, columns), rest, values.dtype)
+        padded = np.full((self.owner[-1] + 1, columns), fill, values.dtype)
         padded[self.owner, self.position] = values[self.thing]
         return padded
 

@@ -256,8 +256,8 @@ class DynamoDedupIndex:
         while True:
             response = self._client.scan(TableName=self._decisions, **more)
             items = [item for item in response["Items"] if not item["id"]["S"].startswith("\n")]
-            found = (_decision(item["d"]["B"]) for item in items)
-            yield from (stored for stored in found if stored.shard != HISTORY)
+            stored_decisions = (_decision(item["d"]["B"]) for item in items)
+            yield from (stored for stored in stored_decisions if stored.shard != HISTORY)
             if "LastEvaluatedKey" not in response:
                 return
             more = {"ExclusiveStartKey": response["LastEvaluatedKey"]}

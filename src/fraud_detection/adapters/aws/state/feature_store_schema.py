@@ -67,8 +67,8 @@ def as_time(ms: int) -> str:
     >>> as_time(1_785_542_400_007)
     '2026-08-01T00:00:00.007Z'
     """
-    seconds, rest = divmod(ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    seconds, milliseconds = divmod(ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
 
 
 def as_ms(time: str) -> int:
