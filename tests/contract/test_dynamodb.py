@@ -73,8 +73,8 @@ def with_statements(tables: DynamoTables) -> DynamoTables:
     return tables
 
 
-def item(one: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
-    return {"id": {"S": one}, **more}
+def item(item_id: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
+    return {"id": {"S": item_id}, **more}
 
 
 @contextmanager
@@ -91,17 +91,18 @@ class TestItems:
         batch_put(client, table, items)
         batch_put(client, table, [item("p0", d={"B": b"again"})])
         batch_delete(client, table, [item("p1"), item("never")])
-        found = batch_get(client, table, [item(f"p{n}") for n in range(100)])
-        assert {one["id"]["S"]: one for one in found} == {
-            one["id"]["S"]: one for one in [item("p0", d={"B": b"again"}), *items[2:]]
+        items_read = batch_get(client, table, [item(f"p{n}") for n in range(100)])
+        assert {item_read["id"]["S"]: item_read for item_read in items_read} == {
+            expected_item["id"]["S"]: expected_item
+            for expected_item in [item("p0", d={"B": b"again"}), *items[2:]]
         }
 
     def test_only_the_attributes_that_are_asked_for_come(self, tables: DynamoTables) -> None:
         batch_put(
             tables.client, tables.others, [item("a", d={"B": b"x"}, n={"N": "1"}), item("b", n={"N": "2"})]
         )
-        found = batch_get(tables.client, tables.others, [item("a"), item("b")], ("id", "d"))
-        assert sorted(found, key=str) == [item("a", d={"B": b"x"}), item("b")]
+        items_read = batch_get(tables.client, tables.others, [item("a"), item("b")], ("id", "d"))
+        assert sorted(items_read, key=str) == [item("a", d={"B": b"x"}), item("b")]
 
     def test_a_write_of_which_one_item_is_refused_writes_none(self, tables: DynamoTables) -> None:
         if tables.on == "moto":
@@ -114,15 +115,15 @@ class TestItems:
         store = DynamoProfiles(with_statements.client, with_statements.profiles, ["card"], days=3)
         before = int(time.time())
         store.save({(0, "c1"): msgspec.msgpack.encode(["7", "x"])})
-        (kept,) = batch_get(with_statements.client, with_statements.profiles, [{"k": {"S": "card#c1"}}])
-        assert before <= int(kept["expires"]["N"]) - 3 * SECONDS_A_DAY <= time.time()
+        (stored,) = batch_get(with_statements.client, with_statements.profiles, [{"k": {"S": "card#c1"}}])
+        assert before <= int(stored["expires"]["N"]) - 3 * SECONDS_A_DAY <= time.time()
 
 
 Call = Callable[[Any, str], object]
 
 
 def puts(*items: dict[str, Any]) -> Call:
-    requests = [{"PutRequest": {"Item": one}} for one in items]
+    requests = [{"PutRequest": {"Item": put_item}} for put_item in items]
     return lambda client, table: client.batch_write_item(RequestItems={table: requests})
 
 
@@ -190,8 +191,8 @@ def test_a_table_that_is_not_there_is_named_so(tables: DynamoTables, call: Call)
 
 class TestSets:
     def strings(self, tables: DynamoTables) -> set[str]:
-        (found,) = batch_get(tables.client, tables.others, [item("set")])
-        return set(found.get("shards", {}).get("SS", ()))
+        (stored,) = batch_get(tables.client, tables.others, [item("set")])
+        return set(stored.get("shards", {}).get("SS", ()))
 
     def test_strings_are_added_and_removed(self, tables: DynamoTables) -> None:
         for verb, strings, left in [
@@ -215,15 +216,15 @@ class TestSets:
         for shard in ("a", "b", "a"):
             (shards,) = batch_get(tables.client, tables.others, [item(SHARDS)]) or [{}]
             ShardCounts(tables.client, tables.others).take(shard, shards, {})
-        (kept,) = batch_get(tables.client, tables.others, [item(SHARDS)])
-        assert set(kept["shards"]["SS"]) == {"a", "b"}
+        (stored,) = batch_get(tables.client, tables.others, [item(SHARDS)])
+        assert set(stored["shards"]["SS"]) == {"a", "b"}
 
 
 class TestDecisions:
     def index(self, tables: DynamoTables, shard: str = "shardId-000000000001") -> DynamoDedupIndex:
-        found = DynamoDedupIndex(tables.client, tables.others, tables.labels, days=30)
-        found.shard = shard
-        return found
+        dedup_index = DynamoDedupIndex(tables.client, tables.others, tables.labels, days=30)
+        dedup_index.shard = shard
+        return dedup_index
 
     def test_labels_are_known_to_another_process(self, tables: DynamoTables) -> None:
         labels = [Label(f"p{n % 40}", fraud=bool(n % 3), known_at=n, sequence=n) for n in range(90)]
@@ -232,8 +233,8 @@ class TestDecisions:
         index = self.index(tables)
         index.batch_state([], [f"p{n}" for n in range(40)])
         index.store([], labels[60:])
-        found = self.index(tables).batch_state([], [f"p{n}" for n in range(50)]).labels
-        assert {one: [each.known_at for each in told] for one, told in found.items()} == {
+        states = self.index(tables).batch_state([], [f"p{n}" for n in range(50)]).labels
+        assert {payment: [each.known_at for each in state] for payment, state in states.items()} == {
             f"p{n}": list(range(n, 90, 40)) for n in range(40)
         }
 
@@ -253,7 +254,7 @@ class TestDecisions:
         theirs.store(decisions[29:], [])
         theirs.store(decisions[29:], [])  # as one whose answer was lost
         with pytest.raises(RetryError, match="another shard"):
-            mine.store([msgspec.structs.replace(one, shard="a") for one in decisions], [])
+            mine.store([msgspec.structs.replace(decision, shard="a") for decision in decisions], [])
         assert self.index(with_statements, "b").batch_state(["p29", "p30"], []).already_processed == {
             "p29": 29
         }
@@ -267,8 +268,12 @@ class TestStatements:
         batch_put(client, table, [item("p1", d={"S": "first"})])
         writes = {n: insertion(table, item(f"p{n}", d={"S": "new"})) for n in range(3)}
         assert execute(client, table, writes) == {1}
-        found = batch_get(client, table, [item(f"p{n}") for n in range(3)])
-        assert {one["id"]["S"]: one["d"]["S"] for one in found} == {"p0": "new", "p1": "first", "p2": "new"}
+        items_read = batch_get(client, table, [item(f"p{n}") for n in range(3)])
+        assert {item_read["id"]["S"]: item_read["d"]["S"] for item_read in items_read} == {
+            "p0": "new",
+            "p1": "first",
+            "p2": "new",
+        }
 
     def test_a_profile_whose_version_has_moved_on_is_refused(self, with_statements: DynamoTables) -> None:
         client, table = with_statements.client, with_statements.profiles

@@ -56,17 +56,17 @@ def stream(empty: tuple[Any, str]) -> tuple[Any, str]:
 
 
 def test_the_shards_are_named_alike(stream: tuple[Any, str]) -> None:
-    assert [(one.name, one.parents) for one in list_shards(*stream)] == [(name, ()) for name in SHARDS]
+    assert [(shard.name, shard.parents) for shard in list_shards(*stream)] == [(name, ()) for name in SHARDS]
 
 
 def test_every_record_lies_in_one_shard_and_each_key_is_in_order(stream: tuple[Any, str]) -> None:
     read = {name: ShardReader(*stream, name).read().records for name in SHARDS}
-    assert sorted(int(one.data) for records in read.values() for one in records) == list(range(40))
+    assert sorted(int(record.data) for records in read.values() for record in records) == list(range(40))
     for records in read.values():
-        numbers = [int(one.number) for one in records]
+        numbers = [int(record.number) for record in records]
         assert numbers == sorted(set(numbers))
-        for key in {one.key for one in records}:
-            values = [int(one.data) for one in records if one.key == key]
+        for key in {record.key for record in records}:
+            values = [int(record.data) for record in records if record.key == key]
             assert values == list(range(int(key[1:]), 40, 10))
 
 
@@ -86,7 +86,7 @@ def test_latest_passes_over_what_was_there(stream: tuple[Any, str]) -> None:
     readers = [ShardReader(client, arn, name, start="LATEST") for name in SHARDS]
     assert [reader.read().records for reader in readers] == [[], []]
     client.put_records(StreamName=arn.rpartition("/")[2], Records=[{"PartitionKey": "k", "Data": b"new"}])
-    assert [one.data for reader in readers for one in reader.read().records] == [b"new"]
+    assert [record.data for reader in readers for record in reader.read().records] == [b"new"]
 
 
 def test_a_stream_that_is_not_there_is_a_mistake_in_the_set_up(stream: tuple[Any, str]) -> None:
@@ -104,9 +104,10 @@ def test_a_producer_puts_each_record_where_its_key_belongs_and_the_reader_finds_
         producer.put(f"k{n % 7}", b"%d" % n)
     producer.flush()
     assert (producer.accepted, producer.refused) == (120, 0)
-    found = [record for name in SHARDS for record in ShardReader(client, arn, name).read().records]
+    records = [record for name in SHARDS for record in ShardReader(client, arn, name).read().records]
     assert {
-        key: [int(one.data) for one in found if one.key == key] for key in {one.key for one in found}
+        key: [int(stream_record.data) for stream_record in records if stream_record.key == key]
+        for key in {stream_record.key for stream_record in records}
     } == {f"k{start}": list(range(start, 120, 7)) for start in range(7)}
 
 
@@ -116,7 +117,9 @@ def test_records_that_were_sent_as_another_key_lie_with_those_of_theirs(empty: t
     for n in range(20):
         producer.put(f"k{n % 5}", b"%d" % n, f"sent-as-{n}" if n % 2 else "")
     producer.flush()
-    where = {int(one.data): name for name in SHARDS for one in ShardReader(client, arn, name).read().records}
+    where = {
+        int(record.data): name for name in SHARDS for record in ShardReader(client, arn, name).read().records
+    }
     assert sorted(where) == list(range(20))
     assert all(where[n] == where[n % 5] for n in range(20))
 
@@ -130,7 +133,7 @@ def test_a_time_passes_over_what_came_before_it(stream: tuple[Any, str]) -> None
     now = datetime.now(UTC)
     for at, number in ((now - timedelta(hours=1), 40), (now + timedelta(hours=1), 0)):
         reader = [ShardReader(*stream, name, start="AT_TIMESTAMP", start_s=at.timestamp()) for name in SHARDS]
-        assert sum(len(one.read().records) for one in reader) == number
+        assert sum(len(shard_reader.read().records) for shard_reader in reader) == number
 
 
 def test_a_reader_that_is_behind_is_reported(stream: tuple[Any, str], on: str) -> None:
@@ -228,9 +231,11 @@ class TestFake:
         for n in range(9):
             producer.put(f"k{n % 3}", b"%d" % n)
         producer.flush()
-        found = [record for name in SHARDS for record in fake.records(name)]
-        assert [one["Data"] for one in found if one["PartitionKey"] == "k1"] == [b"1", b"4", b"7"]
-        assert (producer.accepted, producer.refused, len(found)) == (9, 2, 9)
+        records = [record for name in SHARDS for record in fake.records(name)]
+        assert [
+            stream_record["Data"] for stream_record in records if stream_record["PartitionKey"] == "k1"
+        ] == [b"1", b"4", b"7"]
+        assert (producer.accepted, producer.refused, len(records)) == (9, 2, 9)
 
     def test_an_expired_iterator_is_distinguished_from_an_invalid_one(self) -> None:
         fake = FakeKinesis(1)

@@ -51,16 +51,16 @@ def test_pages_hold_each_key_once_in_the_order_of_their_bytes(bucket: tuple[Any,
     client, name = bucket
     for key in ("a/3", "a/1", "b/1", "a/4", "a/2", "a/5"):
         client.put_object(Bucket=name, Key=key, Body=b"")
-    found: list[list[str]] = []
+    keys: list[list[str]] = []
     more: dict[str, str] = {}
-    while len(found) < 9:
+    while len(keys) < 9:
         response = client.list_objects_v2(Bucket=name, Prefix="a/", MaxKeys=2, **more)
-        found.append([one["Key"] for one in response["Contents"]])
-        assert response["KeyCount"] == len(found[-1])
+        keys.append([entry["Key"] for entry in response["Contents"]])
+        assert response["KeyCount"] == len(keys[-1])
         if not response["IsTruncated"]:
             break
         more = {"ContinuationToken": response["NextContinuationToken"]}
-    assert found == [["a/1", "a/2"], ["a/3", "a/4"], ["a/5"]]
+    assert keys == [["a/1", "a/2"], ["a/3", "a/4"], ["a/5"]]
 
 
 @pytest.mark.parametrize("bucket", ["fake", pytest.param("moto", marks=pytest.mark.long)], indirect=True)

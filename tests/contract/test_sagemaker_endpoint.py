@@ -61,10 +61,10 @@ def test_the_scores_and_reasons_of_an_answer_arrive(start: Start) -> None:
     assert request.response.bundle == "b1"
 
 
-@pytest.mark.parametrize("said", [b"no JSON", response(0.25)])
-def test_an_answer_that_cannot_be_used_is_tried_again_later(start: Start, said: bytes) -> None:
+@pytest.mark.parametrize("body", [b"no JSON", response(0.25)])
+def test_an_answer_that_cannot_be_used_is_tried_again_later(start: Start, body: bytes) -> None:
     with pytest.raises(RetryError):
-        scorer(start(said)).score(rows())
+        scorer(start(body)).score(rows())
 
 
 class TestFake:

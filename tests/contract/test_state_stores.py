@@ -168,7 +168,9 @@ class TestEveryStore:
 
     def test_ids_with_odd_characters_stay_apart(self, harness: StoreHarness) -> None:
         saved = {
-            (entity, one): profile(1, [entity, index]) for index, one in enumerate(ODD) for entity in (0, 1)
+            (entity, odd_id): profile(1, [entity, index])
+            for index, odd_id in enumerate(ODD)
+            for entity in (0, 1)
         }
         with harness.process() as store:
             store.save(saved)
@@ -194,7 +196,7 @@ class TestEveryStore:
             assert number(store.load([(0, "one")])[0, "one"]) == MAX_VALUE
 
     def test_a_new_process_finds_what_was_saved_where_the_store_lasts(self, harness: StoreHarness) -> None:
-        saved = {(entity, one): profile(7, one) for one in ODD for entity in (0, 1)}
+        saved = {(entity, odd_id): profile(7, odd_id) for odd_id in ODD for entity in (0, 1)}
         with harness.process() as store:
             store.save(saved)
         with harness.process() as store:
@@ -241,8 +243,8 @@ class TestStoresOfShards:
             store = shards.shard_store(shard)
             store.load([key])
             store.save({key: profile(at, "x")})
-        found = {shard: number(shards.shard_store(shard).load([key])[key]) for shard in ("a", "b", "c")}
-        assert found == {"a": 6, "b": 9, "c": 0}
+        numbers = {shard: number(shards.shard_store(shard).load([key])[key]) for shard in ("a", "b", "c")}
+        assert numbers == {"a": 6, "b": 9, "c": 0}
 
     def test_the_version_counts_the_saves(self, shards: StoreHarness) -> None:
         for entity in (ORDERING, SHARED):

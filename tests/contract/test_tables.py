@@ -93,12 +93,12 @@ class TestEveryTable:
         sample = table.sample(200)
 
         assert len(sample["id"]) == 200
-        indices = [int(str(one)[1:]) for one in sample["id"]]
+        indices = [int(str(row_id)[1:]) for row_id in sample["id"]]
         assert indices == sorted(set(indices))
         assert [typed(table, amount) for amount in sample["amount"]] == [index + 0.5 for index in indices]
 
     def test_a_sample_reaches_from_end_to_end(self, table: Table) -> None:
-        indices = [int(str(one)[1:]) for one in table.sample(200)["id"]]
+        indices = [int(str(row_id)[1:]) for row_id in table.sample(200)["id"]]
 
         assert indices[0] < 50
         assert indices[-1] > 950
@@ -208,17 +208,17 @@ class TestText:
     def test_thinning_keeps_rows_of_the_stream_in_order_and_counts_them_all(
         self, rows: list[int], size: int
     ) -> None:
-        kept, count = thin(enumerate(rows), size)
+        sampled, count = thin(enumerate(rows), size)
 
         assert count == len(rows)
-        assert len(kept) == min(size, len(rows))
-        assert kept == sorted(set(kept))
-        assert all(rows[index] == value for index, value in kept)
+        assert len(sampled) == min(size, len(rows))
+        assert sampled == sorted(set(sampled))
+        assert all(rows[index] == value for index, value in sampled)
 
     def test_thinning_gives_every_row_the_same_chance(self) -> None:
-        kept, _ = thin(range(100_000), 5_000)
+        sampled, _ = thin(range(100_000), 5_000)
 
-        quarters = np.bincount(np.array(kept) // 25_000, minlength=4)
+        quarters = np.bincount(np.array(sampled) // 25_000, minlength=4)
         assert quarters.min() > 1_100
 
 
@@ -238,8 +238,8 @@ class TestWhateverIsInAFile:
             path = Path(folder) / "p.csv"
             with path.open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerows([["a", "b"], *rows])
-            found = [row for batch in open_table(path).records() for row in batch]
-        assert [[row["a"] or "", row["b"] or ""] for row in found] == rows
+            rows_read = [row for batch in open_table(path).records() for row in batch]
+        assert [[row["a"] or "", row["b"] or ""] for row in rows_read] == rows
 
 
 class TestParquet:
@@ -311,15 +311,15 @@ class TestColumns:
         }
         write_columns(tmp_path / "new" / "c.parquet", columns, {"fingerprint": "abc"})
 
-        found, metadata = read_columns(tmp_path / "new" / "c.parquet")
+        read_back, metadata = read_columns(tmp_path / "new" / "c.parquet")
 
         assert metadata == {"fingerprint": "abc"}
-        assert list(found) == list(columns)
+        assert list(read_back) == list(columns)
         for name in ("score", "small", "time", "flag"):
-            np.testing.assert_array_equal(found[name], columns[name])
-            assert np.asarray(found[name]).dtype == np.asarray(columns[name]).dtype
-        assert found["id"] == ["a", None]
-        assert found["count"] == [3, None]
+            np.testing.assert_array_equal(read_back[name], columns[name])
+            assert np.asarray(read_back[name]).dtype == np.asarray(columns[name]).dtype
+        assert read_back["id"] == ["a", None]
+        assert read_back["count"] == [3, None]
 
     def test_some_columns_can_be_read_in_any_order(self, tmp_path: Path) -> None:
         write_columns(tmp_path / "c.parquet", {"a": [1], "b": [2]})
@@ -384,10 +384,12 @@ class TestOpening:
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
     """Return a file with some bytes changed, or without its end."""
-    found = bytearray(data)
+    damaged_data = bytearray(data)
     for _ in range(chance.choice((1, 3, 30))):
-        found[chance.randrange(len(found))] = chance.randrange(256)
-    return bytes(found[: chance.randrange(len(found))] if chance.random() < 0.15 else found)
+        damaged_data[chance.randrange(len(damaged_data))] = chance.randrange(256)
+    return bytes(
+        damaged_data[: chance.randrange(len(damaged_data))] if chance.random() < 0.15 else damaged_data
+    )
 
 
 @pytest.mark.parametrize("compression", ["snappy", "none"])
@@ -416,4 +418,4 @@ def test_a_damaged_parquet_file_is_read_or_refused_by_name(compression: str, tmp
             except ConfigError as refusal:
                 refusals.append(str(refusal))
     assert len(refusals) > 60
-    assert all(said.startswith(f"{bad}: ") and "\n" not in said for said in refusals)
+    assert all(message.startswith(f"{bad}: ") and "\n" not in message for message in refusals)

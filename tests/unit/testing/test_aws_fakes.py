@@ -36,11 +36,11 @@ def statements(count: int, size: int = 1) -> Callable[[], object]:
     def call() -> object:
         text = "INSERT INTO \"table\" VALUE {'k': ?, 'c': ?}"
         values = ({"S": str(index)} for index in range(count))
-        request = [{"Statement": text, "Parameters": [one, {"B": b"x" * size}]} for one in values]
+        request = [{"Statement": text, "Parameters": [value, {"B": b"x" * size}]} for value in values]
         response = FakeDynamo().batch_execute_statement(Statements=request)
-        for one in response["Responses"]:
-            if "Error" in one:
-                raise ClientError(one, "BatchExecuteStatement")
+        for item in response["Responses"]:
+            if "Error" in item:
+                raise ClientError(item, "BatchExecuteStatement")
         return response
 
     return call
@@ -56,8 +56,8 @@ def added(size: int) -> Callable[[], object]:
 
 
 def records(count: int, size: int, key: str = "k") -> Callable[[], object]:
-    one = {"PartitionKey": key, "Data": b"x" * size}
-    return lambda: FakeKinesis(1).put_records(Records=[one] * count)
+    record = {"PartitionKey": key, "Data": b"x" * size}
+    return lambda: FakeKinesis(1).put_records(Records=[record] * count)
 
 
 def read(most: int) -> Callable[[], object]:
@@ -92,7 +92,7 @@ def told(size: int = 0, metrics: int = 1, values: int = 1) -> Callable[[], objec
 
 
 @pytest.mark.parametrize(
-    ("taken", "refused"),
+    ("accepted", "refused"),
     [
         (puts(25, 1), puts(26, 1)),
         (puts(1, 409_590), puts(1, 409_600)),
@@ -118,8 +118,10 @@ def told(size: int = 0, metrics: int = 1, values: int = 1) -> Callable[[], objec
         (told(values=100), told(values=101)),
     ],
 )
-def test_what_is_one_too_much_is_refused(taken: Callable[[], object], refused: Callable[[], object]) -> None:
-    taken()
+def test_what_is_one_too_much_is_refused(
+    accepted: Callable[[], object], refused: Callable[[], object]
+) -> None:
+    accepted()
     with pytest.raises(ClientError):
         refused()
 
@@ -142,12 +144,12 @@ def test_a_read_of_a_stream_holds_ten_mebibytes() -> None:
     (shard,) = stream.list_shards(StreamARN=stream.arn)["Shards"]
     request = {"StreamARN": stream.arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
     iterator = stream.get_shard_iterator(**request)["ShardIterator"]
-    found: list[int] = []
-    while sum(found) < 15:
+    records_read: list[int] = []
+    while sum(records_read) < 15:
         response = stream.get_records(ShardIterator=iterator, Limit=10_000)
         iterator = response["NextShardIterator"]
-        found.append(len(response["Records"]))
-    assert found == [11, 4]
+        records_read.append(len(response["Records"]))
+    assert records_read == [11, 4]
 
 
 def test_the_limits_are_those_of_aws_own_description() -> None:

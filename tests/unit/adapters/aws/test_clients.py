@@ -21,9 +21,9 @@ def test_each_description_of_aws_is_read_once_for_all_clients(monkeypatch: pytes
     load, read = JSONFileLoader.load_file, Counter[str]()
 
     def counted(self: JSONFileLoader, path: str) -> object:
-        found = load(self, path)
-        read[path] += found is not None
-        return found
+        description = load(self, path)
+        read[path] += description is not None
+        return description
 
     monkeypatch.setattr(JSONFileLoader, "load_file", counted)
     clients._descriptions.cache_clear()

@@ -84,10 +84,10 @@ class TestTheStore:
     ) -> None:
         for turn in range(6):
             clock.now -= 3 * (turn % 2)
-            one = store(fake, clock)  # another process each time
-            one.load([KEY])
-            one.save({KEY: profile(turn, turn)})
-            one.save({KEY: profile(turn, -turn)})
+            profile_store = store(fake, clock)  # another process each time
+            profile_store.load([KEY])
+            profile_store.save({KEY: profile(turn, turn)})
+            profile_store.save({KEY: profile(turn, -turn)})
         times = [as_ms(features[EVENT_TIME]) for _, features in fake.offline]
         assert times == sorted(set(times))
         assert msgspec.msgpack.decode(store(fake, clock).load([KEY])[KEY])[1] == -5
@@ -96,9 +96,9 @@ class TestTheStore:
         self, fake: FakeFeatureStore, clock: Clock
     ) -> None:
         saved: dict[ProfileKey, bytes] = {(0, f"e{n}"): profile(n) for n in range(250)}
-        one = store(fake, clock)
-        one.save(saved)
-        assert one.load(list(saved)) == saved
+        profile_store = store(fake, clock)
+        profile_store.save(saved)
+        assert profile_store.load(list(saved)) == saved
         assert fake.calls == {"PutRecord": 250, "BatchGetRecord": 3}
 
     def test_what_was_left_out_or_failed_is_asked_again_and_nothing_else(
@@ -112,8 +112,8 @@ class TestTheStore:
         def counted(**request: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
             ids = request["Identifiers"][0]["RecordIdentifiersValueAsString"]
             requested_sizes.append(len(ids))
-            fake.left_out = lambda one: len(requested_sizes) < 3 and one.endswith("1")
-            fake.failed = lambda one: len(requested_sizes) < 2 and one.endswith("2")
+            fake.left_out = lambda call: len(requested_sizes) < 3 and call.endswith("1")
+            fake.failed = lambda call: len(requested_sizes) < 2 and call.endswith("2")
             return batch_get(**request)
 
         fake.batch_get_record = counted  # type: ignore[method-assign]
@@ -135,9 +135,9 @@ class TestTheStore:
                 raise refusal(fault, operation)
 
         fake.after = fail
-        one = store(fake, clock)
-        one.save({KEY: profile(7)})
-        assert one.load([KEY]) == {KEY: profile(7)}
+        profile_store = store(fake, clock)
+        profile_store.save({KEY: profile(7)})
+        assert profile_store.load([KEY]) == {KEY: profile(7)}
         assert left == [0]
 
     def test_a_service_that_stays_busy_is_named(self, fake: FakeFeatureStore, clock: Clock) -> None:
@@ -159,9 +159,9 @@ class TestTheStore:
     ) -> None:
         if before:
             store(fake, clock).save({KEY: profile(1)})
-        late, one = dict(fake.groups[GROUP]), store(fake, clock)
-        one.load([KEY])
-        one.save({KEY: profile(2)})
+        late, profile_store = dict(fake.groups[GROUP]), store(fake, clock)
+        profile_store.load([KEY])
+        profile_store.save({KEY: profile(2)})
         newest, reads = dict(fake.groups[GROUP]), [0]
 
         def lag(operation: str) -> None:
@@ -169,8 +169,8 @@ class TestTheStore:
             fake.groups[GROUP] = dict(late if reads[0] < 3 else newest)
 
         fake.before = lag
-        one.forget()
-        assert one.load([KEY]) == {KEY: profile(2)}
+        profile_store.forget()
+        assert profile_store.load([KEY]) == {KEY: profile(2)}
         assert reads == [3]
 
     def test_a_row_of_the_offline_store_reads_as_documented(
@@ -199,9 +199,9 @@ class TestTheStore:
 
     def test_a_profile_that_is_saved_again_lives_on(self, fake: FakeFeatureStore, clock: Clock) -> None:
         for turn in range(4):
-            one = store(fake, clock, days=30)
-            assert bool(one.load([KEY])) is (turn > 0)
-            one.save({KEY: profile(turn)})
+            profile_store = store(fake, clock, days=30)
+            assert bool(profile_store.load([KEY])) is (turn > 0)
+            profile_store.save({KEY: profile(turn)})
             clock.now += 20 * DAY_S
 
     @pytest.mark.parametrize("prefix", ["", "-live", "live_/", "x" * 70])
@@ -283,8 +283,8 @@ class TestTheStandIn:
         hour = {"Unit": "Hours", "Value": 1}
         fake.put_record(FeatureGroupName=GROUP, Record=record(), TtlDuration=hour)
         requested_sizes = [{"FeatureGroupName": GROUP, "RecordIdentifiersValueAsString": ["one"]}]
-        told = fake.batch_get_record(Identifiers=requested_sizes, ExpirationTimeResponse="Enabled")
-        assert told["Records"][0]["ExpiresAt"] == "2026-08-01T01:00:00.000Z"
+        response = fake.batch_get_record(Identifiers=requested_sizes, ExpirationTimeResponse="Enabled")
+        assert response["Records"][0]["ExpiresAt"] == "2026-08-01T01:00:00.000Z"
         assert "ExpiresAt" not in fake.batch_get_record(Identifiers=requested_sizes)["Records"][0]
 
 
@@ -311,11 +311,11 @@ class TestThroughAwsOwnClient:
         clock: Clock,
     ) -> None:
         saved: dict[ProfileKey, bytes] = {(0, f"ä/{n}#?"): profile(n, "x" * n) for n in range(130)}
-        one = store(client, clock, days=3)
-        assert one.save(saved) == set()
-        one.forget()
-        assert one.load([*saved, (0, "nobody")]) == saved == store(fake, clock).load(list(saved))
-        assert one.version((0, "ä/7#?")) == 1
+        profile_store = store(client, clock, days=3)
+        assert profile_store.save(saved) == set()
+        profile_store.forget()
+        assert profile_store.load([*saved, (0, "nobody")]) == saved == store(fake, clock).load(list(saved))
+        assert profile_store.version((0, "ä/7#?")) == 1
 
     def test_refusals_arrive_as_errors_with_their_code(self, client: Any) -> None:  # noqa: ANN401 - AWS's client
         with pytest.raises(ClientError) as absent:

@@ -34,21 +34,21 @@ class Stream:
     def put_records(self, *, StreamName: str, Records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         assert StreamName == "payments"
         assert 0 < len(Records) <= MAX_RECORDS
-        assert sum(len(one["Data"]) + len(one["PartitionKey"]) for one in Records) <= MAX_BYTES
+        assert sum(len(record["Data"]) + len(record["PartitionKey"]) for record in Records) <= MAX_BYTES
         self.sizes.append(len(Records))
         if self.chance.random() < self.failing:
             raise self.chance.choice([busy(), EndpointConnectionError(endpoint_url="http://127.0.0.1:1")])
         responses: list[dict[str, str]] = [{} for _ in Records]
         for index in self.chance.sample(range(len(Records)), len(Records)):
-            one = Records[index]
+            record = Records[index]
             if self.chance.random() < self.refusing:
                 responses[index] = {"ErrorCode": "ProvisionedThroughputExceededException"}
             else:
-                key = one["PartitionKey"].rpartition(":")[2]
+                key = record["PartitionKey"].rpartition(":")[2]
                 shard = str(int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16))
-                assert one.get("ExplicitHashKey", shard) == shard
-                assert ("ExplicitHashKey" in one) == (key != one["PartitionKey"])
-                self.got[key].append(one["Data"])
+                assert record.get("ExplicitHashKey", shard) == shard
+                assert ("ExplicitHashKey" in record) == (key != record["PartitionKey"])
+                self.got[key].append(record["Data"])
                 responses[index] = {"SequenceNumber": "1", "ShardId": "s"}
         return {"FailedRecordCount": 0, "Records": responses}
 

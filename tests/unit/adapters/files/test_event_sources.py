@@ -48,7 +48,10 @@ def table(path: Path, values: list[object]) -> Path:
     if path.suffix == ".parquet":
         pq.write_table(pa.table({"v": values, "w": ["x"] * len(values)}), path)
     else:
-        rows = [json.dumps({"v": one, "w": "x"}) if path.suffix == ".jsonl" else f"{one},x" for one in values]
+        rows = [
+            json.dumps({"v": value, "w": "x"}) if path.suffix == ".jsonl" else f"{value},x"
+            for value in values
+        ]
         path.write_text("\n".join([*([] if path.suffix == ".jsonl" else ["v,w"]), *rows]) + "\n")
     return path
 
@@ -68,16 +71,20 @@ def test_a_file_is_a_known_source_if_it_begins_with_what_was_read_of_it(
     *_, last = itertools.islice(opened.batches(0, max_events), reached)
     done = min(max_events * reached, len(read))
     known = KnownSource(opened.name, last.offset, last.fingerprint, last.offset)
-    other = open_file(table(tmp_path / f"other.{suffix}", then))
-    found = recognised(other, [known])
+    longer_file = open_file(table(tmp_path / f"other.{suffix}", then))
+    recognized = recognised(longer_file, [known])
     if then[:done] == read[:done]:
-        assert found == known
-        rest = [name for batch in other.batches(found.offset, max_events) for name in batch.identities or []]
+        assert recognized == known
+        rest = [
+            name
+            for batch in longer_file.batches(recognized.offset, max_events)
+            for name in batch.identities or []
+        ]
         both = names(open_file(tmp_path / f"one.{suffix}"))[:done] + rest
         assert len(set(both)) == len(both) == len(then)
     else:
-        assert found.offset == 0
-        assert not {*names(other)} & {*names(opened)}
+        assert recognized.offset == 0
+        assert not {*names(longer_file)} & {*names(opened)}
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
@@ -89,8 +96,8 @@ def test_a_file_that_is_as_a_source_was_at_first_sight_is_that_source(tmp_path: 
     *_, last = grown.batches(0, 9)
     old = open_file(table(tmp_path / f"backup.{suffix}", [1, 1, 2]))
     assert names(old) == events_of_first
-    found = recognised(old, [KnownSource(name, last.offset, last.fingerprint, last.offset)])
-    assert events(old, found.offset) == []
+    recognized = recognised(old, [KnownSource(name, last.offset, last.fingerprint, last.offset)])
+    assert events(old, recognized.offset) == []
 
 
 def test_a_last_line_that_is_still_being_written_is_left_for_the_next_time(tmp_path: Path) -> None:

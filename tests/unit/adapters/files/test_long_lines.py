@@ -86,12 +86,12 @@ def test_a_line_of_60_mb_takes_little_memory_from_a_file_and_from_a_pipe(tmp_pat
         thread.start()
         piped = [len(event) for batch in Pipe(read).batches(0, 512) for event in batch.events]
         thread.join()
-        found = [len(e) for batch in open_source(str(path)).batches(0, 512) for e in batch.events]
+        sizes = [len(e) for batch in open_source(str(path)).batches(0, 512) for e in batch.events]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
         os.close(read)
-    assert piped == found == [9, MAX_EVENT_BYTES + 1, 9]
+    assert piped == sizes == [9, MAX_EVENT_BYTES + 1, 9]
     assert peak < 8_000_000
 
 

@@ -23,7 +23,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda x: type(x).__name__)
 def test_a_thread_that_dies_of_anything_comes_back_and_is_not_healthy_meanwhile(
     fault: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -32,8 +32,8 @@ def test_a_thread_that_dies_of_anything_comes_back_and_is_not_healthy_meanwhile(
 
     def work(part: Part) -> None:
         seen.append(background.problems())
-        if (one := next(rounds)) is not None:
-            raise one
+        if (step := next(rounds)) is not None:
+            raise step
         part.recovered()
         seen.append(background.problems())
         done.wait(10)
@@ -44,13 +44,13 @@ def test_a_thread_that_dies_of_anything_comes_back_and_is_not_healthy_meanwhile(
     assert seen[0] == {} == seen[3]
     assert list(seen[1]) == ["reader"] == list(seen[2])
     assert background.parts["reader"].failures == 2
-    assert [one.levelno for one in caplog.records] == [logging.ERROR, logging.WARNING]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
     done.set()
     thread.join(10)
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda x: type(x).__name__)
 def test_a_task_that_dies_of_anything_comes_back_and_ends_when_it_is_cancelled(fault: Exception) -> None:
     async def main() -> None:
         background, rounds, back = Background(0.001), list[int](), asyncio.Event()

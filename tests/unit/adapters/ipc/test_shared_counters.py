@@ -53,10 +53,10 @@ def test_counts_that_another_worker_changes_at_the_moment_never_fall(tmp_path: P
 
 
 def test_what_is_published_anew_stands_in_place_of_what_stood_there(tmp_path: Path) -> None:
-    with closing(SharedCounters(tmp_path, 0, 2)) as own, closing(SharedCounters(tmp_path, 1, 2)) as other:
+    with closing(SharedCounters(tmp_path, 0, 2)) as own, closing(SharedCounters(tmp_path, 1, 2)) as reader:
         own.publish(DeclineCounts(1000, {part: (part, 1) for part in range(1, 9)}))
         own.publish(DeclineCounts(2000, {3: (5, 2)}))
         assert own.set_counts(3, 6, 2)
         assert not own.set_counts(4, 1, 0)
-        assert other.others() == [DeclineCounts(2000, {3: (6, 2)})]
+        assert reader.others() == [DeclineCounts(2000, {3: (6, 2)})]
         assert own.others() == [DeclineCounts(0, {})]

@@ -11,9 +11,9 @@ from fraud_detection.adapters.sqlite.bloom_filter import FIRST_BLOCKS, IDS_A_BLO
 @given(st.lists(st.text()))
 def test_what_was_entered_is_always_known_again(entered: list[str]) -> None:
     seen = BloomFilter()
-    for one in entered:
-        seen.enter(one)
-    assert all(seen.may_hold(one) for one in entered)
+    for transaction_id in entered:
+        seen.enter(transaction_id)
+    assert all(seen.may_hold(transaction_id) for transaction_id in entered)
 
 
 def test_it_grows_without_forgetting_and_takes_few_new_ids_for_known_ones() -> None:

@@ -38,8 +38,8 @@ def test_ids_are_found_while_they_are_learned_and_new_ones_need_no_look_into_the
             steps += 1
         assert steps == 1 + len(known) // 17
         assert len(of_stream) > 100
-        for one in new:
-            dedup_index.batch_state([one], [])
+        for transaction_id in new:
+            dedup_index.batch_state([transaction_id], [])
         assert len(statements) <= len(new) // 20
 
 

@@ -29,21 +29,21 @@ def test_every_id_is_seen_by_others_while_layers_are_added_and_its_worker_dies()
 
 def test_an_id_that_is_entered_again_takes_no_room() -> None:
     memory = shared_memory(0)
-    one = SharedIds(memory)
+    ids = SharedIds(memory)
     for _ in range(3):
         for number in range(1_000):
-            one.enter(f"payment-{number}")
+            ids.enter(f"payment-{number}")
     more = ROOM - 1_000
     for number in range(more):
-        one.enter(f"other-{number}")
+        ids.enter(f"other-{number}")
     # A new worker over the same memory has the room that is left, and no more.
     assert not any(SharedIds(memory).may_hold(f"new-{number}") for number in range(3))
 
 
 def test_it_says_whether_all_ids_are_there() -> None:
     memory = shared_memory(0)
-    one, other = SharedIds(memory), SharedIds(memory)
-    assert not other.is_complete()
-    one.completed()
-    assert other.is_complete()
+    mine, theirs = SharedIds(memory), SharedIds(memory)
+    assert not theirs.is_complete()
+    mine.completed()
+    assert theirs.is_complete()
     assert SharedIds(memory).is_complete()

@@ -84,7 +84,7 @@ def test_what_is_in_the_journal_alone_survives_a_kill_and_is_shown_to_readers(
         for logged in service.state_file.since(0)
     ]
     assert seen == expected
-    assert known < len({one for _, one, _, _ in seen})
+    assert known < len({transaction_id for _, transaction_id, _, _ in seen})
     decided = service.tally.decided
     service.state_file.close()  # as a kill would leave it: nothing is settled, no profile saved
     again = open_service(small_simulation.bundle, state)[1]
@@ -95,15 +95,15 @@ def test_what_is_in_the_journal_alone_survives_a_kill_and_is_shown_to_readers(
     again.close()
 
 
-@pytest.mark.parametrize("taken", [*range(15, 35), 100])
+@pytest.mark.parametrize("batch_size", [*range(15, 35), 100])
 def test_a_slot_that_was_used_before_repeats_nothing_and_hides_nothing(
-    taken: int, small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
+    batch_size: int, small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, at_once = tmp_path / "state.db", tmp_path / "at_once.db"
-    for start in (0, taken):
+    for start in (0, batch_size):
         service = open_service(small_simulation.bundle, state)[1]
-        one_by_one(service, events[start : start + taken], run_deferred_work=True)
-        one_by_one(service, events[start + taken : start + taken + 3])
+        one_by_one(service, events[start : start + batch_size], run_deferred_work=True)
+        one_by_one(service, events[start + batch_size : start + batch_size + 3])
         reader = StateFile(state, reading=True)
         seen = list(reader.since(0))
         reader.close()
@@ -112,11 +112,11 @@ def test_a_slot_that_was_used_before_repeats_nothing_and_hides_nothing(
         assert list(flushed.since(0)) == seen
         flushed.close()
     service = open_service(small_simulation.bundle, at_once)[1]
-    service.take(Batch(events[: taken + 3], None, 0), "test")
-    service.take(Batch(events[taken : 2 * taken + 3], None, 0), "test")
+    service.take(Batch(events[: batch_size + 3], None, 0), "test")
+    service.take(Batch(events[batch_size : 2 * batch_size + 3], None, 0), "test")
     service.close()
     assert in_tables(state) == in_tables(at_once)
-    assert len(in_tables(state)) > taken
+    assert len(in_tables(state)) > batch_size
 
 
 def test_a_payment_whose_commit_failed_is_decided_once_and_answered_when_it_is_sent_again(
@@ -132,8 +132,8 @@ def test_a_payment_whose_commit_failed_is_decided_once_and_answered_when_it_is_s
                 service.take(Batch([payment], None, 0), "test")
     (outcome,) = service.take(Batch([payment], None, 0), "test")
     assert isinstance(outcome, Duplicate)
-    told = find_decision(service.state_file, outcome.transaction_id)
-    assert told is not None
+    decision = find_decision(service.state_file, outcome.transaction_id)
+    assert decision is not None
     one_by_one(service, events[10:])
     service.close()
     undisturbed = tmp_path / "undisturbed.db"

@@ -46,7 +46,7 @@ def test_it_stops_where_the_later_slice_was_best_and_keeps_no_tree_after_that() 
     assert noisy.rounds == 1 + int(np.argmin(noisy.losses))
     assert noisy.rounds < len(noisy.losses) < 300
     exactly = fit(sample(noise=5.0), None, Model(rounds=noisy.rounds, threads=1))
-    again, cut = (XGBoostScorer(one.model).margins(sample().features) for one in (exactly, noisy))
+    again, cut = (XGBoostScorer(model.model).margins(sample().features) for model in (exactly, noisy))
     assert np.array_equal(again, cut)
 
 
@@ -55,8 +55,8 @@ def test_trees_of_one_round_are_a_mean_that_is_nearer_to_that_of_many_models() -
     train, rows = sample(noise=5.0), sample(seed=3, noise=5.0).features
 
     def margins(**changed: int) -> np.ndarray:
-        one = msgspec.structs.replace(settings, **changed)
-        return XGBoostScorer(fit(train, None, one).model).margins(rows)
+        changed_settings = msgspec.structs.replace(settings, **changed)
+        return XGBoostScorer(fit(train, None, changed_settings).model).margins(rows)
 
     mean = np.mean([margins(seed=seed) for seed in range(100, 120)], axis=0)
     alone = np.mean([np.std(margins(seed=seed) - mean) for seed in range(3)])
@@ -68,8 +68,8 @@ def test_trees_of_one_round_are_a_mean_that_is_nearer_to_that_of_many_models() -
 
 def test_equal_data_and_seed_give_equal_bytes_with_any_number_of_threads() -> None:
     settings = [Model(rounds=6, early_stopping=5, max_depth=3, threads=threads) for threads in (1, 1, 2)]
-    one, again, parallel = (fit(sample(800), sample(800, seed=1), each) for each in settings)
-    assert one == again == parallel
+    first, again, parallel = (fit(sample(800), sample(800, seed=1), each) for each in settings)
+    assert first == again == parallel
 
 
 def test_a_row_scores_the_same_to_the_last_bit_alone_and_among_others(fitted: FittedModel) -> None:
@@ -116,12 +116,12 @@ def test_leaves_are_added_as_float32(leaves: list[float]) -> None:
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.floats(-1e39, 1e39))
 @example(-3.4028234663852886e38, 0.0)  # the least float32: nothing lies below it
 @example(3.4028234663852886e38, 0.0)
-def test_a_double_reaches_a_threshold_when_its_float32_does(threshold: float, other: float) -> None:
+def test_a_double_reaches_a_threshold_when_its_float32_does(threshold: float, probe: float) -> None:
     reached = float(reached_from(np.array([threshold], np.float32))[0])
     near = [reached, math.nextafter(reached, -math.inf), threshold, math.nextafter(threshold, -math.inf)]
     with np.errstate(over="ignore"):
-        for one in (*near, (threshold + 3 * reached) / 4, other):
-            assert (one >= reached) == (np.float32(one) >= np.float32(threshold))
+        for candidate in (*near, (threshold + 3 * reached) / 4, probe):
+            assert (candidate >= reached) == (np.float32(candidate) >= np.float32(threshold))
 
 
 def test_a_model_that_the_walk_cannot_read_is_scored_by_xgboost(fitted: FittedModel) -> None:
@@ -159,8 +159,8 @@ def test_no_rows_give_no_scores(fitted: FittedModel) -> None:
 def test_before_the_first_split_the_score_is_the_share_of_frauds() -> None:
     train = sample()
     stump = fit(train, None, Model(rounds=1, learning_rate=1e-6, threads=1))
-    found = XGBoostScorer(stump.model).score(train.features[:5])
-    assert found == pytest.approx([train.label.mean()] * 5, rel=1e-3)
+    scores = XGBoostScorer(stump.model).score(train.features[:5])
+    assert scores == pytest.approx([train.label.mean()] * 5, rel=1e-3)
 
 
 @pytest.mark.parametrize("label", [0, 1])

@@ -50,17 +50,17 @@ def test_the_tables_find_the_contributions_of_xgboost(depth: int, seed: int) -> 
     scorer, tables = scorer_with_tables(model(depth, seed))
     rows = hard_rows(scorer, 10 + seed)
     expected = scorer._explain(rows)
-    found = [tables.contributions(row) for row in rows]
+    contributions = [tables.contributions(row) for row in rows]
     assert np.abs(expected).max() > 0.5
-    assert np.allclose(found, expected, rtol=0, atol=1e-5)
+    assert np.allclose(contributions, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_a_feature_asked_again_and_again_on_a_path_is_one_player(width: int) -> None:
     scorer, tables = scorer_with_tables(model(6, width=width))
     rows = hard_rows(scorer, 3)
-    found = np.array([tables.contributions(row) for row in rows])
-    assert np.allclose(found, scorer._explain(rows), rtol=0, atol=1e-5)
+    contributions = np.array([tables.contributions(row) for row in rows])
+    assert np.allclose(contributions, scorer._explain(rows), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("empty", "least", "most"), [(3, 0.1, 0.9), (WIDTH, 1, 1)])
@@ -73,10 +73,10 @@ def test_a_tree_of_one_leaf_moves_no_feature(empty: int, least: float, most: flo
     single = scorer._walk.left[scorer._walk.roots] == scorer._walk.roots
     assert least <= single.mean() <= most
     rows = hard_rows(scorer, 4)
-    found = np.array([tables.contributions(row) for row in rows])
-    assert np.allclose(found, scorer._explain(rows), rtol=0, atol=1e-5)
-    assert not found[:, :empty].any()
-    assert found.any() == (empty < WIDTH)
+    contributions = np.array([tables.contributions(row) for row in rows])
+    assert np.allclose(contributions, scorer._explain(rows), rtol=0, atol=1e-5)
+    assert not contributions[:, :empty].any()
+    assert contributions.any() == (empty < WIDTH)
 
 
 def test_the_contributions_are_the_shapley_values_of_the_definition() -> None:
@@ -99,8 +99,8 @@ def by_definition(walk: TreeWalk, row: np.ndarray) -> list[float]:
         return math.factorial(len(some)) * math.factorial(WIDTH - len(some) - 1) / math.factorial(WIDTH)
 
     return [
-        sum(share(some) * (known[some | {one}] - known[some]) for some in known if one not in some)
-        for one in range(WIDTH)
+        sum(share(some) * (known[some | {feature}] - known[some]) for some in known if feature not in some)
+        for feature in range(WIDTH)
     ]
 
 
@@ -189,8 +189,8 @@ def test_without_tables_xgboost_finds_the_same() -> None:
 def test_a_model_that_the_walk_cannot_read_is_explained_by_xgboost() -> None:
     known = sample(0)
     matrix = xgb.DMatrix(known.features, known.label - 5.0)
-    other = xgb.train({"objective": "reg:squarederror", "max_depth": 3, "nthread": 1}, matrix, 5)
-    scorer = XGBoostScorer(bytes(other.save_raw("ubj")))
+    other_model = xgb.train({"objective": "reg:squarederror", "max_depth": 3, "nthread": 1}, matrix, 5)
+    scorer = XGBoostScorer(bytes(other_model.save_raw("ubj")))
     assert scorer._walk is None
     assert scorer._tables is None
     assert np.array_equal(scorer.contributions(known.features), scorer._explain(known.features))
