@@ -27,7 +27,7 @@ class UnforeseenError(Exception):
     """What nobody foresaw."""
 
 
-def break_features(one: str) -> None:
+def break_features(transaction_id: str) -> None:
     """Let the features of a payment raise an error."""
     sys.path_hooks.insert(0, sources_alone)
     sys.path_importer_cache.clear()
@@ -36,7 +36,7 @@ def break_features(one: str) -> None:
     whole = extract.PaymentExtractor.read
 
     def read(self: Any, payment: Any, row: list[float]) -> None:  # noqa: ANN401 - of modules not yet there
-        if payment.transaction_id == one:
+        if payment.transaction_id == transaction_id:
             raise UnforeseenError
         whole(self, payment, row)
 

@@ -137,20 +137,20 @@ class _Math:
     def _call(self, name: str, args: list[ast.expr]) -> Value:
         match name, args:
             case "SUM", [ast.List(elts=parts)]:
-                return self._sum([self.value(one) for one in parts])
+                return self._sum([self.value(part) for part in parts])
             case "IF", [condition, yes, no]:
                 return _if(self.value(condition), self.value(yes), self.value(no))
             case "FILL", [filled, value]:
                 return self._fill(self.value(filled), self.value(value))
             case "LOG", [of]:
                 found = self.value(of)
-                return [None if one is None else math.log(one) for one in _listed(found)]
+                return [None if item is None else math.log(item) for item in _listed(found)]
         raise NotImplementedError(name)
 
     def _sum(self, parts: list[Value]) -> Value:
         total = parts[0]
-        for one in parts[1:]:
-            total = self._both(operator.add, total, one)
+        for part in parts[1:]:
+            total = self._both(operator.add, total, part)
         return total
 
     def _fill(self, filled: Value, value: Value) -> Value:
@@ -166,17 +166,19 @@ class _Math:
         length = len(left if isinstance(left, list) else _listed(right))
         both_series = isinstance(left, list) and isinstance(right, list)
         zero = 0.0 if both_series and self._reading.missing_is_zero else None
-        found: Series = []
+        results: Series = []
         for one, other in zip(_broadcast(left, length), _broadcast(right, length), strict=True):
             nothing = one is None and other is None
             first, second = zero if one is None else one, zero if other is None else other
-            found.append(None if nothing or first is None or second is None else _of(compute, first, second))
-        return found
+            results.append(
+                None if nothing or first is None or second is None else _of(compute, first, second)
+            )
+        return results
 
 
-def _of(compute: Callable[[float, float], float], one: float, other: float) -> float | None:
+def _of(compute: Callable[[float, float], float], left: float, right: float) -> float | None:
     try:
-        return float(compute(one, other))
+        return float(compute(left, right))
     except ZeroDivisionError:
         return None
 
@@ -202,7 +204,7 @@ def alarm_state(points: Sequence[bool | None], periods: int, min_breaching: int,
 
     points: whether each is breaching; None is missing.  periods, min_breaching: N and M of M out of N.
     """
-    there = [one for one in points if one is not None]
+    there = [point for point in points if point is not None]
     if len(there) >= periods:
         return ALARM if sum(there[-periods:]) >= min_breaching else OK
     if missing in ("breaching", "notBreaching"):
@@ -225,15 +227,15 @@ def state(alarm: Mapping[str, Any], metrics: Metrics, end: int, reading: Reading
     most = periods + reading.extra
     if "Metrics" in alarm:
         *queries, result = alarm["Metrics"]
-        stats = {one["Id"]: one["MetricStat"] for one in queries}
+        stats = {query["Id"]: query["MetricStat"] for query in queries}
         series = {
-            name: metrics.series(one["Metric"], one["Stat"], one["Period"] // 60, end, most)
-            for name, one in stats.items()
+            name: metrics.series(stat["Metric"], stat["Stat"], stat["Period"] // 60, end, most)
+            for name, stat in stats.items()
         }
         points = series_of(result["Expression"], series, reading)
     else:
         statistic = alarm.get("Statistic") or alarm["ExtendedStatistic"]
         points = metrics.series(alarm, statistic, alarm["Period"] // 60, end, most)
     beyond = BEYOND[alarm["ComparisonOperator"]]
-    breaching = [None if one is None else bool(beyond(one, alarm["Threshold"])) for one in points]
+    breaching = [None if point is None else bool(beyond(point, alarm["Threshold"])) for point in points]
     return alarm_state(breaching, periods, alarm.get("DatapointsToAlarm", periods), alarm["TreatMissingData"])

@@ -37,7 +37,7 @@ class Family:
 def families(text: str) -> dict[str, Family]:
     """Return every metric of an exposition; fail where it breaks a rule of the format."""
     assert text.endswith("\n")
-    found: dict[str, Family] = {}
+    by_name: dict[str, Family] = {}
     lines = iter(text.splitlines())
     current = ""
     for line in lines:
@@ -48,12 +48,12 @@ def families(text: str) -> dict[str, Family]:
             typed = TYPE.fullmatch(next(lines))
             assert typed, line
             assert typed[1] == current
-            assert current not in found, f"{current} comes twice"
-            found[current] = Family(typed[2])
+            assert current not in by_name, f"{current} comes twice"
+            by_name[current] = Family(typed[2])
             continue
         sample = SAMPLE.fullmatch(line)
         assert sample, line
-        family = found[current]
+        family = by_name[current]
         allowed = {current}
         if family.kind == "histogram":
             allowed = {f"{current}_{part}" for part in ("bucket", "sum", "count")}
@@ -61,9 +61,9 @@ def families(text: str) -> dict[str, Family]:
         key = (sample[1], tuple(sorted(re.findall(LABEL, sample[2] or ""))))
         assert key not in family.samples, f"{line} comes twice"
         family.samples[key] = float(sample[3])
-    for name, family in found.items():
+    for name, family in by_name.items():
         _check(name, family)
-    return found
+    return by_name
 
 
 def _check(name: str, family: Family) -> None:

@@ -48,15 +48,15 @@ def changed(change: Callable[[int, Event], Event | None]) -> Callable[[Stream], 
     """Return a transformer of the events that are payments; one that is None is left out."""
 
     def transformed(events: Stream) -> Stream:
-        found = []
+        results = []
         for index, raw in enumerate(events):
             event = read(raw)
-            told = event if event is None or event.get("type") == "label" else change(index, event)
-            if event is None or told is event:
-                found.append(raw)
-            elif told is not None:
-                found.append(json.dumps(told).encode())
-        return found
+            payload = event if event is None or event.get("type") == "label" else change(index, event)
+            if event is None or payload is event:
+                results.append(raw)
+            elif payload is not None:
+                results.append(json.dumps(payload).encode())
+        return results
 
     return transformed
 
@@ -71,7 +71,7 @@ def read(raw: bytes) -> Event | None:
 
 def payments(events: Stream) -> list[Event]:
     found = [read(raw) for raw in events]
-    return [one for one in found if one is not None and "amount" in one and one.get("transaction_id")]
+    return [item for item in found if item is not None and "amount" in item and item.get("transaction_id")]
 
 
 def woven(*more: Callable[[Stream], list[tuple[int, Event | bytes]]]) -> Callable[[Stream], Stream]:
@@ -89,52 +89,55 @@ def woven(*more: Callable[[Stream], list[tuple[int, Event | bytes]]]) -> Callabl
 
 def labels(events: Stream) -> list[tuple[int, Event | bytes]]:
     """Return labels of all kinds: of what came, of what comes later, told twice, corrected, of nothing."""
-    found: list[tuple[int, Event | bytes]] = []
+    results: list[tuple[int, Event | bytes]] = []
     for index, raw in enumerate(events):
         event = read(raw)
         if event is None or "amount" not in event or index % 7:
             continue
-        told = {
+        payload = {
             "type": "label",
             "transaction_id": event.get("transaction_id"),
             "card_id": event.get("card_id"),
             "is_fraud": index % 2,
             "label_known_at": f"2026-03-{4 + index % 20:02d}T10:00:00Z",
         }
-        found += [(max(index - 9, 0), told)] if index % 3 == 0 else [(index, told)]
-        later = told | {"is_fraud": 1 - index % 2, "label_known_at": f"2026-03-{26 + index % 4}T10:00:00Z"}
-        found += [(min(index + 5, len(events) - 1), later), (min(index + 11, len(events) - 1), later)]
-        found.append((index, told | {"label_known_at": "2026-03-01T10:00:00Z"}))
-        found.append((index, told | {"is_fraud": "perhaps"}))
-    return found
+        results += [(max(index - 9, 0), payload)] if index % 3 == 0 else [(index, payload)]
+        later = payload | {"is_fraud": 1 - index % 2, "label_known_at": f"2026-03-{26 + index % 4}T10:00:00Z"}
+        results += [(min(index + 5, len(events) - 1), later), (min(index + 11, len(events) - 1), later)]
+        results.append((index, payload | {"label_known_at": "2026-03-01T10:00:00Z"}))
+        results.append((index, payload | {"is_fraud": "perhaps"}))
+    return results
 
 
 def duplicated(events: Stream) -> list[tuple[int, Event | bytes]]:
     """Return events that come again: at once, in another order of fields, and much later."""
-    found: list[tuple[int, Event | bytes]] = []
+    results: list[tuple[int, Event | bytes]] = []
     last = len(events) - 1
     for index, raw in enumerate(events):
         event = read(raw)
         if event is not None and index % 6 == 0:
-            found += [(index, raw), (min(index + 30, last), dict(reversed(event.items())))]
-    return found
+            results += [(index, raw), (min(index + 30, last), dict(reversed(event.items())))]
+    return results
 
 
 def conflicting(events: Stream) -> list[tuple[int, Event | bytes]]:
     """Return events with the id of another one, and other content: also of a card that others decide on."""
-    found: list[tuple[int, Event | bytes]] = []
-    last, cards = len(events) - 1, [one["card_id"] for one in payments(events) if one.get("card_id")]
+    results: list[tuple[int, Event | bytes]] = []
+    last, cards = (
+        len(events) - 1,
+        [payment["card_id"] for payment in payments(events) if payment.get("card_id")],
+    )
     for index, raw in enumerate(events):
         event = read(raw)
         if event is not None and "amount" in event and index % 8 == 0:
             more = {"amount": 9_500.0, "merchant_id": "m9", "card_id": cards[index % len(cards)]}
-            found += [(index, event | more), (min(index + 25, last), event | {"amount": 3.5})]
-    return found
+            results += [(index, event | more), (min(index + 25, last), event | {"amount": 3.5})]
+    return results
 
 
 def undecidable(events: Stream) -> list[tuple[int, Event | bytes]]:
     """Return events that nobody can decide, for each reason, some of them twice."""
-    found: list[tuple[int, Event | bytes]] = []
+    results: list[tuple[int, Event | bytes]] = []
     for number, event in enumerate(payments(events)[::5]):
         one = event | {"transaction_id": f"u{number}"}
         kinds: list[Event | bytes] = [
@@ -150,8 +153,8 @@ def undecidable(events: Stream) -> list[tuple[int, Event | bytes]]:
             b"17",
         ]
         kind = kinds[number % len(kinds)]
-        found += [(5 * number, kind), *([(5 * number + 3, kind)] if number % 3 == 0 else [])]
-    return found
+        results += [(5 * number, kind), *([(5 * number + 3, kind)] if number % 3 == 0 else [])]
+    return results
 
 
 MARKERS = ("NULL", "n/a", "-", "unknown", "None", "", None)
@@ -204,9 +207,9 @@ def amount_free(project: Project) -> Project:
     """Return the project of payments of which no amount is known."""
     entities = {
         name: msgspec.structs.replace(
-            one, statistics=tuple(each for each in one.statistics if each == "count")
+            entity, statistics=tuple(each for each in entity.statistics if each == "count")
         )
-        for name, one in project.features.entities.items()
+        for name, entity in project.features.entities.items()
     }
     schema = msgspec.structs.replace(project.schema, amount=None)
     features = msgspec.structs.replace(project.features, entities=entities)

@@ -66,7 +66,7 @@ class RunWay:
         processes = by_process(cuts)
         for number, parts in enumerate(processes):
             last = processes[number + 1][0].before if number + 1 < len(processes) else "closed"
-            events = [one + b"\n" for one in case.events[parts[0].start : parts[-1].stop]]
+            events = [event + b"\n" for event in case.events[parts[0].start : parts[-1].stop]]
             if self.pipe:
                 self._through_pipe(command, events, out, last)
             else:
@@ -117,7 +117,7 @@ def is_quiet(out: Path) -> bool:
 
 def in_order(lines: Sequence[tuple[str, str]]) -> dict[int, tuple[str, str]]:
     """Return what was told by its index among all that was told once."""
-    return dict(enumerate(one for one in lines if one[0] in ONCE))
+    return dict(enumerate(line for line in lines if line[0] in ONCE))
 
 
 class ServeWay:
@@ -137,11 +137,11 @@ class ServeWay:
         processes = by_process(cuts)
         for number, parts in enumerate(processes):
             last = processes[number + 1][0].before if number + 1 < len(processes) else "closed"
-            with serving(case, folder / "s.db", arguments, last) as one:
+            with serving(case, folder / "s.db", arguments, last) as server:
                 for indices in self._requests(case, parts):
-                    self._request(one, case, indices, result)
+                    self._request(server, case, indices, result)
                     while self.workers > 1 and not self._replicated(folder / "s.db"):
-                        assert one.process.poll() is None
+                        assert server.process.poll() is None
         return result
 
     def _requests(self, case: Case, parts: Sequence[Part]) -> Iterator[range]:
@@ -153,10 +153,10 @@ class ServeWay:
             for _, indices in turns_of(case, ownership, part):
                 yield from requests_of(case, Part(indices[0], indices[-1] + 1), alone=False)
 
-    def _request(self, one: Served, case: Case, positions: range, result: Result) -> None:
+    def _request(self, server: Served, case: Case, positions: range, result: Result) -> None:
         body = case.events[positions[0]] if len(positions) == 1 else listed(case, positions)
         # Whoever is asked: the next line may lead to another worker.
-        client = HttpClient(one.port)
+        client = HttpClient(server.port)
         client._connection.request("POST", "/v1/decisions", body, {"Idempotency-Key": f"k{positions[0]}"})
         with client._connection.getresponse() as response:
             read_response(case, positions, response.read(), result)
@@ -164,19 +164,19 @@ class ServeWay:
 
     def _replicated(self, state: Path) -> bool:
         state_files = [
-            StateFile(shard_path(state, one, self.workers), reading=True) for one in range(self.workers)
+            StateFile(shard_path(state, worker, self.workers), reading=True) for worker in range(self.workers)
         ]
         try:
             return all(
                 not any(
                     True
-                    for _ in state_files[other].since(
-                        ReplicationLog(state_files[own].database).reached(other)
+                    for _ in state_files[other_worker].since(
+                        ReplicationLog(state_files[own].database).reached(other_worker)
                     )
                 )
                 for own in range(self.workers)
-                for other in range(self.workers)
-                if own != other
+                for other_worker in range(self.workers)
+                if own != other_worker
             )
         finally:
             for state_file in state_files:
@@ -185,13 +185,13 @@ class ServeWay:
 
 @contextmanager
 def serving(case: Case, state: Path, arguments: Sequence[str], last: Before) -> Iterator[Served]:
-    one = Served(case.simulation, state, *arguments)
+    server = Served(case.simulation, state, *arguments)
     try:
-        one.wait()
-        yield one
+        server.wait()
+        yield server
     finally:
-        workers = children(one.process.pid)
-        one.stop(signal.SIGKILL if last == "killed" else signal.SIGTERM)
+        workers = children(server.process.pid)
+        server.stop(signal.SIGKILL if last == "killed" else signal.SIGTERM)
         until(lambda: not any(alive(worker) for worker in workers))
 
 

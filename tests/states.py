@@ -30,7 +30,9 @@ def made(state: Path, workers: int = 1) -> Path:
 
 def created(state: Path, *arguments: str) -> None:
     """Make a state file, where there is none, by the command; what is refused the server refuses too."""
-    workers = int(dict(one.split("=", 1) for one in arguments if "=" in one).get("--workers", "1"))
+    workers = int(
+        dict(argument.split("=", 1) for argument in arguments if "=" in argument).get("--workers", "1")
+    )
     if not (state if workers == 1 else shard_path(state, 0, workers)).exists():
         main(["state", "create", str(state), "--plain", *arguments])
 

@@ -54,7 +54,7 @@ class StreamHours:
     def minute(self, events: Iterable[bytes] = ()) -> None:
         """Let a minute pass in which these events come in."""
         records = [
-            (self.now, ShardEvent(str(FIRST + self._put + at), one, 1.0)) for at, one in enumerate(events)
+            (self.now, ShardEvent(str(FIRST + self._put + at), event, 1.0)) for at, event in enumerate(events)
         ]
         self._put += len(records)
         if records:

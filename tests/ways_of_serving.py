@@ -90,9 +90,9 @@ class Case(msgspec.Struct, frozen=True):
         own = {str(read.get("transaction_id")) for read in map(fields_of, events)}
         return cls(simulation, project, bundle, events, load_engine(bundle, project), frozenset(own))
 
-    def known(self, one: str) -> str:
+    def known(self, transaction_id: str) -> str:
         """Return an id, or `#` where the event has none of its own: each service names it in its way."""
-        return one if one in self.own_ids else "#"
+        return transaction_id if transaction_id in self.own_ids else "#"
 
 
 def fields_of(event: bytes) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class Sitting:
 def killed_once(cuts: Sequence[Part], seed: int) -> list[Part]:
     """Return the same parts with one kill: a process takes a second to start."""
     at = Random(seed).randrange(len(cuts) // 4, len(cuts))
-    return [Part(one.start, one.stop, "killed" if index == at else "") for index, one in enumerate(cuts)]
+    return [Part(cut.start, cut.stop, "killed" if index == at else "") for index, cut in enumerate(cuts)]
 
 
 def ingested(counts: Counter[str]) -> dict[str, int]:
@@ -191,7 +191,7 @@ def ingested(counts: Counter[str]) -> dict[str, int]:
 
 
 def lines_of(case: Case, outcomes: Sequence[Outcome]) -> dict[int, tuple[str, str]]:
-    return {index: plain(case, outcome_line(one)) for index, one in enumerate(outcomes)}
+    return {index: plain(case, outcome_line(outcome)) for index, outcome in enumerate(outcomes)}
 
 
 class FileWay:
@@ -226,7 +226,7 @@ class PipeWay:
             try:
                 batches = Pipe(read).batches(0, 512)
                 for part in parts:
-                    os.write(write, b"".join(one + b"\n" for one in case.events[part.start : part.stop]))
+                    os.write(write, b"".join(event + b"\n" for event in case.events[part.start : part.stop]))
                     outcomes += sitting.service.take(next(batches), "-")
                     sitting.service.run_deferred_work()
             finally:
@@ -420,13 +420,13 @@ class WorkersWay:
                 services[worker] = self._open(case, folder, shared_ids, worker)
             for worker, indices in turns_of(case, ownership, part):
                 events = [case.events[index] for index in indices]
-                identities = [f"offset-{one}" for one in indices]
+                identities = [f"offset-{indice}" for indice in indices]
                 clear(services, shared_ids, worker, payments_of(ownership, events, identities))
                 outcomes = services[worker].take(Batch(events, identities, 0), "test")
                 services[worker].run_deferred_work()
                 replicate_all(services)
-                for index, one in zip(indices, outcomes, strict=True):
-                    result.told[index] = plain(case, outcome_line(one))
+                for index, outcome in zip(indices, outcomes, strict=True):
+                    result.told[index] = plain(case, outcome_line(outcome))
         for service in services:
             counts += self._ended(service, "closed")
         result.counts = ingested(counts)
@@ -453,8 +453,10 @@ class WorkersWay:
 
 
 def payments_of(ownership: Ownership, events: Sequence[bytes], identities: Sequence[str | None]) -> list[str]:
-    routes = [ownership.route(*one) for one in zip(events, identities, strict=True)]
-    return [one.transaction_id for one in routes if one.transaction_id is not None and not one.is_label]
+    routes = [ownership.route(*event) for event in zip(events, identities, strict=True)]
+    return [
+        route.transaction_id for route in routes if route.transaction_id is not None and not route.is_label
+    ]
 
 
 def clear(
@@ -462,8 +464,8 @@ def clear(
 ) -> None:
     """Let a worker find out which ids another one has decided; they take turns, so none is in hand."""
 
-    async def call(other: int, what: str, body: object) -> object:
-        return await claims[other].handle(worker, what, body)
+    async def call(other_worker: int, what: str, body: object) -> object:
+        return await claims[other_worker].handle(worker, what, body)
 
     claims = [
         Claims(own, shared_ids, service.others, service.state_file.dedup_index, call)

@@ -48,7 +48,7 @@ def aggregated(events: list[bytes], seed: int) -> list[bytes]:
         size = chance.choice([1, 1, 3, 20, 90])
         part = events[at : at + size]
         found.append(
-            part[0] if size == 1 else aggregate([(f"key-{at + n}", one) for n, one in enumerate(part)])
+            part[0] if size == 1 else aggregate([(f"key-{at + n}", event) for n, event in enumerate(part)])
         )
         at += size
     return found
@@ -56,12 +56,15 @@ def aggregated(events: list[bytes], seed: int) -> list[bytes]:
 
 def copies(events: list[bytes], count: int) -> list[bytes]:
     """Return payments that are alike but for their ids."""
-    payment = json.loads(next(one for one in events if b'"card_id"' in one and b'"label"' not in one))
+    payment = json.loads(next(event for event in events if b'"card_id"' in event and b'"label"' not in event))
     return [json.dumps(payment | {"transaction_id": f"t{n}"}).encode() for n in range(count)]
 
 
 def outcomes_of(cloud: Cloud) -> dict[str, tuple[object, ...]]:
-    return {one: (kept[4], kept[5], kept[6]) for one, kept in cloud.decisions().items()}
+    return {
+        transaction_id: (decision[4], decision[5], decision[6])
+        for transaction_id, decision in cloud.decisions().items()
+    }
 
 
 def refused(cloud: Cloud) -> list[bytes]:
@@ -96,20 +99,22 @@ def test_each_event_of_an_aggregate_has_a_sequence_number_of_its_own(
 ) -> None:
     cloud = Cloud(small_simulation)
     payments = copies(events, 42)
-    records = delivered([payments[0], aggregate([("k", one) for one in payments[1:41]]), payments[41]])
+    records = delivered(
+        [payments[0], aggregate([("k", payment) for payment in payments[1:41]]), payments[41]]
+    )
     assert cloud.processor().handle(SHARD, records) == []
-    told = [one["delivery"]["sequence_number"] for one in cloud.told("decision")]
-    assert told[0] == str(FIRST)
-    assert told[-1] == str(FIRST + 2)
-    assert all(one.startswith(f"{FIRST + 1}.") for one in told[1:-1])
-    assert len(set(told)) == len(told) > 20
+    logged = [item["delivery"]["sequence_number"] for item in cloud.told("decision")]
+    assert logged[0] == str(FIRST)
+    assert logged[-1] == str(FIRST + 2)
+    assert all(item.startswith(f"{FIRST + 1}.") for item in logged[1:-1])
+    assert len(set(logged)) == len(logged) > 20
 
 
 def test_what_failed_is_named_by_the_record_of_kinesis(
     small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
     cloud = Cloud(small_simulation)
-    records = delivered([aggregate([("k", one) for one in (events * 3)[:600]]), *events[:3]])
+    records = delivered([aggregate([("k", event) for event in (events * 3)[:600]]), *events[:3]])
     processor = cloud.processor()
 
     def busy_later(_operation: str) -> None:
@@ -121,7 +126,7 @@ def test_what_failed_is_named_by_the_record_of_kinesis(
     assert processor.handle(SHARD, records) == [str(FIRST)]
     cloud.inject_faults(lambda _: None)
     assert processor.handle(SHARD, records) == []
-    assert len({one["transaction_id"] for one in cloud.told("decision")}) == len(cloud.decisions())
+    assert len({item["transaction_id"] for item in cloud.told("decision")}) == len(cloud.decisions())
 
 
 @pytest.mark.parametrize(
@@ -131,7 +136,7 @@ def test_a_broken_aggregate_is_set_aside_whole_with_the_true_reason(
     small_simulation: SmallSimulation, events: list[bytes], damage: Callable[[bytes], bytes]
 ) -> None:
     cloud = Cloud(small_simulation)
-    broken = damage(aggregate([("k", one) for one in events[:5]]))
+    broken = damage(aggregate([("k", event) for event in events[:5]]))
     assert cloud.processor().handle(SHARD, delivered([events[0], broken, events[6]])) == []
     (one,) = cloud.aside()
     assert one.event == broken
@@ -144,7 +149,7 @@ def test_of_an_aggregate_only_the_bad_event_is_set_aside(
     small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
     cloud = Cloud(small_simulation)
-    good = [one for one in events[:30] if b'"label"' not in one][:3]
+    good = [event for event in events[:30] if b'"label"' not in event][:3]
     data = aggregate([("a", good[0]), ("b", b"nonsense"), ("c", good[1])])
     assert cloud.processor().handle(SHARD, delivered([data])) == []
     (one,) = cloud.aside()
@@ -156,7 +161,10 @@ def test_an_invocation_without_time_leaves_the_rest_and_loses_nothing(
 ) -> None:
     cloud = Cloud(small_simulation)
     many = copies(events, 1_100)
-    datas = [aggregate([("k", one) for one in many[:300]]), aggregate([("k", one) for one in many[300:]])]
+    datas = [
+        aggregate([("k", event) for event in many[:300]]),
+        aggregate([("k", event) for event in many[300:]]),
+    ]
     processor = cloud.processor()
     assert processor.handle(SHARD, delivered(datas), lambda: 0.0) == [str(FIRST + 1)]
     assert len(cloud.decisions()) == 300

@@ -93,7 +93,7 @@ def test_a_journal_of_many_parts_is_read_as_it_was_written(small_simulation: Sma
     dedup_index = processor.dedup_index
     dedup_index.shard = "shard-1"
     many = labels(0, LABELS) + labels(LABELS, LABELS)
-    unfinished_events = [UnfinishedEvent(one.number, f"t{at}", one.data) for at, one in enumerate(many)]
+    unfinished_events = [UnfinishedEvent(event.number, f"t{at}", event.data) for at, event in enumerate(many)]
     dedup_index.store_unfinished(unfinished_events)
     assert len(cloud.dynamo.tables["decisions"]) > 2
     assert dedup_index.unfinished() == unfinished_events
@@ -130,7 +130,9 @@ def told(cloud: Cloud) -> list[int]:
     dedup_index = cloud.processor().dedup_index
     dedup_index.shard = "shard-1"
     found = dedup_index.batch_state([], ["t1"])
-    return sorted(one.sequence // MAX_EVENTS - FIRST for one in found.labels["t1"] + found.redundant["t1"])
+    return sorted(
+        label.sequence // MAX_EVENTS - FIRST for label in found.labels["t1"] + found.redundant["t1"]
+    )
 
 
 @pytest.mark.parametrize("part", [200, pytest.param(LABELS_A_PART, marks=pytest.mark.long)])
@@ -203,7 +205,7 @@ def test_a_batch_with_all_that_callers_can_make_grow_stays_within_what_the_log_t
     assert cloud.processor().handle("shard-1", records) == []
     (counted,) = cloud.told("batch")
     assert (counted["decided"], counted["quarantined"], counted["drift_left_out"] > 800) == (498, 2, True)
-    assert max(len(json.dumps(one)) for one in cloud.lines) < MAX_LOG_LINE_BYTES // 4
+    assert max(len(json.dumps(line)) for line in cloud.lines) < MAX_LOG_LINE_BYTES // 4
 
 
 def test_records_as_large_as_kinesis_gives_are_decided_or_set_aside(
@@ -214,12 +216,12 @@ def test_records_as_large_as_kinesis_gives_are_decided_or_set_aside(
     chance = random.Random(5)
     text = {f"note{index}": chance.randbytes(31_000).hex() for index in range(4)}
     large = payments(small_simulation, 20, **text)
-    assert 240_000 < max(len(one.data) for one in large) <= MAX_EVENT_BYTES
+    assert 240_000 < max(len(event.data) for event in large) <= MAX_EVENT_BYTES
     assert cloud.processor().handle("shard-1", large) == []
     assert len(cloud.decisions()) == 20
     huge = [ShardEvent(str(FIRST + 100 + at), b'{"x":"' + b"x" * ((1 << 20) - 300), 1.0) for at in range(5)]
     assert cloud.processor().handle("shard-1", huge) == []
-    assert [one.count for one in cloud.aside()] == [5]
+    assert [record.count for record in cloud.aside()] == [5]
 
 
 @pytest.mark.parametrize("most", [MAX_BODY_BYTES, MAX_SERVERLESS_BYTES])
@@ -229,12 +231,12 @@ def test_a_request_larger_than_an_endpoint_takes_is_sent_in_parts(most: int) -> 
 
     def response(body: bytes) -> bytes:
         request, why = json.loads(body), [["feature_1", 1.0]]
-        found = [
+        predictions = [
             {"score": 0.0, "probability": row[0] / 1_000, "reasons": why * (at in request["explain"])}
             for at, row in enumerate(request["rows"])
         ]
-        counts = {"bands": [len(found), 0, 1, 0], "above_decline": 1}
-        return json.dumps({"bundle": "b", "fingerprint": "f", "predictions": found} | counts).encode()
+        counts = {"bands": [len(predictions), 0, 1, 0], "above_decline": 1}
+        return json.dumps({"bundle": "b", "fingerprint": "f", "predictions": predictions} | counts).encode()
 
     runtime = FakeRuntime(response, most)
     scorer = SageMakerScorer(runtime, "e", names, "f", explain_at=1.0, budget_s=5.0)
@@ -243,7 +245,7 @@ def test_a_request_larger_than_an_endpoint_takes_is_sent_in_parts(most: int) -> 
     parts = runtime.calls
     assert scorer.response.bands == [500, 0, parts, 0]
     assert scorer.response.above_decline == parts
-    assert [sum(one) for one in scorer.contributions([rows[3], rows[499]])] == [1.0, 1.0]
+    assert [sum(contribution) for contribution in scorer.contributions([rows[3], rows[499]])] == [1.0, 1.0]
     assert runtime.calls == parts
 
 
@@ -251,8 +253,8 @@ def test_parts_of_a_batch_that_two_bundles_answer_are_asked_again() -> None:
     bundles = iter(["old", "new", "new", "new"])
 
     def response(body: bytes) -> bytes:
-        found = [{"score": 0.0, "probability": 0.5}] * len(json.loads(body)["rows"])
-        return json.dumps({"bundle": next(bundles), "fingerprint": "f", "predictions": found}).encode()
+        predictions = [{"score": 0.0, "probability": 0.5}] * len(json.loads(body)["rows"])
+        return json.dumps({"bundle": next(bundles), "fingerprint": "f", "predictions": predictions}).encode()
 
     rows = [[row + index / 7 for index in range(1_000)] for row in range(300)]
     runtime = FakeRuntime(response)

@@ -70,15 +70,15 @@ def embedded(
     state_file = opened(path)
     service = EmbeddedService(engine.pipeline(state_file, state_file.dedup_index), state_file)
     outcomes = [
-        one
+        event
         for at in range(0, PAYMENTS, 70)
-        for one in service.take(Batch(events[at : at + 70], None, at), "s")
+        for event in service.take(Batch(events[at : at + 70], None, at), "s")
     ]
     service.close()
     return {
-        one.decision.transaction_id
-        for one in outcomes
-        if isinstance(one, Decided) and one.decision.action.label == "decline"
+        outcome.decision.transaction_id
+        for outcome in outcomes
+        if isinstance(outcome, Decided) and outcome.decision.action.label == "decline"
     }
 
 
@@ -95,8 +95,8 @@ class Stream:
         return processor
 
     def declined(self) -> set[str]:
-        kept = self.cloud.decisions()
-        return {one for one, item in kept.items() if json.loads(item[1])["action"] == "decline"}
+        decisions = self.cloud.decisions()
+        return {one for one, item in decisions.items() if json.loads(item[1])["action"] == "decline"}
 
 
 def records_of(events: list[bytes], first: int = FIRST) -> list[ShardEvent]:
@@ -324,14 +324,14 @@ def test_a_canary_and_its_champion_are_capped_in_the_order_of_the_stream(
     service = EmbeddedService(champion.pipeline(state_file, state_file.dedup_index), state_file)
     service.decide_with(champion, make_engine(bundle, scorer, project_of(small_simulation)), 0.5, salt="half")
     outcomes = [
-        one
+        event
         for at in range(0, PAYMENTS, size)
-        for one in service.take(Batch(events[at : at + size], None, at), "s")
+        for event in service.take(Batch(events[at : at + size], None, at), "s")
     ]
     service.close()
     declined = {
-        one.decision.transaction_id
-        for one in outcomes
-        if isinstance(one, Decided) and one.decision.action.label == "decline"
+        outcome.decision.transaction_id
+        for outcome in outcomes
+        if isinstance(outcome, Decided) and outcome.decision.action.label == "decline"
     }
     assert declined == embedded

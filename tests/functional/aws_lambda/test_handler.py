@@ -101,19 +101,23 @@ class Cloud:
 
     def aside(self) -> list[QuarantinedEvent]:
         """Return what was set aside, in all objects."""
-        return [one for (_, key), body in self.s3.objects.items() for one in read_quarantined(key, body)]
+        return [
+            refused for (_, key), body in self.s3.objects.items() for refused in read_quarantined(key, body)
+        ]
 
     def decisions(self) -> dict[str, Any]:
         items = self.dynamo.tables.get("decisions", {})
         return {
-            one: msgspec.msgpack.decode(zlib.decompress(item["d"]["B"]))
-            for one, item in items.items()
-            if one[0] != "\n"
+            transaction_id: msgspec.msgpack.decode(zlib.decompress(item["d"]["B"]))
+            for transaction_id, item in items.items()
+            if transaction_id[0] != "\n"
         }
 
 
 def positions(set_aside: list[QuarantinedEvent]) -> list[tuple[str, str]]:
-    return sorted((one.shard, position.sequence_number) for one in set_aside for position in one.positions)
+    return sorted(
+        (record.shard, position.sequence_number) for record in set_aside for position in record.positions
+    )
 
 
 def by_shard(events: list[bytes]) -> dict[str, list[ShardEvent]]:
@@ -171,15 +175,15 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
 
 def valid(simulation: SmallSimulation, events: list[bytes]) -> dict[str, Transaction]:
     parser = Parser(simulation.project.schema)
-    found: dict[str, Transaction] = {}
+    by_name: dict[str, Transaction] = {}
     for event in events:
         try:
             item = parser.parse(event)
         except RejectError:
             continue
         if isinstance(item, Transaction):
-            found.setdefault(item.transaction_id, item)
-    return found
+            by_name.setdefault(item.transaction_id, item)
+    return by_name
 
 
 def calm(_chance: Random, _operation: str) -> None:
@@ -200,9 +204,9 @@ def throttled(chance: Random, operation: str) -> None:
 def profiles(cloud: Cloud) -> dict[str, Any]:
     """Return every profile's content, without versions and numbers, from wherever it rests."""
     stored = {key: item["c"]["B"] for key, item in cloud.dynamo.tables["profiles"].items()}
-    for one, kept in cloud.features.groups[GROUP].items():
+    for one, group in cloud.features.groups[GROUP].items():
         assert f"card#{one}" not in stored
-        stored[f"card#{one}"] = base64.b64decode(kept.features["profile"])
+        stored[f"card#{one}"] = base64.b64decode(group.features["profile"])
     return {key: msgspec.msgpack.decode(zlib.decompress(content))[1] for key, content in stored.items()}
 
 
@@ -221,7 +225,7 @@ def test_each_valid_payment_is_decided_once_and_each_malformed_record_quarantine
     assert sorted(line["transaction_id"] for line in undisturbed.told("decision")) == sorted(good)
     set_aside = undisturbed.aside()
     assert len(positions(set_aside)) == len(undisturbed.told("quarantined")) > 5
-    assert all(one.reason and one.path.startswith("$") for one in set_aside)
+    assert all(record.reason and record.path.startswith("$") for record in set_aside)
     sums = Counter[str]()
     for line in undisturbed.told("batch"):
         sums.update({key: line[key] for key in ("records", "decided", "labels", "duplicates", "quarantined")})
@@ -250,7 +254,7 @@ def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores
     lines = cloud.told("decision")
     assert lines
     assert {line["action"] for line in lines} <= {"review", "decline"}
-    kept = [{one["code"] for one in line["reasons"]} - {"always", "score"} for line in lines]
+    kept = [{reason["code"] for reason in line["reasons"]} - {"always", "score"} for line in lines]
     assert all(kept)
 
 
@@ -261,7 +265,7 @@ def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
     processor = cloud.processor()
     (shard, records), *_ = by_shard(events).items()
     later = int(records[-1].number) + 1_000
-    again = [ShardEvent(str(later + index), one.data, 1.0) for index, one in enumerate(records[:BATCH])]
+    again = [ShardEvent(str(later + index), record.data, 1.0) for index, record in enumerate(records[:BATCH])]
     for batch in (records[:BATCH], again):
         assert processor.handle(shard, batch) == []
     first, second = cloud.told("batch")
@@ -296,8 +300,8 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
     extractor = Extractor(small_simulation.project, bundle.contents.features.category_encoding)
     of_card = [
         index
-        for index, one in enumerate(extractor.definitions)
-        if one.name.startswith("card_") and "fraud" not in one.name
+        for index, definition in enumerate(extractor.definitions)
+        if definition.name.startswith("card_") and "fraud" not in definition.name
     ]
     kept, compared = undisturbed.decisions(), 0
     for records in by_shard(events).values():
@@ -402,7 +406,7 @@ def test_a_batch_that_was_dead_lettered_half_way_is_finished_by_the_next_and_may
                 assert cloud.processor().handle(shard, batch) == []
     for shard, batch in dead_lettered.items():
         later = int(shards[shard][-1].number) + 1_000
-        again = [ShardEvent(str(later + index), one.data, 1.0) for index, one in enumerate(batch)]
+        again = [ShardEvent(str(later + index), event.data, 1.0) for index, event in enumerate(batch)]
         assert cloud.processor().handle(shard, again) == []
     assert profiles(cloud) == profiles(undisturbed)
     assert cloud.decisions().keys() == undisturbed.decisions().keys()
@@ -442,9 +446,9 @@ def test_a_label_from_two_sources_counts_once_and_both_are_stored(
     first = json.dumps(label | {"source": "customer"}).encode()
     second = json.dumps(label | {"source": "chargeback", "happened_at": plain["event_time"]}).encode()
     clouds = []
-    for told in ([first], [first, second]):
+    for labels in ([first], [first, second]):
         cloud = Cloud(small_simulation)
-        records = [ShardEvent(str(FIRST + n), event, 1.0) for n, event in enumerate([payment, *told])]
+        records = [ShardEvent(str(FIRST + n), event, 1.0) for n, event in enumerate([payment, *labels])]
         for _ in range(2):  # at least once is what Lambda promises
             assert cloud.processor().handle("shardId-000000000000", records) == []
         clouds.append(cloud)

@@ -23,9 +23,9 @@ Alone = Callable[[str, frozenset[str]], dict[str, bytes]]
 KILLS = [10, pytest.param(300, marks=pytest.mark.long)]
 
 
-def payment(one: str, card: str, second: int) -> bytes:
+def payment(transaction_id: str, card: str, second: int) -> bytes:
     event: dict[str, Any] = {
-        "transaction_id": one,
+        "transaction_id": transaction_id,
         "amount": 5.0,
         "card_id": card,
         "merchant_id": f"m-{card}",
@@ -37,7 +37,10 @@ def batch(card: str) -> list[ShardEvent]:
     """Return payments of a card, of which two have ids that the other shard has too, in another order."""
     ids = [f"{card}-{number}" for number in range(PAYMENTS)]
     ids[3], ids[26] = ("x", "y") if card == "c0" else ("y", "x")
-    return [ShardEvent(str(FIRST + at), payment(one, card, at), 1.0) for at, one in enumerate(ids)]
+    return [
+        ShardEvent(str(FIRST + at), payment(transaction_id, card, at), 1.0)
+        for at, transaction_id in enumerate(ids)
+    ]
 
 
 class Race:
@@ -69,7 +72,11 @@ class Race:
 
 
 def features(cloud: Cloud, shard: str) -> dict[str, bytes]:
-    return {one: kept[5] for one, kept in cloud.decisions().items() if kept[2] == shard}
+    return {
+        transaction_id: decision[5]
+        for transaction_id, decision in cloud.decisions().items()
+        if decision[2] == shard
+    }
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +101,8 @@ def assert_right(cloud: Cloud, alone: Alone) -> None:
         assert lines.setdefault(line["transaction_id"], line) == line
     assert lines.keys() == cloud.decisions().keys()
     assert len(lines) == 2 * PAYMENTS - len(BOTH)
-    aside = {(one.shard, json.loads(one.event)["transaction_id"]) for one in cloud.aside()}
-    assert {one.reason.partition(":")[0] for one in cloud.aside()} == {"conflict"}
+    aside = {(record.shard, json.loads(record.event)["transaction_id"]) for record in cloud.aside()}
+    assert {record.reason.partition(":")[0] for record in cloud.aside()} == {"conflict"}
     assert len(aside) == len(BOTH)
     for card, shard in SHARDS.items():
         mine = features(cloud, shard)

@@ -37,7 +37,7 @@ class Queue:
         return {"QueueUrl": "q"}
 
     def receive_message(self, **_: object) -> dict[str, Any]:
-        return {"Messages": [{"Body": one, "ReceiptHandle": one} for one in self.messages[:1]]}
+        return {"Messages": [{"Body": message, "ReceiptHandle": message} for message in self.messages[:1]]}
 
     def delete_message(self, *, ReceiptHandle: str, **_: str) -> None:  # noqa: N803 - AWS's names
         if not self.removing:
@@ -53,7 +53,7 @@ class Aws(Cloud):
         self.simulation, self.config = simulation, config
         self.kinesis, self.queue, self.read = FakeKinesis(1), Queue(), 0
         (self.shard,) = [
-            one["ShardId"] for one in self.kinesis.list_shards(StreamARN=self.kinesis.arn)["Shards"]
+            shard["ShardId"] for shard in self.kinesis.list_shards(StreamARN=self.kinesis.arn)["Shards"]
         ]
 
     def put(self, *events: bytes, key: str = "c1") -> None:
@@ -66,13 +66,13 @@ class Aws(Cloud):
         return [
             {
                 "kinesis": {
-                    "sequenceNumber": one["SequenceNumber"],
-                    "partitionKey": one["PartitionKey"],
-                    "data": base64.b64encode(one["Data"]).decode(),
+                    "sequenceNumber": record["SequenceNumber"],
+                    "partitionKey": record["PartitionKey"],
+                    "data": base64.b64encode(record["Data"]).decode(),
                     "approximateArrivalTimestamp": 1.0,
                 }
             }
-            for one in records
+            for record in records
         ]
 
     def deliver(self, records: Sequence[dict[str, Any]]) -> None:
@@ -94,7 +94,7 @@ class Aws(Cloud):
         try:
             self.deliver(records)
         except Killed:
-            numbers = [one["kinesis"]["sequenceNumber"] for one in records]
+            numbers = [record["kinesis"]["sequenceNumber"] for record in records]
             info = {
                 "shardId": self.shard,
                 "startSequenceNumber": numbers[0],
@@ -141,7 +141,7 @@ def test_payments_without_ids_that_are_redriven_are_decided_and_counted_once(
         aws.queue.removing = True
         assert aws.redrive() == Redriven(1, 4, 0)
         again = aws.fresh()
-        assert {one["kinesis"]["partitionKey"].rpartition(":")[2] for one in again} == {"c1"}
+        assert {event["kinesis"]["partitionKey"].rpartition(":")[2] for event in again} == {"c1"}
         # What was put again may be dead-lettered and redriven too.
         aws.dead_letter(again, len(calls) - dies_at)
         aws.redrive()
@@ -172,7 +172,11 @@ def test_a_sequence_number_that_somebody_forged_takes_no_decision_from_anybody(
     aws.put(OTHER, key=redriven_key(aws.shard, str(int(number) + 4), "c1"))
     aws.put(EVENT)
     aws.deliver(aws.fresh())
-    assert [int(one.rpartition(":")[2]) - int(number) for one in sorted(aws.decisions())] == [0, 3, 4]
+    assert [int(decision.rpartition(":")[2]) - int(number) for decision in sorted(aws.decisions())] == [
+        0,
+        3,
+        4,
+    ]
 
 
 def test_a_key_that_leaves_no_room_for_a_sequence_number_stays_as_it_is(
@@ -182,4 +186,4 @@ def test_a_key_that_leaves_no_room_for_a_sequence_number_stays_as_it_is(
     aws.put(EVENT, key="k" * 200)
     assert aws.dead_letter(aws.fresh(), 0)
     aws.redrive()
-    assert [one["kinesis"]["partitionKey"] for one in aws.fresh()] == ["k" * 200]
+    assert [record["kinesis"]["partitionKey"] for record in aws.fresh()] == ["k" * 200]

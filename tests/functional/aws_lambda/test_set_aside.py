@@ -60,7 +60,7 @@ def test_a_batch_of_bad_records_costs_one_call_however_many_and_large_they_are(
     cloud = Cloud(small_simulation)
     handle(cloud, [bad(number, size) for number in range(count)])
     assert cloud.s3.puts == 1
-    assert [one.sequence_number for one in cloud.aside()] == [str(FIRST + n) for n in range(count)]
+    assert [record.sequence_number for record in cloud.aside()] == [str(FIRST + n) for n in range(count)]
     assert len(cloud.told("quarantined")) == count
 
 
@@ -80,15 +80,15 @@ def test_equal_events_of_a_batch_are_one_line_with_all_their_sequence_numbers(
     wanted: dict[bytes, list[int]] = {}
     for number, event in enumerate(events[1:], start=1):
         wanted.setdefault(event, []).append(number)
-    found = cloud.aside()
-    assert len(found) == len(wanted) == len(pool)
-    for one, (event, numbers) in zip(found, wanted.items(), strict=True):
-        assert one.event == event[:65_536] if len(event) > 262_144 else event
-        assert one.count == len(numbers)
-        assert [(position.sequence_number, position.partition_key) for position in one.positions] == [
+    set_aside = cloud.aside()
+    assert len(set_aside) == len(wanted) == len(pool)
+    for item, (event, numbers) in zip(set_aside, wanted.items(), strict=True):
+        assert item.event == event[:65_536] if len(event) > 262_144 else event
+        assert item.count == len(numbers)
+        assert [(position.sequence_number, position.partition_key) for position in item.positions] == [
             (str(FIRST + number), f"key-{number % 3}") for number in numbers
         ]
-        assert (one.first_at, one.last_at) == (
+        assert (item.first_at, item.last_at) == (
             1_700_000_000_000 + numbers[0],
             1_700_000_000_000 + numbers[-1],
         )
@@ -116,7 +116,7 @@ def test_a_batch_that_was_killed_and_comes_again_writes_the_same_object(
     for _ in range(2):
         handle(cloud, events)
     assert cloud.s3.objects == before
-    assert [one.count for one in cloud.aside()] == [2, 1]
+    assert [record.count for record in cloud.aside()] == [2, 1]
 
 
 def renamed(number: int, **more: object) -> bytes:
@@ -143,7 +143,7 @@ def redrive(cloud: Cloud, stream: FakeKinesis, below: str = "") -> QuarantineRed
 
 def arrived(stream: FakeKinesis) -> dict[str, list[dict[str, Any]]]:
     """Return what lies in the stream, by shard."""
-    names = [one["ShardId"] for one in stream.list_shards(StreamARN=stream.arn)["Shards"]]
+    names = [shard["ShardId"] for shard in stream.list_shards(StreamARN=stream.arn)["Shards"]]
     return {name: stream.records(name) for name in names}
 
 
@@ -158,7 +158,10 @@ def deliver_all(cloud: Cloud, stream: FakeKinesis, simulation: SmallSimulation) 
     """Deliver what lies in the stream, behind all that came before, to a processor with a mended schema."""
     processor = cloud.processor(mended(simulation))
     for name, records in arrived(stream).items():
-        listed = [(bytes(one["Data"]), one["PartitionKey"], int(one["SequenceNumber"])) for one in records]
+        listed = [
+            (bytes(record["Data"]), record["PartitionKey"], int(record["SequenceNumber"]))
+            for record in records
+        ]
         events = [one for event, key, at in listed for one in delivered([event], FIRST + at, key)["Records"]]
         assert processor.handle(name, records_of({"Records": events})) == []
 
@@ -177,9 +180,9 @@ def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(
     done = redrive(cloud, stream)
     assert (done.objects, done.events, done.before) == (3, 24, 0)
     assert done.left == {"conflict": 1, "beginning": 1, "internal_error": 1}
-    said = list(done.lines())
-    assert said[0] == "24 events of 3 objects were put into the stream again"
-    assert [line.split(",")[0] for line in said[1:]] == ["1 stay where they are"] * 3
+    lines = list(done.lines())
+    assert lines[0] == "24 events of 3 objects were put into the stream again"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1 stay where they are"] * 3
     wanted = Counter((f"key-{number % 3}", event) for number, event in enumerate([*first, *without_id], 1))
     wanted["key-2", renamed(30)] += 1
     assert keys_of(stream) == wanted
@@ -272,9 +275,9 @@ def test_what_cannot_be_read_is_refused_by_its_name(small_simulation: SmallSimul
 
 def test_an_object_in_a_bucket_of_many_pages_is_found(small_simulation: SmallSimulation) -> None:
     cloud, stream = Cloud(small_simulation), FakeKinesis(1)
-    kept = S3Quarantine(cloud.s3, "q")
+    s3_quarantine = S3Quarantine(cloud.s3, "q")
     for number in range(1_005):
-        kept.put(
+        s3_quarantine.put(
             [
                 QuarantinedEvent(
                     "s", f"{number:04d}", "k", "no", "$", base64.b64encode(b"%d" % number).decode()

@@ -94,8 +94,8 @@ def contract(simulation: SmallSimulation, folder: Path, keys: dict[str, Key] | N
 def open_to_all(
     small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Contract]:
-    with contract(small_simulation, tmp_path_factory.mktemp("contract"), None) as one:
-        yield one
+    with contract(small_simulation, tmp_path_factory.mktemp("contract"), None) as api:
+        yield api
 
 
 @pytest.fixture(scope="module")
@@ -149,16 +149,16 @@ def test_keys_are_described_where_they_are_asked_for_and_nowhere_else(
 ) -> None:
     secured = {"/v1/decisions", "/v1/decisions/{id}", "/v1/labels", "/metrics"}
     keys = {"till": Key(sha256=digest(KEY), roles=("decide",), per_second=1.0)}
-    with contract(small_simulation, tmp_path, keys) as one:
+    with contract(small_simulation, tmp_path, keys) as api:
         assert {
-            path for path, what in one.described["paths"].items() if "security" in json.dumps(what)
+            path for path, what in api.described["paths"].items() if "security" in json.dumps(what)
         } == secured
-        assert one.request("POST", "/v1/decisions", payment) == 401
-        assert one.request("GET", "/metrics", key=KEY) == 403
-        assert one.request("POST", "/v1/labels", LABEL, KEY) == 403
-        found = [one.request("POST", "/v1/decisions", payment, KEY) for _ in range(3)]
-        assert found[0] == 200
-        assert 429 in found
+        assert api.request("POST", "/v1/decisions", payment) == 401
+        assert api.request("GET", "/metrics", key=KEY) == 403
+        assert api.request("POST", "/v1/labels", LABEL, KEY) == 403
+        reply = [api.request("POST", "/v1/decisions", payment, KEY) for _ in range(3)]
+        assert reply[0] == 200
+        assert 429 in reply
     assert "security" not in json.dumps(open_to_all.described)
 
 

@@ -31,14 +31,14 @@ def simulation(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkSimulation:
 )
 def test_an_attacker_costs_other_callers_little(simulation: BenchmarkSimulation, attack: str) -> None:
     meter = Meter()
-    found = measure(simulation, attack, Settings(seconds=4, rounds=3, peace_s=15))
-    assert found.refused == 0
-    assert "memory" not in found.failures, found
+    figures = measure(simulation, attack, Settings(seconds=4, rounds=3, peace_s=15))
+    assert figures.refused == 0
+    assert "memory" not in figures.failures, figures
     if meter.elsewhere() > BUSY:
         pytest.skip("other work on this machine: how long others wait is measured on a quiet one")
-    assert found.failures == [], found
+    assert figures.failures == [], figures
 
 
 def test_the_measure_runs_from_end_to_end(simulation: BenchmarkSimulation) -> None:
-    found = measure(simulation, "a head of 100 kB in one piece", Settings(seconds=1, rounds=1, peace_s=0))
-    assert found.refused == 0
+    figures = measure(simulation, "a head of 100 kB in one piece", Settings(seconds=1, rounds=1, peace_s=0))
+    assert figures.refused == 0

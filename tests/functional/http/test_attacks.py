@@ -91,10 +91,10 @@ ENDLESS = {
 @pytest.mark.parametrize("attack", ENDLESS)
 def test_what_has_no_end_ends_the_connection_and_others_are_answered(attack: str) -> None:
     head, piece = ENDLESS[attack]
-    with listening(Echo()) as (port, _), connected(port) as connection, connected(port) as other:
+    with listening(Echo()) as (port, _), connected(port) as connection, connected(port) as second:
         assert push(connection, head, piece, 400) < 400
-        other.sendall(post("/other") + LAST)
-        assert [status for status, _, _ in responses(read_all(other))] == [200, 200]
+        second.sendall(post("/other") + LAST)
+        assert [status for status, _, _ in responses(read_all(second))] == [200, 200]
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -108,8 +108,8 @@ def test_a_head_that_is_too_large_is_refused_in_however_many_pieces_it_comes(tim
             time.sleep(0.05)
         ((status, headers, body),) = responses(read_all(connection))
     assert (status, headers["connection"], headers["content-type"]) == (431, "close", PROBLEM.decode())
-    told = json.loads(body)
-    assert (told["type"], told["title"], told["status"]) == (
+    record = json.loads(body)
+    assert (record["type"], record["title"], record["status"]) == (
         "about:blank",
         "Request Header Fields Too Large",
         431,
@@ -180,8 +180,8 @@ def test_what_two_servers_could_read_in_two_ways_is_refused_and_the_connection_e
 def test_a_body_that_is_packed_is_refused_and_the_connection_goes_on() -> None:
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/a", b"\x1f\x8b", "Content-Encoding: gzip") + LAST)
-        found = responses(read_all(connection))
-    assert [status for status, _, _ in found] == [415, 200]
+        replies = responses(read_all(connection))
+    assert [status for status, _, _ in replies] == [415, 200]
 
 
 def test_who_reads_no_answers_is_asked_no_more_and_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,9 +201,9 @@ def test_who_reads_slowly_has_every_answer_in_its_order() -> None:
         sender.start()
         time.sleep(0.3)
         assert len(application.taken) < 3_000
-        found = responses(read_all(connection))
+        replies = responses(read_all(connection))
         sender.join()
-    assert len(found) == len(application.taken) == 3_001
+    assert len(replies) == len(application.taken) == 3_001
     assert application.taken[-1] == "/last"
 
 
@@ -218,8 +218,8 @@ def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
     room = RequestMemory(max_bytes=100_000)
     with listening_with(partial(HttpConnection, Echo(), room=room)) as port, ExitStack() as stack:
         slow = [stack.enter_context(connected(port)) for _ in range(2)]
-        for one in slow:
-            one.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b"x" * 45_000)
+        for connection in slow:
+            connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b"x" * 45_000)
         deadline = time.monotonic() + TIMEOUT_S
         while room.used < 90_000 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -291,13 +291,13 @@ def test_handshakes_that_never_end_keep_nobody_out_and_are_hung_up_on(
     monkeypatch.setattr(tls_listener, "HANDSHAKE_WITHIN_S", 1.0)
     with serving(certificate, 10) as port, ExitStack() as stack:
         silent = [stack.enter_context(connected(port)) for _ in range(30)]
-        for number, one in enumerate(silent):
-            one.sendall(b"\x16\x03\x01"[: number % 4])
+        for number, connection in enumerate(silent):
+            connection.sendall(b"\x16\x03\x01"[: number % 4])
         for _ in range(5):
             assert statuses_over_tls(port, certificate) == [200, 200]
-        for one in silent:
+        for connection in silent:
             with suppress(ConnectionError):
-                assert one.recv(1) == b""
+                assert connection.recv(1) == b""
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
@@ -313,7 +313,7 @@ def test_an_unfinished_handshake_takes_a_slot_and_the_oldest_makes_room(
             silent.append(stack.enter_context(connected(port)))
             silent[-1].sendall(sent)
         assert statuses_over_tls(port, certificate) == [200, 200]
-        kept = [one for one in silent if not is_closed(one)]
+        kept = [connection for connection in silent if not is_closed(connection)]
         assert len(kept) <= max_connections
         if not sent.startswith(b"GET"):
             assert kept == silent[many - len(kept) :]

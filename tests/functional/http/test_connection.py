@@ -31,8 +31,8 @@ class Echo:
 
     def take(self, request: Request, on_result: Callable[[Response], None]) -> None:
         self.taken.append(request.path)
-        told = {"path": request.path, "bytes": len(request.body), "by": request.authorization.decode()}
-        response = Response(200, json.dumps(told).encode())
+        payload = {"path": request.path, "bytes": len(request.body), "by": request.authorization.decode()}
+        response = Response(200, json.dumps(payload).encode())
         if request.path == "/broken":
             raise ZeroDivisionError
         if request.path.startswith("/later"):
@@ -101,11 +101,17 @@ def responses(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
 def test_requests_sent_at_once_are_answered_in_their_order() -> None:
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/later/1", b"abc") + post("/2") + post("/later/3") + post("/4") + LAST)
-        found = responses(read_all(connection))
-    assert [json.loads(body)["path"] for _, _, body in found] == ["/later/1", "/2", "/later/3", "/4", "/last"]
-    assert json.loads(found[0][2])["bytes"] == 3
-    assert found[-1][1]["connection"] == "close"
-    assert all("date" in headers for _, headers, _ in found)
+        replies = responses(read_all(connection))
+    assert [json.loads(body)["path"] for _, _, body in replies] == [
+        "/later/1",
+        "/2",
+        "/later/3",
+        "/4",
+        "/last",
+    ]
+    assert json.loads(replies[0][2])["bytes"] == 3
+    assert replies[-1][1]["connection"] == "close"
+    assert all("date" in headers for _, headers, _ in replies)
 
 
 def test_a_request_may_come_a_byte_at_a_time() -> None:
@@ -114,8 +120,8 @@ def test_a_request_may_come_a_byte_at_a_time() -> None:
         for byte in post("/slow", b"abcd", "Authorization: Bearer me"):
             connection.sendall(bytes([byte]))
         connection.sendall(LAST)
-        found = responses(read_all(connection))
-    assert json.loads(found[0][2]) == {"path": "/slow", "bytes": 4, "by": "Bearer me"}
+        replies = responses(read_all(connection))
+    assert json.loads(replies[0][2]) == {"path": "/slow", "bytes": 4, "by": "Bearer me"}
 
 
 def test_a_body_in_chunks_is_one_body() -> None:
@@ -123,16 +129,16 @@ def test_a_body_in_chunks_is_one_body() -> None:
     request += b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(request + LAST)
-        found = responses(read_all(connection))
-    assert json.loads(found[0][2])["bytes"] == 5
+        replies = responses(read_all(connection))
+    assert json.loads(replies[0][2])["bytes"] == 5
 
 
 def test_many_more_requests_than_may_wait_are_all_answered() -> None:
     many = 5 * MAX_PIPELINED
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/later/0") + b"".join(post(f"/{n}") for n in range(many)) + LAST)
-        found = responses(read_all(connection))
-    assert [json.loads(body)["path"] for _, _, body in found[1:-1]] == [f"/{n}" for n in range(many)]
+        replies = responses(read_all(connection))
+    assert [json.loads(body)["path"] for _, _, body in replies[1:-1]] == [f"/{n}" for n in range(many)]
 
 
 @pytest.mark.parametrize(
@@ -153,18 +159,18 @@ def test_what_is_no_request_is_refused_and_the_connection_ends(sent: bytes, stat
     with listening(echo) as (port, _), connected(port) as connection:
         connection.sendall(sent)
         assert responses(read_all(connection))[0][0] == status
-        with connected(port) as other:
-            other.sendall(LAST)
-            assert responses(read_all(other))[0][0] == 200
+        with connected(port) as second:
+            second.sendall(LAST)
+            assert responses(read_all(second))[0][0] == 200
     assert echo.taken == ["/last"]
 
 
 def test_too_large_a_body_is_refused_and_the_next_request_is_answered() -> None:
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/big", b"x" * ((1 << 20) + 1)) + post("/small", b"y" * (1 << 20)) + LAST)
-        found = responses(read_all(connection))
-    assert [status for status, _, _ in found] == [413, 200, 200]
-    assert json.loads(found[1][2])["bytes"] == 1 << 20
+        replies = responses(read_all(connection))
+    assert [status for status, _, _ in replies] == [413, 200, 200]
+    assert json.loads(replies[1][2])["bytes"] == 1 << 20
 
 
 def test_a_body_without_end_ends_the_connection() -> None:
@@ -189,13 +195,13 @@ def test_a_request_that_comes_too_slowly_is_not_waited_for() -> None:
 def test_an_error_of_the_server_is_no_silence() -> None:
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/later/1") + post("/broken"))
-        found = responses(read_all(connection))
+        replies = responses(read_all(connection))
         # What was asked before it is answered first, and then the connection ends.
-        assert [status for status, _, _ in found] == [200, 500]
-        assert found[1][1]["connection"] == "close"
-        with connected(port) as other:
-            other.sendall(LAST)
-            assert responses(read_all(other))[0][0] == 200
+        assert [status for status, _, _ in replies] == [200, 500]
+        assert replies[1][1]["connection"] == "close"
+        with connected(port) as second:
+            second.sendall(LAST)
+            assert responses(read_all(second))[0][0] == 200
 
 
 def test_the_id_of_a_request_comes_back_if_it_is_harmless() -> None:
@@ -203,8 +209,8 @@ def test_the_id_of_a_request_comes_back_if_it_is_harmless() -> None:
         connection.sendall(
             post("/1", b"", "X-Request-Id: abc-1") + post("/2", b"", "X-Request-Id: a\tb") + post("/3") + LAST
         )
-        found = responses(read_all(connection))
-    ids = [headers["x-request-id"] for _, headers, _ in found]
+        replies = responses(read_all(connection))
+    ids = [headers["x-request-id"] for _, headers, _ in replies]
     assert ids[0] == "abc-1"
     assert len({*ids}) == 4
     assert "\t" not in ids[1]
@@ -232,24 +238,24 @@ def test_100_continue_comes_behind_the_answers_to_earlier_requests() -> None:
     request = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/later/1") + post("/2") + request)
-        told = b""
-        while not told.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
+        first_refused = b""
+        while not first_refused.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
             part = connection.recv(1 << 16)
             assert part
-            told += part
-        before = responses(told.removesuffix(b"HTTP/1.1 100 Continue\r\n\r\n"))
+            first_refused += part
+        before = responses(first_refused.removesuffix(b"HTTP/1.1 100 Continue\r\n\r\n"))
         assert [json.loads(body)["path"] for _, _, body in before] == ["/later/1", "/2"]
         connection.sendall(b"abc" + LAST)
-        found = responses(read_all(connection))
-    assert [json.loads(body)["bytes"] for _, _, body in found] == [3, 0]
+        replies = responses(read_all(connection))
+    assert [json.loads(body)["bytes"] for _, _, body in replies] == [3, 0]
 
 
 def test_a_client_that_does_not_expect_100_continue_gets_none() -> None:
     request = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/later/1") + request + LAST)
-        found = responses(read_all(connection))
-    assert [json.loads(body)["path"] for _, _, body in found] == ["/later/1", "/x", "/last"]
+        replies = responses(read_all(connection))
+    assert [json.loads(body)["path"] for _, _, body in replies] == ["/later/1", "/x", "/last"]
 
 
 def test_no_100_continue_comes_behind_the_last_answer() -> None:
@@ -277,8 +283,8 @@ def test_what_follows_a_body_in_chunks_cannot_change_who_asks() -> None:
     request += b"3\r\nabc\r\n0\r\nAuthorization: you\r\nHost: y\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(request + LAST)
-        found = responses(read_all(connection))
-    assert json.loads(found[0][2]) == {"path": "/chunks", "bytes": 3, "by": "me"}
+        replies = responses(read_all(connection))
+    assert json.loads(replies[0][2]) == {"path": "/chunks", "bytes": 3, "by": "me"}
 
 
 def test_an_offer_of_another_protocol_is_passed_over() -> None:

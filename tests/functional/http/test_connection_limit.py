@@ -22,24 +22,24 @@ MAX_OPEN = 5
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def connect_to(one: Served) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", one.port), timeout=TIMEOUT_S)
+def connect_to(server: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S)
 
 
 def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     with (
-        served(small_simulation, tmp_path / "state.db", f"--max-connections={MAX_OPEN}") as one,
+        served(small_simulation, tmp_path / "state.db", f"--max-connections={MAX_OPEN}") as server,
         ExitStack() as stack,
     ):
         # The one that waited for the start is open, too.
-        connections = [stack.enter_context(closing(connect_to(one))) for _ in range(MAX_OPEN - 1)]
+        connections = [stack.enter_context(closing(connect_to(server))) for _ in range(MAX_OPEN - 1)]
         for connection in connections:
             connection.sendall(HEALTH)
             assert responses(connection.recv(1 << 16))[0][0] == 200
         with BusyClock() as clock:
-            silent = [stack.enter_context(closing(connect_to(one))) for _ in range(100)]
+            silent = [stack.enter_context(closing(connect_to(server))) for _ in range(100)]
             for connection in silent:
                 # Nothing was asked on it.
                 ((status, headers, body),) = responses(read_all(connection))
@@ -47,24 +47,24 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
                 assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "1")
                 assert "5 connections are open" in json.loads(body)["detail"]
             assert clock.seconds() < 5
-        with closing(HTTPConnection("127.0.0.1", one.port, timeout=TIMEOUT_S)) as other:
+        with closing(HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_S)) as second:
             # Its body comes in a piece of its own, behind an answer that is there already.
-            other.request("POST", "/v1/decisions", b" " * 300_000)
-            assert other.getresponse().status == 503
+            second.request("POST", "/v1/decisions", b" " * 300_000)
+            assert second.getresponse().status == 503
         for connection in connections:
             connection.sendall(HEALTH)
             assert responses(connection.recv(1 << 16))[0][0] == 200
-        assert one.request("GET", "/readyz")[0] == 200
+        assert server.request("GET", "/readyz")[0] == 200
         connections[0].close()
         until = time.monotonic() + TIMEOUT_S
         while True:
-            with closing(connect_to(one)) as again:
+            with closing(connect_to(server)) as again:
                 again.sendall(HEALTH)
                 if responses(again.recv(1 << 16))[0][0] == 200:
                     break
             assert time.monotonic() < until
-        said = one.stop()
-    assert said.count("5 connections are open: others are answered 503") == 1
+        output = server.stop()
+    assert output.count("5 connections are open: others are answered 503") == 1
 
 
 def test_more_connections_than_the_system_allows_are_refused_at_the_start(
@@ -75,6 +75,6 @@ def test_more_connections_than_the_system_allows_are_refused_at_the_start(
         pytest.skip("this system has no such limit")
     arguments = ["serve", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 's.db'}"]
     assert main([*arguments, f"--max-connections={hard}"]) == 2
-    said = capsys.readouterr().err
-    assert f"this user may have {hard:,}; raise that" in said
+    output = capsys.readouterr().err
+    assert f"this user may have {hard:,}; raise that" in output
     assert main([*arguments, "--max-connections=0"]) == 2

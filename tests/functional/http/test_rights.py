@@ -41,11 +41,11 @@ class Server:
         return one | {"is_fraud": 0, "label_known_at": self.known["event_time"]} | more
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        found = []
+        results = []
         for path in sorted(self.state.parent.glob(f"{self.state.stem}*.db")):
             with closing(sqlite3.connect(path)) as db:
-                found += db.execute(query).fetchall()
-        return found
+                results += db.execute(query).fetchall()
+        return results
 
 
 @pytest.fixture(scope="module", params=["one process", "workers"])
@@ -83,7 +83,7 @@ def test_a_key_may_do_what_its_roles_name_and_nothing_else(server: Server, name:
         responses = told if isinstance(told, list) else [told]
         if name in allowed:
             assert status in {200, 422}
-            assert {one.get("record", one)["type"] for one in responses} <= {
+            assert {reply.get("record", reply)["type"] for reply in responses} <= {
                 "decision",
                 "label",
                 "duplicate",
@@ -92,7 +92,7 @@ def test_a_key_may_do_what_its_roles_name_and_nothing_else(server: Server, name:
             continue
         # A list is answered one by one, unless the key may do nothing of the kind at all.
         assert status == (200 if many and path == "/v1/decisions" and name in DECIDES | LABELS else 403)
-        assert ["needs the role" in one["detail"] for one in responses] == [True]
+        assert ["needs the role" in reply["detail"] for reply in responses] == [True]
     if name not in LABELS:
         status, told = server.request(name, "POST", "/v1/decisions", unknown.encode())
         assert (status, "needs the role" in told["detail"]) == (403, True)
@@ -109,18 +109,18 @@ def times(server: Server) -> dict[str, object]:
 
 def test_mixed_lists_do_what_their_sender_may_and_leave_the_rest(server: Server) -> None:
     label = json.dumps(server.label(type="label", source="mixed")).encode()
-    status, told = server.request(
+    status, body = server.request(
         "till", "POST", "/v1/decisions", b"[" + server.events[20] + b"," + label + b"]"
     )
-    assert (status, told[0]["type"], told[0]["caller"]) == (200, "decision", "till")
-    assert "needs the role 'label'" in told[1]["detail"]
-    status, told = server.request(
+    assert (status, body[0]["type"], body[0]["caller"]) == (200, "decision", "till")
+    assert "needs the role 'label'" in body[1]["detail"]
+    status, body = server.request(
         "analyst", "POST", "/v1/decisions", b"[" + server.events[21] + b"," + label + b"]"
     )
-    assert "needs the role 'decide'" in told[0]["detail"]
-    assert (status, told[1]["type"], told[1]["caller"]) == (200, "label", "analyst")
-    one = json.loads(server.events[21])["transaction_id"]
-    assert server.request("reader", "GET", f"/v1/decisions/{one}")[0] == 404
+    assert "needs the role 'decide'" in body[0]["detail"]
+    assert (status, body[1]["type"], body[1]["caller"]) == (200, "label", "analyst")
+    transaction_id = json.loads(server.events[21])["transaction_id"]
+    assert server.request("reader", "GET", f"/v1/decisions/{transaction_id}")[0] == 404
     # What was forbidden left no row.
     assert {caller for (caller,) in server.rows("SELECT caller FROM labels")} <= LABELS
     assert {caller for (caller,) in server.rows("SELECT caller FROM decisions")} <= DECIDES
@@ -129,8 +129,8 @@ def test_mixed_lists_do_what_their_sender_may_and_leave_the_rest(server: Server)
 def test_a_stub_under_anothers_id_does_not_read_the_decision(server: Server) -> None:
     stub = json.dumps(server.known | {"amount": 0.01}).encode()
     for body in (stub, b"[" + stub + b"]"):
-        told = server.request("till", "POST", "/v1/decisions", body)[1]
-        response = told[0] if isinstance(told, list) else told
+        reply = server.request("till", "POST", "/v1/decisions", body)[1]
+        response = reply[0] if isinstance(reply, list) else reply
         response = response.get("record", response)
         assert response["type"] == "conflict"
         assert not {"action", "score", "reasons", "caller"} & set(response)
@@ -152,7 +152,7 @@ def test_the_name_of_the_key_is_stored_with_what_it_sent_and_reported(
     arguments = ["explain", one["transaction_id"], f"--state={server.state}", "--plain"]
     bundle = next(part for part in server.one.process.args if str(part).startswith("--bundle="))  # type: ignore[union-attr]
     assert main([*arguments, str(bundle)]) == 0
-    told = capsys.readouterr().out
-    assert "sent by the key both" in told
-    assert "by bank (sent by the key analyst)" in told
+    output = capsys.readouterr().out
+    assert "sent by the key both" in output
+    assert "by bank (sent by the key analyst)" in output
     assert main(["audit", "verify", f"--state={server.state}", "--plain"]) == 0

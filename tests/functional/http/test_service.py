@@ -139,7 +139,8 @@ def test_one_payment_after_the_other_is_decided_as_a_file_of_them_is(
     ]
     assert main([*arguments, "--plain"]) == 0
     wanted = [
-        {k: v for k, v in json.loads(one).items() if k != "delivery"} for one in out.read_text().splitlines()
+        {k: v for k, v in json.loads(line).items() if k != "delivery"}
+        for line in out.read_text().splitlines()
     ]
     with served(small_simulation, tmp_path / "state.db") as one:
         responses = [one.decide(event) for event in events[:200]]
@@ -153,8 +154,8 @@ def test_the_same_payment_again_gets_the_same_answer_and_no_second_decision(
 ) -> None:
     first, again = server.decide(events[0])[1], server.decide(events[0])[1]
     assert again == first | {"duplicate": True}
-    found = server.request("GET", f"/v1/decisions/{first['transaction_id']}")
-    assert found[:2] == (200, first)
+    reply = server.request("GET", f"/v1/decisions/{first['transaction_id']}")
+    assert reply[:2] == (200, first)
 
 
 WRONG: dict[str, tuple[str, str, bytes, int, str]] = {
@@ -183,14 +184,14 @@ TAKEN = {"/v1/decisions": {"POST"}, "/v1/labels": {"POST"}, **{path: {"GET", "HE
 def test_head_is_answered_where_get_is_and_another_method_lists_what_is_allowed(
     server: Served, path: str
 ) -> None:
-    found = {method: server.request(method, path) for method in METHODS}
+    reply = {method: server.request(method, path) for method in METHODS}
     for method in set(METHODS) - TAKEN[path]:
-        status, _, headers = found[method]
+        status, _, headers = reply[method]
         assert (status, set(headers["allow"].split(", "))) == (405, TAKEN[path])
         assert headers["content-type"] == "application/problem+json"
-    assert all(found[method][0] != 405 for method in TAKEN[path])
+    assert all(reply[method][0] != 405 for method in TAKEN[path])
     if "HEAD" in TAKEN[path]:
-        (status, content, headers), (as_get, _, like) = found["HEAD"], found["GET"]
+        (status, content, headers), (as_get, _, like) = reply["HEAD"], reply["GET"]
         assert (status, content, headers["content-type"]) == (as_get, "", like["content-type"])
 
 
@@ -207,7 +208,7 @@ def test_what_is_wrong_is_answered_with_the_reason_and_the_server_goes_on(server
 def test_a_bad_payment_in_a_list_does_not_stop_the_others(server: Served, events: list[bytes]) -> None:
     status, responses, _ = server.decide(b"[" + events[1] + b',{"amount":1},' + events[2] + b"]")
     assert status == 200
-    assert ["action" in one for one in responses] == [True, False, True]
+    assert ["action" in reply for reply in responses] == [True, False, True]
     assert responses[1]["path"].startswith("$.")
 
 
@@ -218,7 +219,7 @@ def test_an_item_that_strict_json_forbids_does_not_stop_the_others(
     odd = events[5][:-1] + rb', "name": "caf\ud83d"}'
     status, responses, _ = server.decide(b"\xef\xbb\xbf[" + events[4] + b", " + bad + b", " + odd + b"]")
     assert status == 200
-    assert ["action" in one for one in responses] == [True, False, True]
+    assert ["action" in reply for reply in responses] == [True, False, True]
     alone = b"\xef\xbb\xbf" + events[4]
     assert server.decide(alone)[1]["transaction_id"] == json.loads(events[4])["transaction_id"]
 
@@ -227,27 +228,27 @@ def test_a_label_that_is_no_object_does_not_stop_the_others_of_its_list(
     server: Served, events: list[bytes]
 ) -> None:
     payment = json.loads(events[6])
-    one = server.decide(events[6])[1]["transaction_id"]
+    transaction_id = server.decide(events[6])[1]["transaction_id"]
     label = json.dumps(
-        {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
+        {"transaction_id": transaction_id, "is_fraud": 1, "label_known_at": payment["event_time"]}
     ).encode()
     odd = label[:-1] + b', "note": NaN}'
     status, responses, _ = server.request("POST", "/v1/labels", b"[7, nothing, " + odd + b", " + label + b"]")
     assert status == 200
-    assert [told["type"] for told in responses] == ["quarantined", "quarantined", "label", "duplicate"]
+    assert [labels["type"] for labels in responses] == ["quarantined", "quarantined", "label", "duplicate"]
 
 
 def test_a_label_is_learned_once(server: Served, events: list[bytes]) -> None:
     payment = json.loads(events[3])
-    one = server.decide(events[3])[1]["transaction_id"]
-    label = {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
+    transaction_id = server.decide(events[3])[1]["transaction_id"]
+    label = {"transaction_id": transaction_id, "is_fraud": 1, "label_known_at": payment["event_time"]}
     first = server.request("POST", "/v1/labels", json.dumps(label).encode())
     assert first[:2] == (
         200,
-        {"type": "label", "schema_version": 2, "transaction_id": one, "label": "fraud"},
+        {"type": "label", "schema_version": 2, "transaction_id": transaction_id, "label": "fraud"},
     )
     assert server.request("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
-        {"type": "duplicate", "schema_version": 2, "transaction_id": one, "duplicate": True}
+        {"type": "duplicate", "schema_version": 2, "transaction_id": transaction_id, "duplicate": True}
     ]
 
 
@@ -263,8 +264,8 @@ def test_a_stream_beside_the_requests_meets_the_same_profiles(
     source.write_bytes(b"\n".join([*others[:80], *streamed]) + b"\n")
     _, alone = open_service(small_simulation.bundle, tmp_path / "alone.db")
     alone.take(Batch([*others[:80], *streamed, request], None, 0), "test")
-    told = find_decision(alone.state_file, json.loads(request)["transaction_id"])
-    assert told is not None
+    record = find_decision(alone.state_file, json.loads(request)["transaction_id"])
+    assert record is not None
     alone.close()
     for start in range(2):
         with served(small_simulation, tmp_path / "state.db", f"--source={source}") as service:
@@ -273,11 +274,11 @@ def test_a_stream_beside_the_requests_meets_the_same_profiles(
             while service.request("GET", f"/v1/decisions/{last}")[0] != 200:
                 assert time.monotonic() < until
             response = service.decide(request)[1]
-            assert response["score"] == told[0].score
+            assert response["score"] == record[0].score
             assert response.get("duplicate", False) == bool(start)
-            said = service.stop()
+            output = service.stop()
         # The second process reads on from the end, and decides nothing again.
-        assert f"stopped: {0 if start else len(others[:80]) + len(streamed) + 1} payments" in said
+        assert f"stopped: {0 if start else len(others[:80]) + len(streamed) + 1} payments" in output
 
 
 def test_a_missing_source_is_reported_at_the_start(
@@ -356,8 +357,8 @@ def test_a_stop_answers_what_was_accepted_and_saves_the_profiles(
     one.wait()
     for event in events[:20]:
         assert one.decide(event)[0] == 200
-    said = one.stop(signal.SIGTERM)
-    assert "20 payments were decided" in said
+    output = one.stop(signal.SIGTERM)
+    assert "20 payments were decided" in output
     assert one.process.returncode == 0
     _, again = open_service(small_simulation.bundle, tmp_path / "state.db")
     assert again.recovered == 0
@@ -407,8 +408,8 @@ def test_a_public_address_needs_keys(
 def test_a_key_is_shown_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = tmp_path / "keys.yaml"
     assert main(["api-key", "till", f"--keys={keys}"]) == 0
-    told = capsys.readouterr().out.strip()
-    assert Access(load_keys(keys)).caller(f"Bearer {told}") is not None
+    output = capsys.readouterr().out.strip()
+    assert Access(load_keys(keys)).caller(f"Bearer {output}") is not None
     assert main(["api-key", "till", f"--keys={keys}"]) == 2
     assert main(["api-key", "other", "--roles=rule", f"--keys={keys}"]) == 2
     assert "allowed here: decide, read, label, operate" in capsys.readouterr().err
@@ -450,10 +451,10 @@ def test_the_file_of_keys_is_followed_while_it_serves(
         replace(keys, without_gone.encode())
         until_refused(one, new, 401)
         assert one.process.poll() is None
-        said = one.stop()
-    assert "revoked: gone" in said
-    assert "added: new" in said
-    assert "the keys of before go on" in said
+        output = one.stop()
+    assert "revoked: gone" in output
+    assert "added: new" in output
+    assert "the keys of before go on" in output
 
 
 def test_sighup_without_keys_ends_nothing(
@@ -553,8 +554,8 @@ def test_a_repeated_request_is_answered_retry_later_when_the_record_cannot_be_re
         again, fresh = requests.submit(events[:1]), requests.submit(events[1:2])
         with pytest.raises(RetryError, match="busy"):
             await asyncio.wait_for(again, TIMEOUT_S)
-        (told,) = await asyncio.wait_for(fresh, TIMEOUT_S)
-        assert isinstance(told, DecisionView)
+        (body,) = await asyncio.wait_for(fresh, TIMEOUT_S)
+        assert isinstance(body, DecisionView)
         state_file.rows = rows  # type: ignore[method-assign]
         ((duplicate,),) = [await requests.submit(events[:1])]
         assert isinstance(duplicate, DecisionView)
@@ -593,25 +594,25 @@ def test_an_id_with_any_letters_is_found_by_its_path(server: Served, events: lis
     one = "a b/ü?#%"
     payment = json.loads(events[0]) | {"transaction_id": one}
     assert server.decide(json.dumps(payment).encode())[0] == 200
-    status, found, _ = server.request("GET", f"/v1/decisions/{quote(one, safe='')}")
-    assert (status, found["transaction_id"]) == (200, one)
+    status, body, _ = server.request("GET", f"/v1/decisions/{quote(one, safe='')}")
+    assert (status, body["transaction_id"]) == (200, one)
 
 
 def test_a_service_that_cannot_commit_says_so_at_once_and_is_well_again_by_itself(
     server: Served, events: list[bytes]
 ) -> None:
     assert server.decide(events[200])[0] == 200
-    with closing(sqlite3.connect(server.state, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with closing(sqlite3.connect(server.state, isolation_level=None)) as second:
+        second.execute("BEGIN IMMEDIATE")
         with BusyClock() as clock:
-            status, told, headers = server.decide(events[201])
+            status, body, headers = server.decide(events[201])
             assert (status, headers["retry-after"]) == (503, "1")
-            assert "state file" in told["detail"]
+            assert "state file" in body["detail"]
             assert server.request("GET", "/readyz")[0] == 503
             assert clock.seconds() < 3
-        other.execute("ROLLBACK")
-    status, told, _ = server.decide(events[201])
-    assert (status, told["duplicate"]) == (200, True)
+        second.execute("ROLLBACK")
+    status, body, _ = server.decide(events[201])
+    assert (status, body["duplicate"]) == (200, True)
     assert server.request("GET", "/readyz")[0] == 200
 
 
@@ -619,16 +620,16 @@ def test_requests_that_wait_together_are_decided_together(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     async def request(requests: RequestBatcher) -> int:
-        taken = []
+        batches = []
         take = requests.service.take
 
         def counted(batch: Batch, source: str) -> list[Outcome]:
-            taken.append(len(batch.events))
+            batches.append(len(batch.events))
             return take(batch, source)
 
         requests.service.take = counted  # type: ignore[method-assign]
         await asyncio.gather(*[requests.submit([event]) for event in events[:9]])
-        return taken[0]
+        return batches[0]
 
     assert on_a_loop(small_simulation, tmp_path, request) == 9
 
@@ -639,8 +640,8 @@ def test_whoever_goes_away_does_not_stop_the_others(
     async def request(requests: RequestBatcher) -> None:
         gone, stays = requests.submit(events[:1]), requests.submit(events[1:2])
         gone.cancel()
-        (told,) = await stays
-        assert isinstance(told, DecisionView)
+        (body,) = await stays
+        assert isinstance(body, DecisionView)
         assert requests.find(json.loads(events[0])["transaction_id"]) is not None
 
     on_a_loop(small_simulation, tmp_path, request)
@@ -648,14 +649,14 @@ def test_whoever_goes_away_does_not_stop_the_others(
 
 def test_the_description_has_the_fields_of_the_project(small_simulation: SmallSimulation) -> None:
     schema = small_simulation.project.schema
-    found = openapi(small_simulation.project, "1", with_keys=False)
-    fields = found["components"]["schemas"]["Payment"]["properties"]
+    document = openapi(small_simulation.project, "1", with_keys=False)
+    fields = document["components"]["schemas"]["Payment"]["properties"]
     named = [entity.field for entity in schema.entities.values()]
     named += [number.field for number in schema.numbers.values()]
     assert set(named) <= set(fields)
     assert fields["amount"]["anyOf"][0]["type"] == "number"
-    refs = {part for part in json.dumps(found).split('"') if part.startswith("#/components/schemas/")}
-    assert {ref.rpartition("/")[2] for ref in refs} <= set(found["components"]["schemas"])
+    refs = {part for part in json.dumps(document).split('"') if part.startswith("#/components/schemas/")}
+    assert {ref.rpartition("/")[2] for ref in refs} <= set(document["components"]["schemas"])
 
 
 def test_every_route_is_described(small_simulation: SmallSimulation, tmp_path: Path) -> None:
@@ -669,8 +670,8 @@ def test_every_route_is_described(small_simulation: SmallSimulation, tmp_path: P
 
 
 def test_a_served_description_is_the_computed_one(server: Served, small_simulation: SmallSimulation) -> None:
-    status, found, _ = server.request("GET", "/openapi.json")
+    status, body, _ = server.request("GET", "/openapi.json")
     assert status == 200
     computed = msgspec.json.encode(openapi(small_simulation.project, "1", with_keys=False))
-    assert found["paths"] == msgspec.json.decode(computed)["paths"]
+    assert body["paths"] == msgspec.json.decode(computed)["paths"]
     assert os.getpid() != server.process.pid

@@ -31,9 +31,9 @@ from tests.conftest import SmallSimulation
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,9 @@ def test_json_rows_get_the_scores_of_the_test_vectors(url: str, bundle: Bundle) 
     status, body = request(f"{url}/invocations", json.dumps({"rows": rows_of(bundle)}).encode())
     response = json.loads(body)
     assert (status, response["bundle"]) == (200, bundle.name)
-    found = [one["probability"] for one in response["predictions"]]
-    assert found == pytest.approx(list(bundle.contents.vectors.expected), abs=1e-6)
-    assert [one["score"] for one in response["predictions"]] == pytest.approx(
+    probabilities = [prediction["probability"] for prediction in response["predictions"]]
+    assert probabilities == pytest.approx(list(bundle.contents.vectors.expected), abs=1e-6)
+    assert [prediction["score"] for prediction in response["predictions"]] == pytest.approx(
         list(bundle.contents.vectors.raw), abs=1e-5
     )
 
@@ -112,9 +112,9 @@ def test_columns_are_matched_by_name_in_every_format(url: str, bundle: Bundle) -
     }
     for kind, body in bodies.items():
         status, response = request(f"{url}/invocations", body.encode(), kind, "application/jsonlines")
-        found = [json.loads(line)["probability"] for line in response.splitlines()]
+        probabilities = [json.loads(line)["probability"] for line in response.splitlines()]
         assert status == 200
-        assert found == pytest.approx(list(bundle.contents.vectors.expected), abs=1e-6), kind
+        assert probabilities == pytest.approx(list(bundle.contents.vectors.expected), abs=1e-6), kind
 
 
 def test_a_bad_row_gets_an_error_and_the_others_are_answered(url: str, bundle: Bundle) -> None:
@@ -124,7 +124,7 @@ def test_a_bad_row_gets_an_error_and_the_others_are_answered(url: str, bundle: B
     status, response = request(f"{url}/invocations", body)
     predictions = json.loads(response)["predictions"]
     assert status == 200
-    assert ["error" in one for one in predictions] == [False, True, True, True, True, False]
+    assert ["error" in prediction for prediction in predictions] == [False, True, True, True, True, False]
     assert predictions[0] == predictions[-1]
     assert "at `amount`" in predictions[3]["error"]
 
@@ -133,13 +133,13 @@ def test_reasons_are_the_strongest_exact_contributions(url: str, bundle: Bundle)
     body = json.dumps({"rows": rows_of(bundle), "explain_at": 0.0}).encode()
     predictions = json.loads(request(f"{url}/invocations", body)[1])["predictions"]
     contributions = XGBoostScorer(bundle.contents.model).contributions(bundle.contents.vectors.matrix())
-    for one, row in zip(predictions, contributions, strict=True):
+    for prediction, row in zip(predictions, contributions, strict=True):
         expected = sorted((value for value in row.tolist() if value > 0), reverse=True)[:10]
-        assert [value for _, value in one.get("reasons", [])] == pytest.approx(expected, abs=1e-5)
+        assert [value for _, value in prediction.get("reasons", [])] == pytest.approx(expected, abs=1e-5)
     quiet = json.loads(
         request(f"{url}/invocations", json.dumps({"rows": rows_of(bundle), "explain_at": 1.0}).encode())[1]
     )
-    assert not any("reasons" in one for one in quiet["predictions"])
+    assert not any("reasons" in prediction for prediction in quiet["predictions"])
 
 
 @pytest.mark.parametrize(
@@ -170,24 +170,24 @@ def test_what_is_too_large_or_elsewhere_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize("path", ["/ping", "/execution-parameters", "/invocations", "/elsewhere"])
 def test_every_error_is_a_problem_and_head_is_answered_where_get_is(url: str, path: str) -> None:
-    with closing(HTTPConnection(url.removeprefix("http://"), timeout=30)) as line:
-        found = {}
+    with closing(HTTPConnection(url.removeprefix("http://"), timeout=30)) as connection:
+        statuses = {}
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
-            line.request(method, path, b"{}" if method == "POST" else None)
-            response = line.getresponse()
+            connection.request(method, path, b"{}" if method == "POST" else None)
+            response = connection.getresponse()
             body = response.read()
-            found[method] = response.status
+            statuses[method] = response.status
             if response.status == 405:
-                assert {one for one, status in found.items() if status == 405}.isdisjoint(
+                assert {name for name, status in statuses.items() if status == 405}.isdisjoint(
                     response.headers["allow"].split(", ")
                 )
             if response.status >= 400 and method != "HEAD":
                 assert response.headers["content-type"] == "application/problem+json"
                 assert json.loads(body)["status"] == response.status
             assert method != "HEAD" or not body
-    assert found["HEAD"] == found["GET"]
+    assert statuses["HEAD"] == statuses["GET"]
     expected = {"/elsewhere": 404}.get(path, 405)
-    assert found["PUT"] == found["DELETE"] == expected
+    assert statuses["PUT"] == statuses["DELETE"] == expected
 
 
 def runtime(url: str) -> Any:  # noqa: ANN401 - boto3 makes its clients

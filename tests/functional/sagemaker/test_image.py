@@ -173,9 +173,9 @@ def test_the_base_is_pinned_and_every_stage_starts_from_it() -> None:
     first, *others = [rest.split() for word, rest in STEPS if word == "FROM"]
     assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", first[0])
     stages = {first[-1]}
-    for one in others:
-        assert one[0] in stages
-        stages.add(one[-1])
+    for other_file in others:
+        assert other_file[0] in stages
+        stages.add(other_file[-1])
 
 
 def test_the_last_stage_does_not_run_as_root() -> None:

@@ -45,11 +45,11 @@ def release(simulation: SmallSimulation, registry: ReleaseRegistry) -> Release:
     return lifecycle.publish(registry, lambda _: with_rules(simulation, EVERYTHING), ANN)
 
 
-def ready(one: Served, workers: int) -> bool:
+def ready(server: Served, workers: int) -> bool:
     """Tell whether each of the workers says ready; a connection is of one of them, so several are made."""
     for _ in range(1 if workers == 1 else 12):
-        one._connection.close()
-        if one.request("GET", "/readyz")[1]["status"] != "ready":
+        server._connection.close()
+        if server.request("GET", "/readyz")[1]["status"] != "ready":
             return False
     return True
 
@@ -61,30 +61,30 @@ def test_a_bad_line_in_the_release_log_is_reported_with_its_number_and_the_log_i
     events = small_simulation.events(20, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     log, more = registry.path / LOG, [TWO] if workers == 2 else []
     whole = log.read_bytes()
-    with served(small_simulation, tmp_path / "state.db", f"--registry={registry.path}", *more) as one:
+    with served(small_simulation, tmp_path / "state.db", f"--registry={registry.path}", *more) as server:
         with log.open("ab") as file:
             file.write(BAD)
-        until(lambda: not ready(one, workers))
-        status, told, _ = one.request("GET", "/readyz")
+        until(lambda: not ready(server, workers))
+        status, body, _ = server.request("GET", "/readyz")
         # The line is read by all servers that share the folder: none of them may leave the balancer for it.
-        assert (status, told["status"], told["release"]) == (200, "degraded", 1)
-        assert f"{log}: line 2 is no release" in told["background"][RELEASES]
+        assert (status, body["status"], body["release"]) == (200, "degraded", 1)
+        assert f"{log}: line 2 is no release" in body["background"][RELEASES]
         # Payments are answered all the same, by the release of before.
-        assert one.decide(events[0])[1]["action"] != "decline"
-        samples = metrics(one)
+        assert server.decide(events[0])[1]["action"] != "decline"
+        samples = metrics(server)
         down = [
             name for name, value in samples.items() if name.startswith("fraud_background_up") and not value
         ]
         assert down, samples
         assert all(f'part="{RELEASES}"' in name for name in down)
         replace(log, whole)
-        until(lambda: ready(one, workers))
+        until(lambda: ready(server, workers))
         assert release(small_simulation, registry).number == 2
-        until(lambda: metrics_release(one) == {2.0})
-        assert one.decide(events[1])[1]["action"] == "decline"
-        said = one.stop()
-    assert f"{log}: line 2 is no release" in said
-    assert "'releases' is healthy again" in said
+        until(lambda: metrics_release(server) == {2.0})
+        assert server.decide(events[1])[1]["action"] == "decline"
+        output = server.stop()
+    assert f"{log}: line 2 is no release" in output
+    assert "'releases' is healthy again" in output
 
 
 PARTS = {
@@ -110,9 +110,9 @@ def test_a_server_is_ready_while_what_is_down_changes_no_decision(
     api = Api(requests, access, b"")
 
     def readiness() -> tuple[int, str]:
-        found: list[Response] = []
-        api.take(Request("GET", "/readyz", b"", b"", b""), found.append)
-        return found[0].status, json.loads(found[0].body)["status"]
+        results: list[Response] = []
+        api.take(Request("GET", "/readyz", b"", b"", b""), results.append)
+        return results[0].status, json.loads(results[0].body)["status"]
 
     assert readiness() == (200, "ready")
     for name, status in PARTS.items():
@@ -127,8 +127,8 @@ def test_a_server_is_ready_while_what_is_down_changes_no_decision(
     follower.close()
 
 
-def metrics_release(one: Served) -> set[float]:
-    return {value for name, value in metrics(one).items() if name.partition("{")[0] == "fraud_release"}
+def metrics_release(server: Served) -> set[float]:
+    return {value for name, value in metrics(server).items() if name.partition("{")[0] == "fraud_release"}
 
 
 def test_release_show_names_the_bad_line_and_a_damaged_report_hinders_nobody(
@@ -143,9 +143,9 @@ def test_release_show_names_the_bad_line_and_a_damaged_report_hinders_nobody(
     for bad in (BAD, b"[" * 100_000 + b"\n", b"\x00\n", b"null\n"):
         log.write_bytes(whole + bad)
         assert main(show) == 2
-        said = capsys.readouterr().err
-        assert f"{log}: line 2 is no release" in said
-        assert "Traceback" not in said
+        output = capsys.readouterr().err
+        assert f"{log}: line 2 is no release" in output
+        assert "Traceback" not in output
     log.write_bytes(whole)
     assert release(small_simulation, registry).number == 2
 

@@ -29,12 +29,12 @@ class Broken(Served):
     timeout_s = 60.0
 
 
-def fraud(one: str, *arguments: str) -> str:
+def fraud(transaction_id: str, *arguments: str) -> str:
     """Run a command in a process whose features raise an error for a payment; return what it said."""
-    command = [sys.executable, "-m", "tests.broken_features", one, *arguments, "--plain"]
+    command = [sys.executable, "-m", "tests.broken_features", transaction_id, *arguments, "--plain"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     assert done.returncode == 0, done.stderr
-    assert f"payment {one}" in done.stderr
+    assert f"payment {transaction_id}" in done.stderr
     assert "UnforeseenError" in done.stderr
     return done.stdout
 
@@ -55,20 +55,28 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
     server = Broken(small_simulation, state)
     try:
         server.wait()
-        found = {one["transaction_id"]: one for one in responses()}
+        found = {reply["transaction_id"]: reply for reply in responses()}
         assert "fraud_internal_errors_total 1" in server.request("GET", "/metrics")[1]
     finally:
         server.stop(signal.SIGKILL)
     assert (found[FAILING]["action"], found[FAILING]["score"]) == ("review", None)
-    assert [one["code"] for one in found[FAILING]["reasons"]] == ERROR
-    others = {one: (kept.action.label, kept.score) for one, kept in healthy.items() if one != FAILING}
-    assert {one: (kept["action"], kept["score"]) for one, kept in found.items() if one != FAILING} == others
+    assert [reason["code"] for reason in found[FAILING]["reasons"]] == ERROR
+    others = {
+        transaction_id: (decision.action.label, decision.score)
+        for transaction_id, decision in healthy.items()
+        if transaction_id != FAILING
+    }
+    assert {
+        transaction_id: (decision["action"], decision["score"])
+        for transaction_id, decision in found.items()
+        if transaction_id != FAILING
+    } == others
     server = Broken(small_simulation, state)
     try:
         server.wait()
         again = list(responses())
         assert all(one["duplicate"] for one in again)
-        assert [one["code"] for one in again[MANY // 2]["reasons"]] == ERROR
+        assert [reason["code"] for reason in again[MANY // 2]["reasons"]] == ERROR
         later = json.loads(events[-1]) | {"transaction_id": "later"}
         assert server.decide(json.dumps(later).encode())[1]["score"] is not None
     finally:
@@ -90,7 +98,7 @@ def test_what_is_served_and_what_is_replayed_are_the_same(tmp_path: Path) -> Non
 def test_a_change_is_tried_on_all_others(small_simulation: SmallSimulation, tmp_path: Path) -> None:
     table = HistoricalTable(small_simulation.features, small_simulation.project.schema)
     rows = next(iter(table.batches(0, 50, table.latest_known_at())))
-    one = rows.payments[20].transaction_id
+    transaction_id = rows.payments[20].transaction_id
     change = tmp_path / "change.yaml"
     change.write_text("name: more\nrules: [{name: dear, when: amount > 100, action: review}]\n")
     config = tmp_path / "params.yaml"
@@ -100,7 +108,19 @@ def test_a_change_is_tried_on_all_others(small_simulation: SmallSimulation, tmp_
         f"--features={small_simulation.features}",
         f"--bundle={small_simulation.bundle}",
     ]
-    fraud(one, "backtest", *arguments, f"--config={config}", "--from=2020-01-01", f"--out={tmp_path / 'out'}")
     fraud(
-        one, "state", "create", str(tmp_path / "s.db"), f"--history={small_simulation.history}", arguments[2]
+        transaction_id,
+        "backtest",
+        *arguments,
+        f"--config={config}",
+        "--from=2020-01-01",
+        f"--out={tmp_path / 'out'}",
+    )
+    fraud(
+        transaction_id,
+        "state",
+        "create",
+        str(tmp_path / "s.db"),
+        f"--history={small_simulation.history}",
+        arguments[2],
     )

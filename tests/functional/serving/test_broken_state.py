@@ -71,14 +71,14 @@ def profiles(state: Path) -> list[tuple[Any, ...]]:
         return db.execute("SELECT entity, id, content FROM profiles NOT INDEXED ORDER BY number").fetchall()
 
 
-def ended(one: Served) -> int:
-    return one.process.wait(TIMEOUT_S)
+def ended(server: Served) -> int:
+    return server.process.wait(TIMEOUT_S)
 
 
-def request_at_once(one: Served, events: list[bytes]) -> Iterator[tuple[int, dict[str, str], bytes]]:
+def request_at_once(server: Served, events: list[bytes]) -> Iterator[tuple[int, dict[str, str], bytes]]:
     """Yield the answers to payments that are all on their way before the first is answered."""
     with ExitStack() as stack:
-        address = ("127.0.0.1", one.port)
+        address = ("127.0.0.1", server.port)
         connections = [
             stack.enter_context(closing(socket.create_connection(address, TIMEOUT_S))) for _ in events
         ]
@@ -97,19 +97,19 @@ def test_a_damaged_file_fails_every_waiting_request_and_ends_the_process(
 ) -> None:
     state = copy_state(with_history, tmp_path / "state.db")
     damage(state, PROFILES)
-    kept = profiles(state)
-    with served(small_simulation, state) as one:
+    stored_profiles = profiles(state)
+    with served(small_simulation, state) as server:
         with BusyClock() as clock:
-            for status, headers, body in request_at_once(one, events[:CALLERS]):
+            for status, headers, body in request_at_once(server, events[:CALLERS]):
                 assert (status, headers["retry-after"]) == (503, "1")
                 assert "met an error and ends" in json.loads(body)["detail"]
             assert clock.seconds() < 3
-        assert ended(one) != 0
-        wait_for_message = one.stop()
+        assert ended(server) != 0
+        wait_for_message = server.stop()
     assert wait_for_message.count("is damaged (database disk image is malformed)") == 1
     assert ".recover" in wait_for_message
     assert "ended by an error; it stands above" in wait_for_message
-    assert profiles(state) == kept
+    assert profiles(state) == stored_profiles
     # What is said to do is enough.
     copy_state(with_history, state)
     _, service = open_service(small_simulation.bundle, state)
@@ -141,9 +141,9 @@ def test_a_stream_beside_the_requests_that_meets_a_damaged_file_ends_the_process
     state, source = copy_state(with_history, tmp_path / "state.db"), tmp_path / "events.jsonl"
     damage(state, PROFILES)
     source.write_bytes(b"\n".join(events) + b"\n")
-    one = Served(small_simulation, state, f"--source={source}")
-    assert ended(one) != 0
-    assert one.stop().count("is damaged (database disk image is malformed)") == 1
+    server = Served(small_simulation, state, f"--source={source}")
+    assert ended(server) != 0
+    assert server.stop().count("is damaged (database disk image is malformed)") == 1
 
 
 def limit_files(pid: int, most: int) -> None:
@@ -169,41 +169,41 @@ def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
     more: tuple[str, ...],
     lasts_s: float,
 ) -> None:
-    with served(small_simulation, tmp_path / "state.db", *more) as one:
-        decided = [one.decide(event)[1] for event in events[:20]]
-        serving = children(one.process.pid)
-        limit_files(one.process.pid, 1)
+    with served(small_simulation, tmp_path / "state.db", *more) as server:
+        decided = [server.decide(event)[1] for event in events[:20]]
+        serving = children(server.process.pid)
+        limit_files(server.process.pid, 1)
         for event in events[20:40]:
-            status, problem, headers = one.decide(event)
+            status, problem, headers = server.decide(event)
             assert (status, headers["retry-after"]) == (503, "1")
             assert "disk I/O error" in problem["detail"]
-        until(lambda: not ready(one))
+        until(lambda: not ready(server))
         time.sleep(lasts_s)
-        assert (one.process.poll(), children(one.process.pid)) == (None, serving)
-        assert not ready(one)
+        assert (server.process.poll(), children(server.process.pid)) == (None, serving)
+        assert not ready(server)
         # Each connection may lead to another worker; who decided it can tell, whoever is clients.
-        with http_clients(one.port, 8) as clients:
+        with http_clients(server.port, 8) as clients:
             path = f"/v1/decisions/{decided[0]['transaction_id']}"
             assert [client.request("GET", path)[0] for client in clients] == [200] * 8
-        limit_files(one.process.pid, resource.RLIM_INFINITY)
+        limit_files(server.process.pid, resource.RLIM_INFINITY)
         # A balancer that looks at this sends nothing meanwhile.
-        until(lambda: ready(one))
-        assert [one.decide(event)[1] for event in events[:20]] == [
+        until(lambda: ready(server))
+        assert [server.decide(event)[1] for event in events[:20]] == [
             body | {"duplicate": True} for body in decided
         ]
-        assert {one.decide(event)[0] for event in events[20:60]} == {200}
-        wait_for_message = one.stop()
-    assert one.process.returncode == 0
+        assert {server.decide(event)[0] for event in events[20:60]} == {200}
+        wait_for_message = server.stop()
+    assert server.process.returncode == 0
     writers = len(serving) or 1
     assert wait_for_message.count("cannot be read or written (disk I/O error, SQLITE_IOERR_WRITE)") == writers
     assert wait_for_message.count("can be written again") == writers
 
 
-def ready(one: Served) -> bool:
+def ready(server: Served) -> bool:
     """Tell whether all say ready; a connection is of one worker, so several are made."""
     for _ in range(12):
-        one._connection.close()
-        if one.request("GET", "/readyz")[0] != 200:
+        server._connection.close()
+        if server.request("GET", "/readyz")[0] != 200:
             return False
     return True
 
@@ -226,7 +226,8 @@ def failing_disk(tmp_path: Path) -> Iterator[Path]:
 def mounted(image: Path, folder: Path, *, made: bool = False) -> bool:
     commands = [["mkfs.ext4", "-q", "-F", str(image)]] if made else []
     commands.append(["mount", "-o", "loop,errors=remount-ro", str(image), str(folder)])
-    return all(not subprocess.run(one, capture_output=True, check=False).returncode for one in commands)  # noqa: S603
+    runs = (subprocess.run(command, capture_output=True, check=False) for command in commands)  # noqa: S603
+    return not any(run.returncode for run in runs)
 
 
 def make_read_only(folder: Path) -> None:
@@ -243,13 +244,13 @@ def test_a_disk_that_becomes_read_only_loses_no_answer(
     state = failing_disk / "state.db"
     # What the system had not written yet is gone then, as with a loss of power.
     arguments = ("--synchronous=full", *more)
-    with served(small_simulation, state, *arguments) as one:
-        decided = [one.decide(event)[1] for event in events[:20]]
+    with served(small_simulation, state, *arguments) as server:
+        decided = [server.decide(event)[1] for event in events[:20]]
         make_read_only(failing_disk)
-        assert {one.decide(event)[0] for event in events[20:40]} == {503}
-        until(lambda: not ready(one))
-        assert one.process.poll() is None
-        assert "Look at its disk (read-only" in one.stop()
+        assert {server.decide(event)[0] for event in events[20:40]} == {503}
+        until(lambda: not ready(server))
+        assert server.process.poll() is None
+        assert "Look at its disk (read-only" in server.stop()
     subprocess.run(["umount", str(failing_disk)], check=True)  # noqa: S603, S607 - ours
     assert mounted(failing_disk.with_name("image"), failing_disk)
     with served(small_simulation, state, *arguments) as again:
@@ -316,16 +317,16 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
     own = [event for event in events if ownership.route(event).owner == 1]
     label = {one: theirs[one] for one in ("transaction_id", "card_id")}
     label |= {"is_fraud": 1, "label_known_at": theirs["event_time"]}
-    with served(small_simulation, state, TWO) as one:
-        before = set(children(one.process.pid))
+    with served(small_simulation, state, TWO) as server:
+        before = set(children(server.process.pid))
         with BusyClock() as clock:
-            status, told, _ = one.request("POST", "/v1/labels", json.dumps(label).encode())
+            status, body, _ = server.request("POST", "/v1/labels", json.dumps(label).encode())
             assert (status, clock.seconds() < 3) == (503, True)
-        assert "met an error and ends" in told["detail"] or "does not answer" in told["detail"]
-        until(lambda: len(set(children(one.process.pid)) - before) == 1)
-        one.wait()
-        assert [one.decide(event)[0] for event in own[:10]] == [200] * 10
-        wait_for_message = one.stop()
+        assert "met an error and ends" in body["detail"] or "does not answer" in body["detail"]
+        until(lambda: len(set(children(server.process.pid)) - before) == 1)
+        server.wait()
+        assert [server.decide(event)[0] for event in own[:10]] == [200] * 10
+        wait_for_message = server.stop()
     assert (
         f"{shard_path(state, 0, WORKERS)}: is damaged (database disk image is malformed)" in wait_for_message
     )

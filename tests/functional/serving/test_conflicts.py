@@ -53,15 +53,15 @@ def responses_to(simulation: SmallSimulation, folder: Path, *bodies: bytes) -> t
 
     async def request() -> tuple[list[Any], str]:
         requests = RequestBatcher(open_service(simulation.bundle, folder / "state.db")[1])
-        api, found = Api(requests, Access(None), b""), list[Any]()
+        api, replies = Api(requests, Access(None), b""), list[Any]()
         for body in bodies:
             future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
             api.take(Request("POST", "/v1/decisions", body, b"", b""), future.set_result)
             response = await future
-            found.append((response.status, json.loads(response.body)))
+            replies.append((response.status, json.loads(response.body)))
         text = exposition(requests, {})
         requests.close()
-        return found, text
+        return replies, text
 
     return asyncio.run(request())
 
@@ -75,7 +75,7 @@ def quarantined(state: Path) -> list[tuple[str, str, bytes]]:
 def test_over_http_the_same_is_answered_again_and_other_content_is_refused(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    listed = b"[" + b",".join(raw(one) for one in (SMALL, LARGE, SMALL | {"transaction_id": "A2"})) + b"]"
+    listed = b"[" + b",".join(raw(event) for event in (SMALL, LARGE, SMALL | {"transaction_id": "A2"})) + b"]"
     responses, metrics = responses_to(small_simulation, tmp_path, raw(SMALL), raw(COPY), raw(LARGE), listed)
     (_, first), (status, again), refused, (_, (in_list, other, fresh)) = responses
     assert (status, again) == (200, first | {"duplicate": True})
@@ -97,7 +97,7 @@ def test_wherever_the_first_one_is_kept_it_is_compared(
     parts = [[SMALL, COPY, LARGE]] if where == "in one batch" else [[SMALL], [COPY, LARGE]]
     outcomes = []
     for number, part in enumerate(parts):
-        outcomes += service.take(Batch([raw(one) for one in part], None, number + 1), "test")
+        outcomes += service.take(Batch([raw(event) for event in part], None, number + 1), "test")
         if where == "in the tables":
             service.state_file.flush()
         if where == "after a restart":
@@ -108,9 +108,9 @@ def test_wherever_the_first_one_is_kept_it_is_compared(
     assert isinstance(copy, Duplicate)
     assert conflict == Conflict(raw(LARGE), DIFFERENT, "$.transaction_id", "A1")
     (values,) = {
-        one.values.tobytes()
-        for one in service.take(Batch([raw(LARGE | {"transaction_id": "A2"})], None, 9), "test")
-        if isinstance(one, Decided)
+        event.values.tobytes()
+        for event in service.take(Batch([raw(LARGE | {"transaction_id": "A2"})], None, 9), "test")
+        if isinstance(event, Decided)
     }
     untouched = open_service(small_simulation.bundle, tmp_path / "other.db")[1]
     (alone,) = untouched.take(Batch([raw(LARGE | {"transaction_id": "A2"})], None, 1), "test")
@@ -129,25 +129,25 @@ def test_the_first_of_each_id_stands_in_any_cutting(
     ]
     first: dict[str, float] = {}
     wanted: list[type] = []
-    for one in payments:
-        known = first.setdefault(one["transaction_id"], one["amount"])
-        seen = one["transaction_id"] in {earlier["transaction_id"] for earlier in payments[: len(wanted)]}
-        wanted.append(Duplicate if seen and known == one["amount"] else Conflict if seen else Decided)
+    for payment in payments:
+        known = first.setdefault(payment["transaction_id"], payment["amount"])
+        seen = payment["transaction_id"] in {earlier["transaction_id"] for earlier in payments[: len(wanted)]}
+        wanted.append(Duplicate if seen and known == payment["amount"] else Conflict if seen else Decided)
     for turn in range(3):
         state = tmp_path / f"{turn}.db"
-        service, done, found = open_service(small_simulation.bundle, state)[1], 0, []
+        service, done, replies = open_service(small_simulation.bundle, state)[1], 0, []
         while done < len(payments):
             part = payments[done : done + chance.randint(1, 30)]
             done += len(part)
-            found += [
-                type(one) for one in service.take(Batch([raw(one) for one in part], None, done), "test")
+            replies += [
+                type(one) for one in service.take(Batch([raw(event) for event in part], None, done), "test")
             ]
             service.run_deferred_work()
             if chance.random() < 0.3:
                 service.state_file.close()  # as if it were killed
                 service = open_service(small_simulation.bundle, state)[1]
         service.close()
-        assert found == wanted
+        assert replies == wanted
 
 
 def test_payments_of_history_are_compared_too(small_simulation: SmallSimulation, tmp_path: Path) -> None:
@@ -166,15 +166,15 @@ def test_a_file_of_its_own_history_has_no_conflict(small_simulation: SmallSimula
     service.preload_history(history.payments[:500], lambda: None)
     rows = list(rows_of(small_simulation, 500))
     outcomes = service.take(Batch(rows, None, 1), "test")
-    assert not any(isinstance(one, Conflict) for one in outcomes)
-    assert sum(isinstance(one, Duplicate) for one in outcomes) > 400
+    assert not any(isinstance(outcome, Conflict) for outcome in outcomes)
+    assert sum(isinstance(outcome, Duplicate) for outcome in outcomes) > 400
 
 
 def rows_of(simulation: SmallSimulation, most: int) -> Sequence[bytes]:
     records = next(iter(open_table(simulation.history).records(batch_rows=most)))
     return [
-        json.dumps({k: v for k, v in one.items() if "label" not in k and k != "is_fraud"}).encode()
-        for one in records
+        json.dumps({k: v for k, v in record.items() if "label" not in k and k != "is_fraud"}).encode()
+        for record in records
     ]
 
 
@@ -190,12 +190,12 @@ def test_the_processor_sets_a_conflict_aside_and_counts_it(small_simulation: Sma
     assert [line["conflicts"] for line in cloud.told("batch")] == [1, 1, 1]
     assert [line["duplicates"] for line in cloud.told("batch")] == [0, 1, 1]
     assert [line["quarantined"] for line in cloud.told("batch")] == [0, 0, 0]
-    names = [one["Name"] for one in cloud.told("batch")[0]["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
+    names = [item["Name"] for item in cloud.told("batch")[0]["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
     assert "conflicts" in names
     assert {line["delivery"]["shard"] for line in cloud.told("conflict")} == {"shard-0", "shard-1"}
     assert {line["reason"] for line in cloud.told("conflict")} == {DIFFERENT}
     set_aside = [json.loads(line) for body in cloud.s3.objects.values() for line in body.splitlines()]
-    assert [one["reason"] for one in set_aside] == [DIFFERENT, DIFFERENT]
+    assert [record["reason"] for record in set_aside] == [DIFFERENT, DIFFERENT]
 
 
 def records(*events: dict[str, Any]) -> list[ShardEvent]:
@@ -207,7 +207,7 @@ def test_a_file_that_is_scored_says_which_rows_conflict(
 ) -> None:
     path, out = tmp_path / "payments.jsonl", tmp_path / "decisions.jsonl"
     later = {"event_time": "2026-03-02T11:00:00Z"}
-    path.write_bytes(b"\n".join(raw(one) for one in (SMALL, COPY, LARGE | later)) + b"\n")
+    path.write_bytes(b"\n".join(raw(event) for event in (SMALL, COPY, LARGE | later)) + b"\n")
     arguments = [f"--bundle={small_simulation.bundle}", f"--out={out}", "--plain"]
     assert main(["score", str(path), *arguments]) == 0
     first, copy, conflict = map(json.loads, out.read_text().splitlines())

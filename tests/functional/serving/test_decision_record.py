@@ -81,12 +81,12 @@ class Services:
     def http(self, *more: str) -> list[bytes]:
         with served(
             self.simulation, self.folder / f"http{len(more)}.db", f"--config={self.config}", *more
-        ) as one:
-            alone = [self._sent(one, event) for event in self.events[: MANY // 2]]
-            listed = self._sent(one, b"[" + b",".join(self.events[MANY // 2 :]) + b"]")
+        ) as server:
+            alone = [self._sent(server, event) for event in self.events[: MANY // 2]]
+            listed = self._sent(server, b"[" + b",".join(self.events[MANY // 2 :]) + b"]")
             first = json.loads(alone[0])["transaction_id"]
-            one._connection.request("GET", f"/v1/decisions/{first}")
-            assert one._connection.getresponse().read() == alone[0]
+            server._connection.request("GET", f"/v1/decisions/{first}")
+            assert server._connection.getresponse().read() == alone[0]
         return alone + [bytes(part) for part in msgspec.json.decode(listed, type=list[msgspec.Raw])]
 
     def stored(self) -> list[bytes]:
@@ -118,9 +118,9 @@ class Services:
         return out.read_bytes().splitlines()
 
     @staticmethod
-    def _sent(one: Served, body: bytes) -> bytes:
-        one._connection.request("POST", "/v1/decisions", body)
-        response = one._connection.getresponse()
+    def _sent(server: Served, body: bytes) -> bytes:
+        server._connection.request("POST", "/v1/decisions", body)
+        response = server._connection.getresponse()
         assert response.status == 200
         return response.read()
 
@@ -144,17 +144,17 @@ def test_the_same_payment_has_the_same_record_at_every_way_of_serving(
         "stored": services.stored(),
     }
     wanted = records["run"]
-    told = [json.loads(one) for one in wanted]
-    assert {one["action"] for one in told} == {"approve", "review", "decline"}
-    assert any("control_group" in one for one in told)
-    assert told[0]["notes"] == [
+    record = [json.loads(one) for one in wanted]
+    assert {item["action"] for item in record} == {"approve", "review", "decline"}
+    assert any("control_group" in item for item in record)
+    assert record[0]["notes"] == [
         "unknown field `merchnt_id` (did you mean `merchant_id`?)",
         "no merchant: `merchant_id` is missing",
     ]
-    assert told[1]["notes"][5] == "more fields are unknown"
-    assert max(len(note) for note in told[1]["notes"]) < 100
-    assert [number for number, one in enumerate(told) if "notes" in one] == [0, 1]
-    assert {one["schema_version"] for one in told} == {SCHEMA_VERSION}
+    assert record[1]["notes"][5] == "more fields are unknown"
+    assert max(len(note) for note in record[1]["notes"]) < 100
+    assert [number for number, item in enumerate(record) if "notes" in item] == [0, 1]
+    assert {item["schema_version"] for item in record} == {SCHEMA_VERSION}
     for name, lines in records.items():
         # Only the file that was numbered and the stream know more, and that is in `delivery` alone.
         bare = lines if name not in {"score", "handler"} else [without_delivery(line) for line in lines]

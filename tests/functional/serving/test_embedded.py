@@ -65,9 +65,9 @@ def test_every_event_is_decided_quarantined_duplicate_or_a_label(
             tally.decided,
             tally.decided,
         )
-        kept = db.execute("SELECT event, reason, path FROM quarantine").fetchall()
+        stored_rows = db.execute("SELECT event, reason, path FROM quarantine").fetchall()
         assert db.execute("SELECT sum(count) FROM quarantine").fetchone() == (tally.quarantined,)
-    assert all(event in events and reason and path.startswith("$") for event, reason, path in kept)
+    assert all(event in events and reason and path.startswith("$") for event, reason, path in stored_rows)
 
 
 def test_every_review_and_decline_has_reasons_in_words(
@@ -95,8 +95,8 @@ def test_declared_rules_decide_and_are_among_the_reasons(
     service.close()
     seen = set()
     with sqlite3.connect(tmp_path / "state.db") as db:
-        kept = db.execute("SELECT action, reasons, event FROM decisions").fetchall()
-    for action, reasons, event in kept:
+        stored_rows = db.execute("SELECT action, reasons, event FROM decisions").fetchall()
+    for action, reasons, event in stored_rows:
         amount, codes = float(json.loads(event)["amount"]), [code for _, code, _ in json.loads(reasons)]
         assert ("large" in codes) == (amount >= 100)
         assert ("huge" in codes) == (amount >= 200)
@@ -153,13 +153,13 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
         json.loads(event)
         for event in small_simulation.events(60, late_share=0, duplicate_share=0, malformed_share=0)
     ]
-    payments = [one for one in payments if "amount" in one]
-    for one in payments:
-        one["terminal_id"] = "same"
+    payments = [payment for payment in payments if "amount" in payment]
+    for payment in payments:
+        payment["terminal_id"] = "same"
     label = {"type": "label", "transaction_id": payments[0]["transaction_id"], "is_fraud": 1}
     label["label_known_at"] = payments[0]["event_time"]
     service = service_at(small_simulation, tmp_path / "state.db")
-    serve(service, [json.dumps(one).encode() for one in (label, label, payments[0], payments[1])], 1)
+    serve(service, [json.dumps(payment).encode() for payment in (label, label, payments[0], payments[1])], 1)
     names = [feature.name for feature in service.pipeline.memory.extractor.definitions]
     third = service.pipeline.process([json.dumps(payments[2]).encode()]).outcomes[0]
     assert isinstance(third, Decided)

@@ -78,11 +78,13 @@ FAILING_MS = 1_772_500_000_123
 
 @pytest.fixture(scope="module")
 def events(small_simulation: SmallSimulation) -> list[bytes]:
-    plain = [one for one in small_simulation.events(200) if b'"card_id"' in one and b'"label"' not in one]
+    plain = [
+        event for event in small_simulation.events(200) if b'"card_id"' in event and b'"label"' not in event
+    ]
     found = [json.loads(one) for one in plain if b'"is_fraud"' not in one][:MANY]
-    found = [one | {"transaction_id": f"t{index}"} for index, one in enumerate(found)]
+    found = [item | {"transaction_id": f"t{index}"} for index, item in enumerate(found)]
     found[MANY // 2] |= {"transaction_id": FAILING, "amount": AMOUNT, "event_time": FAILING_MS}
-    return [json.dumps(one).encode() for one in found]
+    return [json.dumps(item).encode() for item in found]
 
 
 def decide(
@@ -93,7 +95,9 @@ def decide(
     break_it(service)
     outcomes = service.take(Batch(events, None, len(events), ""), "-")
     return {
-        one.decision.transaction_id: one.decision for one in outcomes if hasattr(one, "decision")
+        outcome.decision.transaction_id: outcome.decision
+        for outcome in outcomes
+        if hasattr(outcome, "decision")
     }, service
 
 
@@ -142,8 +146,12 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
     assert found[FAILING].action is Action.REVIEW
     assert [reason.code for reason in found[FAILING].reasons] == ["internal_error"]
     assert len(found) == MANY
-    others = {one: kept for one, kept in healthy.items() if one != FAILING}
-    assert {one: kept for one, kept in found.items() if one != FAILING} == others
+    others = {
+        transaction_id: decision for transaction_id, decision in healthy.items() if transaction_id != FAILING
+    }
+    assert {
+        transaction_id: decision for transaction_id, decision in found.items() if transaction_id != FAILING
+    } == others
     assert service.tally.internal_errors == 1
     assert "BugError" in caplog.text
     service.close()
@@ -168,26 +176,26 @@ def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
 ) -> None:
     _, service = open_service(small_simulation.bundle, tmp_path / "state.db")
     decision_engine, at = service.pipeline.decision_engine, MANY // 2
-    parsed = [service.pipeline.parser.parse(one) for one in events]
+    parsed = [service.pipeline.parser.parse(event) for event in events]
     payments = [one for one in parsed if isinstance(one, Transaction)]
-    rows = [array("d", service.pipeline.memory.extract_and_update(one)) for one in payments]
+    rows = [array("d", service.pipeline.memory.extract_and_update(payment)) for payment in payments]
     healthy = decision_engine.decide(payments, rows)
     decision_engine.canary = Canary(decision_engine.champion, 0.5, "salt")
     assert decision_engine.decide(payments, rows) == healthy
     # No parser lets half a character in; whatever did, ends here.
     entities = ("c\ud83d", *payments[at].entities[1:])
     payments[at] = msgspec.structs.replace(payments[at], entities=entities)
-    found = decision_engine.decide(payments, rows)
-    assert [reason.code for reason in found[at].reasons] == ["internal_error"]
-    assert [one.transaction_id for one in decision_engine.failures] == [FAILING]
-    assert found[:at] + found[at + 1 :] == healthy[:at] + healthy[at + 1 :]
+    mixed = decision_engine.decide(payments, rows)
+    assert [reason.code for reason in mixed[at].reasons] == ["internal_error"]
+    assert [failure.transaction_id for failure in decision_engine.failures] == [FAILING]
+    assert mixed[:at] + mixed[at + 1 :] == healthy[:at] + healthy[at + 1 :]
     service.close()
 
 
 def test_the_function_goes_on_behind_a_payment_that_raises(
     small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    records = [ShardEvent(str(FIRST + index), one, 1.0) for index, one in enumerate(events)]
+    records = [ShardEvent(str(FIRST + index), event, 1.0) for index, event in enumerate(events)]
     healthy = Cloud(small_simulation)
     assert healthy.processor().handle(SHARD, records) == []
     cloud = Cloud(small_simulation)
@@ -196,17 +204,17 @@ def test_the_function_goes_on_behind_a_payment_that_raises(
     broken = msgspec.structs.replace(strategy, rules=BrokenRules(strategy.rules))
     processor.engine = msgspec.structs.replace(processor.engine, strategy=broken)
     assert processor.handle(SHARD, records) == []
-    actions = {one["transaction_id"]: (one["action"], one["score"]) for one in cloud.told("decision")}
-    expected = {one["transaction_id"]: (one["action"], one["score"]) for one in healthy.told("decision")}
+    actions = {item["transaction_id"]: (item["action"], item["score"]) for item in cloud.told("decision")}
+    expected = {item["transaction_id"]: (item["action"], item["score"]) for item in healthy.told("decision")}
     assert actions == expected | {FAILING: ("review", None)}
     (aside,) = cloud.aside()
     assert (aside.reason, aside.event) == ("internal_error", events[MANY // 2])
     assert "4111111111111111" in aside.error
-    (told,) = cloud.told("internal_error")
-    assert told["transaction_id"] == FAILING
-    assert "BugError" in told["error"]
+    (body,) = cloud.told("internal_error")
+    assert body["transaction_id"] == FAILING
+    assert "BugError" in body["error"]
     assert "4111111111111111" not in json.dumps(cloud.lines)
-    assert [one["internal_errors"] for one in cloud.told("batch")] == [1]
+    assert [item["internal_errors"] for item in cloud.told("batch")] == [1]
 
 
 def damage_profile(dynamo: FakeDynamo, card: str) -> None:
@@ -220,20 +228,20 @@ def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_o
 ) -> None:
     cloud = Cloud(small_simulation)
     card = json.loads(events[3])["card_id"]
-    mine = {one["transaction_id"] for one in map(json.loads, events) if one["card_id"] == card}
+    mine = {event["transaction_id"] for event in map(json.loads, events) if event["card_id"] == card}
     damage_profile(cloud.dynamo, card)
     processor = cloud.processor()
-    records = [ShardEvent(str(FIRST + index), one, 1.0) for index, one in enumerate(events)]
+    records = [ShardEvent(str(FIRST + index), event, 1.0) for index, event in enumerate(events)]
     for begin in (0, MANY // 2):
         assert processor.handle(SHARD, records[begin : begin + MANY // 2]) == []
-    assert cloud.decisions().keys() == {json.loads(one)["transaction_id"] for one in events}
+    assert cloud.decisions().keys() == {json.loads(event)["transaction_id"] for event in events}
     failed = {
-        one["transaction_id"]
-        for one in cloud.told("decision")
-        if [reason["code"] for reason in one["reasons"]] == ["internal_error"]
+        item["transaction_id"]
+        for item in cloud.told("decision")
+        if [reason["code"] for reason in item["reasons"]] == ["internal_error"]
     }
     assert failed == mine
-    assert {one.reason for one in cloud.aside()} == {"internal_error"}
+    assert {record.reason for record in cloud.aside()} == {"internal_error"}
     assert processor.dedup_index.unfinished() == []
 
 
@@ -246,11 +254,11 @@ def test_an_id_that_comes_again_with_other_content_is_a_conflict_where_its_profi
     other = first | {"amount": 9_500.0, "card_id": "broken"}
     damage_profile(cloud.dynamo, "broken")
     sent = [events[0], json.dumps(other).encode()]
-    records = [ShardEvent(str(FIRST + 1 + index), one, 1.0) for index, one in enumerate(sent)]
+    records = [ShardEvent(str(FIRST + 1 + index), event, 1.0) for index, event in enumerate(sent)]
     assert cloud.processor().handle(SHARD, records) == []
-    assert {one.kind for one in cloud.aside()} == {"conflict"}
+    assert {record.kind for record in cloud.aside()} == {"conflict"}
     batches = cloud.told("batch")[1:]
-    assert [sum(one[count] for one in batches) for count in ("duplicates", "conflicts", "decided")] == [
+    assert [sum(batch[count] for batch in batches) for count in ("duplicates", "conflicts", "decided")] == [
         1,
         1,
         0,
@@ -261,11 +269,11 @@ def test_a_decision_that_cannot_be_read_sets_its_copies_aside_and_decides_all_ot
     small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
     cloud = Cloud(small_simulation)
-    one = json.loads(events[5])["transaction_id"]
-    cloud.dynamo.tables["decisions"] = {one: {"id": {"S": one}, "d": {"B": b"no"}}}
+    transaction_id = json.loads(events[5])["transaction_id"]
+    cloud.dynamo.tables["decisions"] = {transaction_id: {"id": {"S": transaction_id}, "d": {"B": b"no"}}}
     records = [ShardEvent(str(FIRST + index), event, 1.0) for index, event in enumerate(events)]
     assert cloud.processor().handle(SHARD, records) == []
-    told = {line["transaction_id"] for line in cloud.told("decision")}
-    assert told == {json.loads(event)["transaction_id"] for event in events} - {one}
+    payload = {line["transaction_id"] for line in cloud.told("decision")}
+    assert payload == {json.loads(event)["transaction_id"] for event in events} - {transaction_id}
     (aside,) = cloud.aside()
     assert aside.event == events[5]

@@ -31,7 +31,7 @@ __all__ = ["config"]
 def kinds(short: str, *others: str) -> pytest.MarkDecorator:
     """Run a test for one kind of file, and for the others where time is no matter."""
     return pytest.mark.parametrize(
-        "kind", [short, *(pytest.param(one, marks=pytest.mark.long) for one in others)]
+        "kind", [short, *(pytest.param(other_file, marks=pytest.mark.long) for other_file in others)]
     )
 
 

@@ -63,10 +63,10 @@ def test_scores_of_a_file_are_the_same_with_and_without_future_dated_payments(
         source.write_bytes(b"\n".join(events) + b"\n")
         arguments = ["score", str(source), f"--bundle={small_simulation.bundle}", f"--out={out}", "--plain"]
         assert main([*arguments, f"--history={latest}"]) == 0
-        told = [json.loads(line) for line in out.read_bytes().splitlines()]
+        record = [json.loads(line) for line in out.read_bytes().splitlines()]
         # Rows behind a payment that was put in have another number, and nothing else.
         names = ("transaction_id", "event_time", "action", "score", "reasons")
-        responses.append([[one.get(name) for name in names] for one in told if "action" in one])
+        responses.append([[item.get(name) for name in names] for item in record if "action" in item])
     assert responses[0] == responses[1]
 
 
@@ -76,33 +76,33 @@ def test_decisions_of_a_stream_are_the_same_with_and_without_future_dated_paymen
     with_future_dated: tuple[list[bytes], list[bytes]],
     tmp_path: Path,
 ) -> None:
-    found = []
+    results = []
     for number, events in enumerate(with_future_dated):
         engine, service = open_service(small_simulation.bundle, tmp_path / f"{number}.db")
         preload_history(service, engine.project, latest, lambda *_: None)
         pending = len(service.pipeline.pending_labels)
         outcomes = [one for event in events for one in service.take(Batch([event], None, 0), "requests")]
-        decided = [one for one in outcomes if isinstance(one, Decided)]
-        refused = [one for one in outcomes if isinstance(one, Quarantined)]
+        decided = [outcome for outcome in outcomes if isinstance(outcome, Decided)]
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Quarantined)]
         assert len(refused) == len(events) - len(with_future_dated[0])
-        found.append(
+        results.append(
             (
-                [(one.decision, one.values.tobytes()) for one in decided],
+                [(outcome.decision, outcome.values.tobytes()) for outcome in decided],
                 pending,
                 len(service.pipeline.pending_labels),
                 service.pipeline.watermark,
             )
         )
         service.close()
-    assert found[0] == found[1]
+    assert results[0] == results[1]
 
 
 def test_history_leaves_a_future_dated_payment_out(
     small_simulation: SmallSimulation, with_future_dated: tuple[list[bytes], list[bytes]], tmp_path: Path
 ) -> None:
-    kept = []
+    admitted = []
     for number, events in enumerate(with_future_dated):
         source = tmp_path / f"{number}.jsonl"
         source.write_bytes(b"\n".join(events) + b"\n")
-        kept.append(read_history(small_simulation.project, source, lambda *_: None).payments)
-    assert kept[0] == kept[1]
+        admitted.append(read_history(small_simulation.project, source, lambda *_: None).payments)
+    assert admitted[0] == admitted[1]

@@ -55,14 +55,14 @@ def request(
 
     async def statuses() -> list[Any]:
         requests = RequestBatcher(open_service(simulation.bundle, state, project=open_project(config))[1])
-        api, found = Api(requests, Access(None), b""), list[Any]()
+        api, replies = Api(requests, Access(None), b""), list[Any]()
         for path, body, key in posts:
             future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
             api.take(Request("POST", path, body, b"", b"", key), future.set_result)
             response = await future
-            found.append((response.status, json.loads(response.body)))
+            replies.append((response.status, json.loads(response.body)))
         requests.close()
-        return found
+        return replies
 
     return asyncio.run(statuses())
 
@@ -76,16 +76,16 @@ def test_over_http_each_request_is_its_own_unless_its_key_says_otherwise(
     listed = b"[" + b",".join([EVENT] * 3) + b"]"
     plain = [(DECIDE, EVENT, None)] * 3
     keyed = [(DECIDE, EVENT, b"k1"), (DECIDE, EVENT, b"k1"), (DECIDE, OTHER, b"k1"), (DECIDE, listed, b"k1")]
-    found = request(small_simulation, config, tmp_path / "s.db", *plain, *keyed, (DECIDE, listed, None))
-    ids = [body["transaction_id"] for status, body in found[:3] if status == 200]
+    reply = request(small_simulation, config, tmp_path / "s.db", *plain, *keyed, (DECIDE, listed, None))
+    ids = [body["transaction_id"] for status, body in reply[:3] if status == 200]
     assert len(set(ids)) == 3
-    (_, first), (_, again), (status, conflict) = found[3:6]
+    (_, first), (_, again), (status, conflict) = reply[3:6]
     assert again == first | {"duplicate": True}
     assert (status, conflict["record"]["transaction_id"]) == (409, first["transaction_id"])
     assert conflict["record"]["reason"].endswith(": amount differ")
-    of_lists = [one["transaction_id"] for _, body in found[6:] for one in body]
+    of_lists = [record["transaction_id"] for _, body in reply[6:] for record in body]
     assert len({*ids, first["transaction_id"], *of_lists}) == 3 + 1 + 6
-    assert not any("duplicate" in one for _, body in found[6:] for one in body)
+    assert not any("duplicate" in record for _, body in reply[6:] for record in body)
 
 
 def test_a_key_is_known_after_a_restart_and_belongs_to_its_caller(
@@ -94,7 +94,7 @@ def test_a_key_is_known_after_a_restart_and_belongs_to_its_caller(
     listed = b"[" + EVENT + b"," + EVENT + b"]"
     first = request(small_simulation, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
     again = request(small_simulation, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
-    assert again == [one | {"duplicate": True} for one in first]
+    assert again == [record | {"duplicate": True} for record in first]
     refused = request(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, b"two words"))
     assert refused[0][0] == 400
     assert request(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, b""))[0][0] == 400
@@ -104,12 +104,12 @@ def test_a_label_names_a_payment_by_the_id_that_its_answer_gave(
     small_simulation: SmallSimulation, config: Path, tmp_path: Path
 ) -> None:
     (_, decided), *_ = request(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, None))
-    one = decided["transaction_id"]
-    label = {"transaction_id": one, "is_fraud": 1, "label_known_at": "2026-03-09T10:00:00Z"}
+    transaction_id = decided["transaction_id"]
+    label = {"transaction_id": transaction_id, "is_fraud": 1, "label_known_at": "2026-03-09T10:00:00Z"}
     told = request(
         small_simulation, config, tmp_path / "s.db", ("/v1/labels", json.dumps(label).encode(), None)
     )
-    assert told[0][1] | {"type": "label", "transaction_id": one, "label": "fraud"} == told[0][1]
+    assert told[0][1] | {"type": "label", "transaction_id": transaction_id, "label": "fraud"} == told[0][1]
     service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     assert [logged.ids[0] for logged in service.state_file.since(0) if logged.event is None] == ["c1"]
 
@@ -119,14 +119,14 @@ def test_explain_finds_a_payment_by_the_id_that_was_logged_and_by_no_digest_of_i
 ) -> None:
     state, out, source = made(tmp_path / "s.db"), tmp_path / "out.jsonl", tmp_path / "payments.jsonl"
     listed = b"[" + EVENT + b"," + EVENT + b"]"
-    found = request(
+    reply = request(
         small_simulation, config, state, (DECIDE, EVENT, None), (DECIDE, EVENT, b"k"), (DECIDE, listed, b"l")
     )
-    told = [one["transaction_id"] for one in (found[0][1], found[1][1], *found[2][1])]
+    logged = [item["transaction_id"] for item in (reply[0][1], reply[1][1], *reply[2][1])]
     source.write_bytes((EVENT + b"\n") * 2)
     arguments = [f"--state={state}", f"--bundle={small_simulation.bundle}", f"--config={config}", "--plain"]
     assert main(["run", f"--source={source}", f"--out={out}", *arguments]) == 0
-    told += [json.loads(line)["transaction_id"] for line in out.read_text().splitlines()]
+    logged += [json.loads(line)["transaction_id"] for line in out.read_text().splitlines()]
     read, write = os.pipe()
     os.write(write, EVENT + b"\n")
     os.close(write)
@@ -135,14 +135,14 @@ def test_explain_finds_a_payment_by_the_id_that_was_logged_and_by_no_digest_of_i
     service.take(Batch([*piped.events, b'{"amount": 1'], [*(piped.identities or []), None], 1), "-")
     service.close()
     os.close(read)
-    told += [one for one in piped.identities or [] if one]
-    assert len(set(told)) == 7
+    logged += [identity for identity in piped.identities or [] if identity]
+    assert len(set(logged)) == 7
     capsys.readouterr()
-    for one in told:
+    for item in logged:
         assert (
-            main(["explain", one, f"--state={state}", f"--bundle={small_simulation.bundle}", "--plain"]) == 0
+            main(["explain", item, f"--state={state}", f"--bundle={small_simulation.bundle}", "--plain"]) == 0
         )
-        assert f"Payment {one} of" in capsys.readouterr().out
+        assert f"Payment {item} of" in capsys.readouterr().out
     digest = hashlib.blake2b(b'{"amount": 1', digest_size=12).hexdigest()
     unknown = main(["explain", digest, f"--state={state}", f"--bundle={small_simulation.bundle}", "--plain"])
     assert unknown != 0
@@ -201,6 +201,6 @@ def test_equal_rows_of_a_file_are_several(
     assert len({line["transaction_id"] for line in lines if line["type"] == "decision"}) == 3
 
 
-def text(suffix: str, **other: object) -> str:
-    row = PAID | other
+def text(suffix: str, **value: object) -> str:
+    row = PAID | value
     return ",".join(map(str, row.values())) if suffix == "csv" else json.dumps(row)

@@ -101,14 +101,14 @@ def test_no_decision_is_overwritten_and_nothing_counts_twice(
         "refused": 0,
         "waiting": 0,
     }
-    one = first["transaction_id"]
-    found = stored_labels(state)
-    assert [row[1:5] for row in found if row[0] == one] == [
+    transaction_id = first["transaction_id"]
+    stored = stored_labels(state)
+    assert [row[1:5] for row in stored if row[0] == transaction_id] == [
         (1, "customer", 0, 0),
         (1, "chargeback", 0, 1),
         (0, "chargeback", 1, 0),
     ]
-    assert all(row[5] is not None for row in found)
+    assert all(row[5] is not None for row in stored)
 
 
 def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_learned(
@@ -123,10 +123,10 @@ def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_le
         {**told(second, 5, fraud=1), "source": "x" * 41},
     ]
     file = write_csv(tmp_path / "labels.csv", rows)
-    found = imported(tmp_path, str(file), f"--bundle={small_simulation.bundle}", f"--state={state}")
-    assert (found["learned"], found["refused"]) == (1, 3)
-    said = capsys.readouterr()
-    text = said.out + said.err
+    counts = imported(tmp_path, str(file), f"--bundle={small_simulation.bundle}", f"--state={state}")
+    assert (counts["learned"], counts["refused"]) == (1, 3)
+    output = capsys.readouterr()
+    text = output.out + output.err
     assert "row 2: refused: a label needs a verdict that the schema declares - at `$.is_fraud`" in text
     assert "row 3: refused: a label cannot be known before it happened - at `$.happened_at`" in text
     assert "at most 40 letters - at `$.source`" in text
@@ -143,7 +143,7 @@ def test_a_file_of_which_every_row_is_refused_is_no_success(
 ) -> None:
     state = tmp_path / "state.db"
     payments = decided(small_simulation, state, 3)
-    rows = [{**told(one, 5, fraud=1), "is_fraud": "perhaps"} for one in payments]
+    rows = [{**told(payment, 5, fraud=1), "is_fraud": "perhaps"} for payment in payments]
     command = ["label", "import", str(write_csv(tmp_path / "labels.csv", rows)), "--plain"]
     command.append(f"--json={tmp_path / 'figures.json'}")
     if to_a_server:
@@ -152,10 +152,10 @@ def test_a_file_of_which_every_row_is_refused_is_no_success(
             server.stop()
     else:
         assert main([*command, f"--bundle={small_simulation.bundle}", f"--state={state}"]) == 2
-    said = capsys.readouterr().err
-    assert "none of its 3 rows was taken; row 1: a label needs a verdict" in said
-    assert "at `$.is_fraud`" in said
-    assert "import it again" in said
+    output = capsys.readouterr().err
+    assert "none of its 3 rows was taken; row 1: a label needs a verdict" in output
+    assert "at `$.is_fraud`" in output
+    assert "import it again" in output
     # The figures are written all the same, and what was refused left no label behind.
     assert json.loads((tmp_path / "figures.json").read_text())["refused"] == 3
     assert stored_labels(state) == []
@@ -169,8 +169,8 @@ def test_a_file_that_comes_again_is_a_success_though_nothing_is_new(
     rows = [told(payment, 5, fraud=1), {**told(payment, 5, fraud=1), "is_fraud": "perhaps"}]
     file = write_csv(tmp_path / "labels.csv", rows)
     for learned in (1, 0):
-        found = imported(tmp_path, str(file), f"--bundle={small_simulation.bundle}", f"--state={state}")
-        assert (found["learned"], found["duplicates"], found["refused"]) == (learned, 1 - learned, 1)
+        counts = imported(tmp_path, str(file), f"--bundle={small_simulation.bundle}", f"--state={state}")
+        assert (counts["learned"], counts["duplicates"], counts["refused"]) == (learned, 1 - learned, 1)
 
 
 def test_a_running_server_learns_the_labels_of_a_file(
@@ -178,14 +178,14 @@ def test_a_running_server_learns_the_labels_of_a_file(
 ) -> None:
     state = tmp_path / "state.db"
     payments = decided(small_simulation, state, 4)
-    file = write_csv(tmp_path / "labels.csv", [told(one, 4, fraud=1) for one in payments])
+    file = write_csv(tmp_path / "labels.csv", [told(payment, 4, fraud=1) for payment in payments])
     with served(small_simulation, state) as server:
         # The state is the server's: whoever wants to write beside it is told so.
         command = ["label", "import", str(file), f"--bundle={small_simulation.bundle}", f"--state={state}"]
         assert main(command) == 2
         assert "another process" in capsys.readouterr().err
-        found = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{server.port}/")
-        assert (found["learned"], found["refused"]) == (4, 0)
+        counts = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{server.port}/")
+        assert (counts["learned"], counts["refused"]) == (4, 0)
         again = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{server.port}")
         assert (again["learned"], again["duplicates"]) == (0, 4)
         server.stop()
@@ -215,15 +215,15 @@ def test_a_table_as_of_a_moment_is_that_of_a_file_which_ended_there(
     )
     early = read_history(project, history, lambda *_: None, [corrections], as_of)
     known = {
-        historical.payment.transaction_id: [(one.fraud, one.known_at) for one in historical.labels()]
+        historical.payment.transaction_id: [(label.fraud, label.known_at) for label in historical.labels()]
         for historical in early.payments
     }
     naive = {}
     for historical in whole.payments:
         if historical.payment.event_time <= as_of:
-            labels = [(one.fraud, one.known_at) for one in historical.labels()]
+            labels = [(label.fraud, label.known_at) for label in historical.labels()]
             labels += [(False, historical.known_at + 3 * DAY)] if historical.fraud else []
-            naive[historical.payment.transaction_id] = [one for one in labels if one[1] <= as_of]
+            naive[historical.payment.transaction_id] = [label for label in labels if label[1] <= as_of]
     assert known == naive
     assert any(len(one) == 2 for one in known.values())
     assert any(not one for one in known.values())

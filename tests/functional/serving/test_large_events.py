@@ -51,12 +51,12 @@ def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
         f"--source={source}",
     ]
     assert main([*arguments, "--out=-"]) == 0
-    told = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    record = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
     wide = reason(WIDE, " from byte 0 of the file on")
     long = reason(LINE, f" from byte {len(WIDE) + 1:,} of the file on")
     assert quarantined(state) == [(wide, "$", WIDE[:TRUNCATED_BYTES]), (long, "$", LINE[:TRUNCATED_BYTES])]
-    assert [one["reason"] for one in told if one["type"] == "quarantined"] == [wide, long]
-    assert [one["transaction_id"] for one in told if one["type"] == "decision"] == ["A1"]
+    assert [item["reason"] for item in record if item["type"] == "quarantined"] == [wide, long]
+    assert [item["transaction_id"] for item in record if item["type"] == "decision"] == ["A1"]
     size = state.stat().st_size
     assert size < 2_000_000
     # It goes on behind them.
@@ -70,9 +70,9 @@ def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
 def test_over_http_it_is_answered_422_and_kept_in_part(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    told, _ = responses_to(small_simulation, tmp_path, WIDE, raw(SMALL))
-    assert [status for status, _ in told] == [422, 200]
-    assert told[0][1]["record"]["reason"] == reason(WIDE)
+    body, _ = responses_to(small_simulation, tmp_path, WIDE, raw(SMALL))
+    assert [status for status, _ in body] == [422, 200]
+    assert body[0][1]["record"]["reason"] == reason(WIDE)
     assert quarantined(tmp_path / "state.db") == [(reason(WIDE), "$", WIDE[:TRUNCATED_BYTES])]
 
 

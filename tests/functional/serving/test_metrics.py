@@ -30,8 +30,8 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
     return small_simulation.events(300, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
 
 
-def scraped(one: Served) -> dict[str, Family]:
-    status, text, headers = one.request("GET", "/metrics")
+def scraped(server: Served) -> dict[str, Family]:
+    status, text, headers = server.request("GET", "/metrics")
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4")
     return families(text)
 
@@ -39,43 +39,43 @@ def scraped(one: Served) -> dict[str, Family]:
 def test_metrics_of_workers_add_up_to_what_was_asked_and_show_the_replication_lag_of_each(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    with served(small_simulation, tmp_path / "state.db", TWO) as one:
+    with served(small_simulation, tmp_path / "state.db", TWO) as server:
         took = []
         for event in events[:200]:
-            one._connection.close()  # another connection, and so another worker
+            server._connection.close()  # another connection, and so another worker
             began = time.perf_counter()
-            assert one.decide(event)[0] == 200
+            assert server.decide(event)[0] == 200
             took.append(time.perf_counter() - began)
-        found = scraped(one)
-        decided = found["fraud_decisions_total"]
+        metric_families = scraped(server)
+        decided = metric_families["fraud_decisions_total"]
         assert decided.total("fraud_decisions_total") == len(took)
         for worker in range(WORKERS):
             assert decided.total("fraud_decisions_total", f'worker="{worker}"') > 0
         latency = "fraud_request_latency_seconds"
         for name in (latency, "fraud_engine_seconds"):
-            assert found[name].total(f"{name}_count") == len(took)
-            assert found[name].total(f"{name}_bucket", 'le="+Inf"') == len(took)
-            assert 0 < found[name].total(f"{name}_sum") < WITHIN * sum(took)
+            assert metric_families[name].total(f"{name}_count") == len(took)
+            assert metric_families[name].total(f"{name}_bucket", 'le="+Inf"') == len(took)
+            assert 0 < metric_families[name].total(f"{name}_sum") < WITHIN * sum(took)
             # A server's time is a part of its caller's.
             for bound in BOUNDS_S:
                 within = sum(seconds * WITHIN <= bound for seconds in took)
-                assert found[name].total(f"{name}_bucket", f'le="{bound:g}"') >= within
+                assert metric_families[name].total(f"{name}_bucket", f'le="{bound:g}"') >= within
         for stage in ("parse", "score", "persist"):
             name = "fraud_stage_seconds"
-            assert found[name].total(f"{name}_count", f'stage="{stage}"') == len(took)
+            assert metric_families[name].total(f"{name}_count", f'stage="{stage}"') == len(took)
         followers = {(0, 1), (1, 0)}
-        assert found[LAG].samples.keys() == {
+        assert metric_families[LAG].samples.keys() == {
             (LAG, (f'source="worker-{other}"', f'worker="{own}"')) for own, other in followers
         }
-        until(lambda: scraped(one)[LAG].total(LAG) == 0)
+        until(lambda: scraped(server)[LAG].total(LAG) == 0)
         # A worker that can put nothing down takes in nothing of what the other decides.
-        slow = children(one.process.pid)[0]
+        slow = children(server.process.pid)[0]
         limit_files(slow, 1)
-        responses = [one.decide(event)[0] for event in events[200:]]
+        responses = [server.decide(event)[0] for event in events[200:]]
         assert 200 in responses
-        until(lambda: 1 < max(scraped(one)[LAG].samples.values()) < 60)
+        until(lambda: 1 < max(scraped(server)[LAG].samples.values()) < 60)
         limit_files(slow, resource.RLIM_INFINITY)
-        until(lambda: scraped(one)[LAG].total(LAG) == 0)
+        until(lambda: scraped(server)[LAG].total(LAG) == 0)
 
 
 def test_a_source_that_waits_for_the_state_is_behind_and_catches_up(
@@ -112,8 +112,8 @@ def test_unsaved_events_are_those_that_a_restart_reapplies(
     state = tmp_path / "state.db"
     _, dying = open_service(small_simulation.bundle, state)
     dying.take(Batch(events[:50], None, 0), "test")
-    found = families(exposition(RequestBatcher(dying), {}))
-    unsaved = found["fraud_unsaved_events"].total("fraud_unsaved_events")
+    metric_families = families(exposition(RequestBatcher(dying), {}))
+    unsaved = metric_families["fraud_unsaved_events"].total("fraud_unsaved_events")
     dying.state_file.close()
     _, service = open_service(small_simulation.bundle, state)
     assert service.recovered == unsaved == 50

@@ -25,7 +25,7 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
     lines: list[bytes] = []
     for start in range(0, 300, 100):
         lines = [
-            outcome_line(one) for one in service.take(Batch(events[start : start + 100], None, 0), "test")
+            outcome_line(event) for event in service.take(Batch(events[start : start + 100], None, 0), "test")
         ]
         expected += lines
         if lost == "nothing" or start < 200:
@@ -41,7 +41,7 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
     file = OutputFile(again.state_file, str(out), encode_logged)
     found = out.read_bytes().splitlines(keepends=True)
     assert found == (expected[200:] if lost == "the file" else expected)
-    more = [outcome_line(one) for one in again.take(Batch(events[300:], None, 0), "test")]
+    more = [outcome_line(event) for event in again.take(Batch(events[300:], None, 0), "test")]
     file.write(more)
     file.close()
     assert out.read_bytes().endswith(b"".join(more))

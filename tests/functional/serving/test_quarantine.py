@@ -49,13 +49,13 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 def rows_of(*states: Path) -> list[Row]:
-    found: list[Row] = []
+    results: list[Row] = []
     for state in states:
         opened(state).close()
         with closing(sqlite3.connect(state)) as db:
             query = "SELECT event, reason, path, count, first_at, last_at FROM quarantine ORDER BY seq"
-            found += [msgspec.convert(row, Row) for row in db.execute(query)]
-    return found
+            results += [msgspec.convert(row, Row) for row in db.execute(query)]
+    return results
 
 
 def counts_of(*states: Path) -> list[tuple[bytes, int]]:
@@ -73,14 +73,14 @@ def statuses_of(
 
     async def statuses() -> list[int]:
         requests = RequestBatcher(open_service(simulation.bundle, state)[1])
-        api, found = Api(requests, Access(None), b""), []
+        api, replies = Api(requests, Access(None), b""), []
         for body, key in posts:
             future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
             api.take(Request("POST", "/v1/decisions", body, b"", b"", key), future.set_result)
-            found.append((await future).status)
-        assert f"fraud_quarantined_total {found.count(422)}" in exposition(requests, {}).splitlines()
+            replies.append((await future).status)
+        assert f"fraud_quarantined_total {replies.count(422)}" in exposition(requests, {}).splitlines()
         requests.close()
-        return found
+        return replies
 
     return asyncio.run(statuses())
 
@@ -147,11 +147,11 @@ def test_equal_bytes_that_are_refused_for_another_kind_of_reason_are_rows_of_the
         Conflict(GARBAGE, "conflict", "$", "t2"),
     ]
     for _ in range(2):
-        again = [msgspec.structs.replace(one, reason=f"{one.reason}, said otherwise") for one in kinds]
+        again = [msgspec.structs.replace(kind, reason=f"{kind.reason}, said otherwise") for kind in kinds]
         state_file.commit([*kinds, *again], 1, 0, SchemaDrift())
     state_file.close()
-    found = [(row.reason, row.count) for row in rows_of(tmp_path / "state.db")]
-    assert found == [(one.reason, 4) for one in kinds]
+    stored_rows = [(row.reason, row.count) for row in rows_of(tmp_path / "state.db")]
+    assert stored_rows == [(kind.reason, 4) for kind in kinds]
 
 
 def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
@@ -168,12 +168,13 @@ def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
         f"--source={source}",
     ]
     assert main(arguments) == 0
-    found = rows_of(state)
-    assert [row.count for row in found] == [3, 1]
+    stored_rows = rows_of(state)
+    assert [row.count for row in stored_rows] == [3, 1]
     assert [
-        hashlib.sha256(line).hexdigest() in row.reason for line, row in zip(LARGE_LINES, found, strict=True)
+        hashlib.sha256(line).hexdigest() in row.reason
+        for line, row in zip(LARGE_LINES, stored_rows, strict=True)
     ]
-    assert found[0].event == found[1].event == one[:TRUNCATED_BYTES]
+    assert stored_rows[0].event == stored_rows[1].event == one[:TRUNCATED_BYTES]
     # Over HTTP the same bytes have no offset in a file.
     assert statuses_of(small_simulation, state, [(other, None), (one, b"k")]) == [422, 422]
     assert [row.count for row in rows_of(state)] == [4, 2]
@@ -227,7 +228,7 @@ def test_equal_events_without_card_or_id_have_one_owner(small_simulation: SmallS
     ownership = Ownership(small_simulation.project.schema, 4)
     for event in (GARBAGE, b'{"amount":1}', b'{"type":"label"}', BAD):
         identities = [request_identities("", None, 1, many=False)[0] for _ in range(30)]
-        assert len({ownership.route(event, one).owner for one in identities}) == 1
+        assert len({ownership.route(event, identity).owner for identity in identities}) == 1
     assert {ownership.route(b"[%d]" % number).owner for number in range(50)} == set(range(4))
 
 

@@ -61,8 +61,8 @@ def stream_events(small_simulation: SmallSimulation) -> list[bytes]:
 
 @pytest.fixture(scope="module", params=TABLE, ids=lambda one: one.name)
 def setting(request: pytest.FixtureRequest) -> Setting:
-    found: Setting = request.param
-    return found
+    param: Setting = request.param
+    return param
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +86,16 @@ def case(
 def wanted(case: Case, setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Return what a file in one piece becomes."""
     folder = tmp_path_factory.mktemp("reference")
-    found = REFERENCE.decide(case, [Part(0, len(case.events))], folder)
-    assert len(found.told) == len(case.events)
-    assert any(setting.matters in content for _, content in found.told.values())
-    return found
+    reference = REFERENCE.decide(case, [Part(0, len(case.events))], folder)
+    assert len(reference.told) == len(case.events)
+    assert any(setting.matters in content for _, content in reference.told.values())
+    return reference
 
 
-def differences(case: Case, service: WayOfServing, wanted: Result, found: Result) -> list[tuple[object, ...]]:
-    mine, theirs = wanted.of_kinds(service.kinds), found.of_kinds(service.kinds)
+def differences(
+    case: Case, service: WayOfServing, wanted: Result, result: Result
+) -> list[tuple[object, ...]]:
+    mine, theirs = wanted.of_kinds(service.kinds), result.of_kinds(service.kinds)
     indices = sorted(mine.keys() | theirs.keys())
     return [
         (index, mine.get(index), theirs.get(index), case.events[index])
@@ -102,10 +104,10 @@ def differences(case: Case, service: WayOfServing, wanted: Result, found: Result
     ]
 
 
-def assert_same(case: Case, service: WayOfServing, wanted: Result, found: Result) -> None:
-    differing = differences(case, service, wanted, found)
+def assert_same(case: Case, service: WayOfServing, wanted: Result, result: Result) -> None:
+    differing = differences(case, service, wanted, result)
     assert not differing, f"{service.name}: {len(differing)} differ, the first: {differing[0]}"
-    assert found.counts in (wanted.counts, None)
+    assert result.counts in (wanted.counts, None)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -143,7 +145,7 @@ def test_every_process_answers_as_a_file_in_one_piece_does(
 ) -> None:
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
     cuts = killed_once(cuttings(len(case.events), 7), len(case.events))
-    found = service.decide(case, cuts, tmp_path)
+    reference = service.decide(case, cuts, tmp_path)
     if "duplicate" not in service.kinds:
         wanted = Result(in_order(decided_once(case, wanted)))
-    assert_same(case, service, wanted, found)
+    assert_same(case, service, wanted, reference)

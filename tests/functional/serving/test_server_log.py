@@ -31,9 +31,9 @@ JSON = "--log-format=json"
 RUNBOOK = Path("docs/runbook.md")
 
 
-def parsed(said: str) -> list[dict[str, Any]]:
+def parsed(text: str) -> list[dict[str, Any]]:
     """Return all lines; each is an object with the fields that every one has."""
-    lines = [json.loads(line) for line in said.splitlines()]
+    lines = [json.loads(line) for line in text.splitlines()]
     for line in lines:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]{12}Z", line["time"])
         assert line["level"] in LEVELS
@@ -68,18 +68,18 @@ def test_start_end_each_release_and_each_change_of_the_keys_are_lines(
     headers = {"Authorization": f"Bearer {add_key(keys, 'kept', ('decide', 'operate'), None)}"}
 
     def taken(one: Served) -> set[float]:
-        found = metrics(one, **headers)
-        return {value for name, value in found.items() if name.partition("{")[0] == "fraud_release"}
+        samples = metrics(one, **headers)
+        return {value for name, value in samples.items() if name.partition("{")[0] == "fraud_release"}
 
     arguments = [f"--registry={registry.path}", f"--keys={keys}", JSON, *([TWO] if workers == 2 else [])]
-    with served(small_simulation, tmp_path / "state.db", *arguments) as one:
+    with served(small_simulation, tmp_path / "state.db", *arguments) as server:
         lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN)
-        until(lambda: taken(one) == {2.0})
+        until(lambda: taken(server) == {2.0})
         lifecycle.roll_back(registry, ANN)
-        until(lambda: taken(one) == {3.0})
+        until(lambda: taken(server) == {3.0})
         replace(keys, b"kept: [1")
-        until(lambda: one.request("GET", "/readyz")[1].get("look_at") == ["keys"])
-        lines = parsed(one.stop(signal.SIGTERM))
+        until(lambda: server.request("GET", "/readyz")[1].get("look_at") == ["keys"])
+        lines = parsed(server.stop(signal.SIGTERM))
     releases = [("release_taken", 1), ("started", None), ("release_taken", 2), ("release_taken", 3)]
     for worker in range(workers):
         found = events_of(lines, worker if workers > 1 else None)
@@ -143,16 +143,16 @@ def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
 
 
 def test_every_line_of_the_package_names_an_event_of_the_runbook() -> None:
-    found: set[str] = set()
+    names: set[str] = set()
     for path in Path(fraud_detection.__file__).parent.rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
             if isinstance(call, ast.Dict) and [getattr(key, "value", "") for key in call.keys[:1]] == [
                 "event"
             ]:
-                found |= {str(one.value) for one in ast.walk(call.values[0]) if isinstance(one, ast.Constant)}
+                names |= {str(one.value) for one in ast.walk(call.values[0]) if isinstance(one, ast.Constant)}
             if is_logged(call):
-                assert "extra" in [one.arg for one in call.keywords], f"{path}:{call.lineno}"
-    assert found | {"other"} == documented()
+                assert "extra" in [keyword.arg for keyword in call.keywords], f"{path}:{call.lineno}"
+    assert names | {"other"} == documented()
 
 
 def is_logged(node: ast.AST) -> TypeGuard[ast.Call]:

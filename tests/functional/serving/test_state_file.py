@@ -76,8 +76,8 @@ def test_a_second_process_is_refused_whatever_it_calls_the_file_and_learns_who_h
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = tmp_path / "s.db"
-    with served(small_simulation, state) as one:
-        assert one.decide(events[0])[0] == 200
+    with served(small_simulation, state) as server:
+        assert server.decide(events[0])[0] == 200
         (tmp_path / "alias.db").symlink_to(state)
         (tmp_path / "folder").symlink_to(tmp_path)
         os.link(state, tmp_path / "hard.db")
@@ -85,7 +85,7 @@ def test_a_second_process_is_refused_whatever_it_calls_the_file_and_learns_who_h
         monkeypatch.chdir(tmp_path)
         names = [state, tmp_path / "alias.db", tmp_path / "hard.db", tmp_path / "folder/s.db", Path("s.db")]
         for name in names:
-            with pytest.raises(ConfigError, match=rf"another process \({one.process.pid}\b"):
+            with pytest.raises(ConfigError, match=rf"another process \({server.process.pid}\b"):
                 service_at(small_simulation, name)
         assert [path.name for path in tmp_path.glob("hard.db*")] == ["hard.db"]
         (tmp_path / "hard.db").unlink()
@@ -96,7 +96,7 @@ def test_a_second_process_is_refused_whatever_it_calls_the_file_and_learns_who_h
         # Who only reads is not in the way.
         assert main(["audit", "verify", f"--state={state}", "--plain"]) == 0
         assert main(["audit", "verify", "--state=alias.db", "--plain"]) == 0
-        assert [one.decide(event)[0] for event in events[1:9]] == [200] * 8
+        assert [server.decide(event)[0] for event in events[1:9]] == [200] * 8
         assert seq_of(state) == 9
     service_at(small_simulation, tmp_path / "alias.db").close()
 
@@ -195,15 +195,15 @@ def test_damage_to_the_log_is_reported_with_what_is_missing_and_needs_a_flag(
             again = service_at(small_simulation, state)
         except ConfigError as error:
             refused += 1
-            said = str(error)
+            message = str(error)
         else:
             assert again.state_file.seq == 200
             again.state_file.close()
             continue
-        found = re.search(r"([\d,]+) answered events are gone, numbers ([\d,]+) to 200:", said)
-        assert found is not None, said
+        match = re.search(r"([\d,]+) answered events are gone, numbers ([\d,]+) to 200:", message)
+        assert match is not None, message
         kept = seq_of(state)
-        assert (int(found[1]), int(found[2])) == (200 - kept, kept + 1)
+        assert (int(match[1]), int(match[2])) == (200 - kept, kept + 1)
         # Nothing was touched: whoever wants to save the log still can.
         assert {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES} == before
         assert main(["audit", "verify", f"--state={state}", "--plain"]) == 1
@@ -296,9 +296,9 @@ def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "s.db"
-    with served(small_simulation, state) as one:
-        assert [one.decide(event)[0] for event in events[:30]] == [200] * 30
-        one.stop(signal.SIGKILL)
+    with served(small_simulation, state) as server:
+        assert [server.decide(event)[0] for event in events[:30]] == [200] * 30
+        server.stop(signal.SIGKILL)
     Path(f"{state}-wal").unlink()
     arguments = ["--plain", f"--bundle={small_simulation.bundle}", f"--state={state}"]
     assert main(["serve", "--port=0", *arguments]) == 2
@@ -317,25 +317,25 @@ def test_a_file_that_is_removed_while_serving_is_noticed_and_nothing_is_answered
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, moved = tmp_path / "s.db", tmp_path / "moved.db"
-    with served(small_simulation, state) as one:
-        assert one.decide(events[0])[0] == 200
+    with served(small_simulation, state) as server:
+        assert server.decide(events[0])[0] == 200
         state.rename(moved)
-        until(lambda: one.request("GET", "/readyz")[0] == 503)
-        assert one.decide(events[1])[0] == 503
+        until(lambda: server.request("GET", "/readyz")[0] == 503)
+        assert server.decide(events[1])[0] == 503
         moved.rename(state)
-        until(lambda: one.request("GET", "/readyz")[0] == 200)
-        assert one.decide(events[1])[0] == 200
+        until(lambda: server.request("GET", "/readyz")[0] == 200)
+        assert server.decide(events[1])[0] == 200
         state.unlink()
         # Two milliseconds later, long before the look of the background.
         time.sleep(2 * LOOK_EVERY_S)
-        status, body, _ = one.decide(events[2])
+        status, body, _ = server.decide(events[2])
         assert status == 503
         assert "was removed or moved away while it was in use" in body["detail"]
-        assert one.request("GET", "/readyz")[0] == 503
-        assert one.decide(events[3])[0] == 503
-        said = one.stop()
-    assert one.process.returncode != 0
-    assert "put back a copy" in said
+        assert server.request("GET", "/readyz")[0] == 503
+        assert server.decide(events[3])[0] == 503
+        output = server.stop()
+    assert server.process.returncode != 0
+    assert "put back a copy" in output
     assert not state.exists()
     with pytest.raises(ConfigError, match="make a new one"):
         service_at(small_simulation, state)
@@ -471,15 +471,15 @@ def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_nex
 ) -> None:
     state = tmp_path / "s.db"
     history_path = short_history(small_simulation, tmp_path / "history.parquet")
-    with served(small_simulation, state, f"--history={history_path}") as one:
-        assert one.decide(events[0])[0] == 200
+    with served(small_simulation, state, f"--history={history_path}") as server:
+        assert server.decide(events[0])[0] == 200
         os.truncate(state, 8192)
         try:
-            until(lambda: one.request("GET", "/readyz")[0] == 503)
+            until(lambda: server.request("GET", "/readyz")[0] == 503)
         except OSError:
-            assert one.process.wait(TIMEOUT_S) == -signal.SIGBUS
-        said = one.stop()
-    assert "was cut short" in said or "Bus error" in said
+            assert server.process.wait(TIMEOUT_S) == -signal.SIGBUS
+        output = server.stop()
+    assert "was cut short" in output or "Bus error" in output
     with pytest.raises(ConfigError, match=r"cut short|damaged"):
         service_at(small_simulation, state)
 
@@ -581,17 +581,17 @@ def test_a_disk_that_is_full_is_waited_for_and_nothing_is_answered_meanwhile(
     small_simulation: SmallSimulation, events: list[bytes], small_disk: Path
 ) -> None:
     state = small_disk / "s.db"
-    with served(small_simulation, state) as one:
-        assert one.decide(events[0])[0] == 200
+    with served(small_simulation, state) as server:
+        assert server.decide(events[0])[0] == 200
         fill(small_disk / "filler")
-        responses = [one.decide(event)[0] for event in events[1:300]]
-        told = responses.index(503)
-        assert set(responses[told:]) == {503}
-        assert one.request("GET", "/readyz")[0] == 503
+        responses = [server.decide(event)[0] for event in events[1:300]]
+        first_refused = responses.index(503)
+        assert set(responses[first_refused:]) == {503}
+        assert server.request("GET", "/readyz")[0] == 503
         (small_disk / "filler").unlink()
-        until(lambda: one.request("GET", "/readyz")[0] == 200)
-        assert [one.decide(event)[0] for event in events[:300]] == [200] * 300
-        one.stop()
+        until(lambda: server.request("GET", "/readyz")[0] == 200)
+        assert [server.decide(event)[0] for event in events[:300]] == [200] * 300
+        server.stop()
     with closing(StateReader(state)) as record:
         assert record.rows("SELECT count(*), count(DISTINCT transaction_id) FROM all_decisions") == [
             (300, 300)
@@ -607,14 +607,14 @@ def test_a_clock_that_jumps_moves_nothing(
     for start, clock_shift in ((0, 0.0), (40, 10 * 365 * 86_400.0), (80, -10 * 365 * 86_400.0)):
         monkeypatch.setattr(time, "time", lambda clock_shift=clock_shift: clock() + clock_shift)
         take(jumping, events[start : start + 40])
-    found = [
+    stored_rows = [
         service.state_file.rows(
             "SELECT seq, transaction_id, action, score, features FROM decisions ORDER BY seq"
         )
         for service in (steady, jumping)
     ]
-    assert found[0] == found[1]
-    assert len(found[0]) == 120
+    assert stored_rows[0] == stored_rows[1]
+    assert len(stored_rows[0]) == 120
     for service in (steady, jumping):
         service.close()
 

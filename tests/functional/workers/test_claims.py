@@ -53,14 +53,24 @@ def server(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathF
         yield one
 
 
-def payment(one: str, card: str, **more: Any) -> bytes:  # noqa: ANN401
-    event = {"transaction_id": one, "event_time": "2026-03-02T10:00:00Z", "amount": 1.0, "card_id": card}
+def payment(payment_id: str, card: str, **more: Any) -> bytes:  # noqa: ANN401
+    event = {
+        "transaction_id": payment_id,
+        "event_time": "2026-03-02T10:00:00Z",
+        "amount": 1.0,
+        "card_id": card,
+    }
     return json.dumps(event | {"merchant_id": "m1"} | more).encode()
 
 
-def label(one: str, card: str) -> bytes:
-    told = {"transaction_id": one, "card_id": card, "is_fraud": 1, "label_known_at": "2026-03-03T10:00:00Z"}
-    return json.dumps(told).encode()
+def label(transaction_id: str, card: str) -> bytes:
+    payload = {
+        "transaction_id": transaction_id,
+        "card_id": card,
+        "is_fraud": 1,
+        "label_known_at": "2026-03-03T10:00:00Z",
+    }
+    return json.dumps(payload).encode()
 
 
 def test_the_second_card_is_refused_whoever_is_asked_and_the_first_decision_stands(
@@ -69,27 +79,35 @@ def test_the_second_card_is_refused_whoever_is_asked_and_the_first_decision_stan
     before = total(server, "fraud_conflicts_total")
     with http_clients(server.port, 6) as clients:
         for first in range(WORKERS):
-            one, then = f"both-{first}", cards[1 - first]
-            decided = clients[0].decide(payment(one, cards[first]))
+            transaction_id, then = f"both-{first}", cards[1 - first]
+            decided = clients[0].decide(payment(transaction_id, cards[first]))
             assert decided[0] == 200
             for client in clients:
-                refused = client.decide(payment(one, then))
+                refused = client.decide(payment(transaction_id, then))
                 assert (refused[0], refused[1]["record"]["reason"]) == (409, DIFFERENT)
-            again = clients[1].decide(payment(one, cards[first]))[1]
+            again = clients[1].decide(payment(transaction_id, cards[first]))[1]
             assert again == decided[1] | {"duplicate": True}
-            assert clients[2].request("GET", f"/v1/decisions/{one}")[1] == decided[1]
+            assert clients[2].request("GET", f"/v1/decisions/{transaction_id}")[1] == decided[1]
             # Whatever card a label tells, it goes to the worker that has decided: there it comes again.
-            assert clients[3].request("POST", "/v1/labels", label(one, then))[0] == 200
-            assert clients[4].request("POST", "/v1/labels", label(one, cards[first]))[1]["duplicate"] is True
+            assert clients[3].request("POST", "/v1/labels", label(transaction_id, then))[0] == 200
+            assert (
+                clients[4].request("POST", "/v1/labels", label(transaction_id, cards[first]))[1]["duplicate"]
+                is True
+            )
     assert total(server, "fraud_conflicts_total") == before + WORKERS * 6
 
 
 def test_in_a_list_the_first_one_is_decided_and_labels_find_it(server: Served, cards: list[str]) -> None:
     for first in range(WORKERS):
-        mine, other, one = cards[first], cards[1 - first], f"list-{first}"
-        told = json.loads(label(one, other)) | {"type": "label"}
-        events = [payment(one, mine), payment(one, other), json.dumps(told).encode(), payment(one, mine)]
-        events += [payment(f"{one}-next", other), payment(f"{one}-next", mine)]
+        mine, other, transaction_id = cards[first], cards[1 - first], f"list-{first}"
+        record = json.loads(label(transaction_id, other)) | {"type": "label"}
+        events = [
+            payment(transaction_id, mine),
+            payment(transaction_id, other),
+            json.dumps(record).encode(),
+            payment(transaction_id, mine),
+        ]
+        events += [payment(f"{transaction_id}-next", other), payment(f"{transaction_id}-next", mine)]
         responses = server.decide(b"[" + b",".join(events) + b"]")[1]
         assert [response["type"] for response in responses] == [
             "decision",
@@ -100,7 +118,7 @@ def test_in_a_list_the_first_one_is_decided_and_labels_find_it(server: Served, c
             "conflict",
         ]
         assert responses[3] == responses[0] | {"duplicate": True}
-        assert server.request("POST", "/v1/labels", label(one, mine))[1]["duplicate"] is True
+        assert server.request("POST", "/v1/labels", label(transaction_id, mine))[1]["duplicate"] is True
 
 
 def test_a_key_that_comes_again_with_another_card_is_a_conflict(server: Served, cards: list[str]) -> None:
@@ -185,16 +203,16 @@ def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
     claims = Claims(0, shared_ids, files, mine.dedup_index, lambda *_: pytest.fail("nobody is asked"))
     ids = [json.loads(event)["transaction_id"] for event in events]
     assert not shared_ids[1].is_complete()
-    assert sum(shared_ids[1].may_hold(one) for one in ids) <= 6
-    for one in ids:
-        claim = claims.claim([one], set)
+    assert sum(shared_ids[1].may_hold(transaction_id) for transaction_id in ids) <= 6
+    for transaction_id in ids:
+        claim = claims.claim([transaction_id], set)
         assert claim is not None
-        assert claim.held == {one: {1}}
+        assert claim.held == {transaction_id: {1}}
     assert claims.claim(["new"], set) is None
     theirs._deferred_events = len(events)
     theirs.run_deferred_work()
     assert shared_ids[1].is_complete()
-    assert all(shared_ids[1].may_hold(one) for one in ids)
+    assert all(shared_ids[1].may_hold(transaction_id) for transaction_id in ids)
     theirs.close()
     for state_file in (mine, *files.values()):
         state_file.close()

@@ -52,13 +52,13 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 600), st.booleans(), st.booleans()), max_size=150)
 )
 def test_workers_admit_what_a_recount_of_all_their_payments_would(
-    tmp_path_factory: pytest.TempPathFactory, told: list[tuple[int, int, bool, bool]]
+    tmp_path_factory: pytest.TempPathFactory, payments: list[tuple[int, int, bool, bool]]
 ) -> None:
     folder = tmp_path_factory.mktemp("counters")
     counters_of_all = [SharedCounters(folder, worker, WORKERS) for worker in range(WORKERS)]
     workers = [WorkerDeclineCap(HOUR, counters, NOTHING) for counters in counters_of_all]
     earlier_minutes: list[tuple[int, bool]] = []
-    for worker, minute, wanted, restarted in told:
+    for worker, minute, wanted, restarted in payments:
         if restarted:
             workers[worker] = WorkerDeclineCap(
                 HOUR, SharedCounters(folder, worker, WORKERS), workers[worker].counts()
@@ -72,13 +72,13 @@ def test_workers_admit_what_a_recount_of_all_their_payments_would(
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.booleans()), max_size=1_500))
 def test_the_shared_counters_hold_what_a_worker_has_counted(
-    tmp_path_factory: pytest.TempPathFactory, told: list[tuple[int, bool]]
+    tmp_path_factory: pytest.TempPathFactory, payments: list[tuple[int, bool]]
 ) -> None:
     """Whatever the times are: parts come, and take the places of others."""
     folder = tmp_path_factory.mktemp("counters")
     mine, reader = SharedCounters(folder, 0, 2), SharedCounters(folder, 1, 2)
     worker, alone = WorkerDeclineCap(HOUR, mine, NOTHING), DeclineCap(HOUR)
-    for minute, declined in told:
+    for minute, declined in payments:
         worker.add(minute * MINUTE, declined=declined)
         alone.add(minute * MINUTE, declined=declined)
     assert merged(reader.others(), worker.part_ms) == alone.counts().parts
@@ -122,7 +122,8 @@ def test_workers_that_take_turns_decline_no_more_than_one_through_restarts_of_on
             own = [event for event in batch if ownership.route(event).owner == worker]
             outcomes = service.take(Batch(own, None, 0), "test")
             declined += sum(
-                isinstance(one, Decided) and one.decision.action.label == "decline" for one in outcomes
+                isinstance(outcome, Decided) and outcome.decision.action.label == "decline"
+                for outcome in outcomes
             )
     assert declined == MAX_DECLINES
     for service in services:
@@ -136,26 +137,26 @@ def test_real_workers_decline_together_what_one_may_and_a_killed_one_forgets_not
     project = tmp_path / "params.yaml"
     project.write_bytes(msgspec.json.encode(to_plain(project_of(small_simulation))))
     declined = 0
-    with served(small_simulation, tmp_path / "state.db", "--workers=2", f"--config={project}") as one:
+    with served(small_simulation, tmp_path / "state.db", "--workers=2", f"--config={project}") as server:
         for first in (0, 150):
-            with http_clients(one.port, 6) as clients:
+            with http_clients(server.port, 6) as clients:
                 for index, event in enumerate(events[first : first + 150]):
                     status, body, _ = clients[index % 6].decide(event)
                     assert status == 200
                     declined += body["action"] == "decline"
-            killed = children(one.process.pid)[first > 0]
+            killed = children(server.process.pid)[first > 0]
             os.kill(killed, signal.SIGKILL)
-            until(partial(_ready_without, killed, one))
+            until(partial(_ready_without, killed, server))
         assert declined == round(0.05 * 300)
 
 
-def _ready_without(killed: int, one: Served) -> bool:
+def _ready_without(killed: int, server: Served) -> bool:
     """Tell whether another process has taken the place of one, and all answer."""
-    running = children(one.process.pid)
+    running = children(server.process.pid)
     if killed in running or len(running) < 2:
         return False
     try:
-        with http_clients(one.port, 6) as clients:
+        with http_clients(server.port, 6) as clients:
             return all(client.request("GET", "/readyz")[0] == 200 for client in clients)
     except (OSError, HTTPException):
         return False

@@ -46,22 +46,22 @@ def number_of(pid: int) -> int:
 
 
 @contextmanager
-def clients_by_worker(one: Served, **headers: str) -> Iterator[list[HttpClient]]:
+def clients_by_worker(server: Served, **headers: str) -> Iterator[list[HttpClient]]:
     """Open a line to each worker; the metrics tell whom a new one has reached."""
-    found: dict[int, HttpClient] = {}
+    by_name: dict[int, HttpClient] = {}
     with ExitStack() as stack:
-        while len(found) < WORKERS:
-            client = stack.enter_context(closing(HttpClient(one.port)))
-            before = _not_found(one, **headers)
+        while len(by_name) < WORKERS:
+            client = stack.enter_context(closing(HttpClient(server.port)))
+            before = _not_found(server, **headers)
             assert client.request("GET", "/no-such-path")[0] == 404
-            after = _not_found(one, **headers)
+            after = _not_found(server, **headers)
             (reached,) = [worker for worker in range(WORKERS) if after[worker] > before[worker]]
-            found.setdefault(reached, client)
-        yield [found[worker] for worker in range(WORKERS)]
+            by_name.setdefault(reached, client)
+        yield [by_name[worker] for worker in range(WORKERS)]
 
 
-def _not_found(one: Served, **headers: str) -> list[float]:
-    counted, name = metrics(one, **headers), 'fraud_requests_total{{worker="{}",status="404"}}'
+def _not_found(server: Served, **headers: str) -> list[float]:
+    counted, name = metrics(server, **headers), 'fraud_requests_total{{worker="{}",status="404"}}'
     return [counted.get(name.format(worker), 0.0) for worker in range(WORKERS)]
 
 
@@ -74,8 +74,8 @@ def test_a_worker_that_hangs_is_logged_ended_and_restarted(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)
-    with served(small_simulation, tmp_path / "state.db", TWO) as one, clients_by_worker(one) as clients:
-        victim = children(one.process.pid)[0]
+    with served(small_simulation, tmp_path / "state.db", TWO) as server, clients_by_worker(server) as clients:
+        victim = children(server.process.pid)[0]
         hangs = number_of(victim)
         theirs = [event for event in events if ownership.route(event).owner == hangs]
         own = [event for event in events if ownership.route(event).owner != hangs]
@@ -92,12 +92,12 @@ def test_a_worker_that_hangs_is_logged_ended_and_restarted(
         os.kill(victim, signal.SIGSTOP)
         waiting = threading.Thread(target=wait_in_vain)
         waiting.start()
-        while (told := clients[1 - hangs].request("GET", "/readyz"))[0] == 200:
+        while (reply := clients[1 - hangs].request("GET", "/readyz"))[0] == 200:
             assert time.monotonic() - stopped_at < SILENT_AFTER_S + SLACK_S
             time.sleep(0.05)
         # It is said while the process still hangs, and nobody else waits for it.
         assert alive(victim)
-        assert told[:2] == (503, {"status": "not ready", "workers_unavailable": [hangs]})
+        assert reply[:2] == (503, {"status": "not ready", "workers_unavailable": [hangs]})
         with BusyClock() as clock:
             status, body, headers = clients[1 - hangs].decide(theirs[20])
             assert (status, headers["retry-after"]) == (503, "1")
@@ -111,9 +111,9 @@ def test_a_worker_that_hangs_is_logged_ended_and_restarted(
         again = [clients[1 - hangs].decide(event)[:2] for event in theirs[:20]]
         assert again == [(200, body | {"duplicate": True}) for _, body, _ in responses]
         assert clients[1 - hangs].decide(theirs[20])[0] == 200
-        said = one.stop()
-    assert one.process.returncode == 0
-    assert f"worker {hangs} has not been heard for 5 s: it is ended" in said
+        output = server.stop()
+    assert server.process.returncode == 0
+    assert f"worker {hangs} has not been heard for 5 s: it is ended" in output
 
 
 class Keyed(NamedTuple):
@@ -130,10 +130,10 @@ def keyed(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFa
     keys = folder / "keys.yaml"
     headers = bearer(add_key(keys, "till", ("decide",), RATE))
     free = bearer(add_key(keys, "office", ("operate",), None))
-    with served(small_simulation, folder / "state.db", TWO, f"--keys={keys}") as one:
-        yield Keyed(one, headers, free)
-        one.stop()
-    assert one.process.returncode == 0
+    with served(small_simulation, folder / "state.db", TWO, f"--keys={keys}") as server:
+        yield Keyed(server, headers, free)
+        server.stop()
+    assert server.process.returncode == 0
 
 
 def test_a_pause_of_the_process_that_starts_workers_costs_none_of_them_its_life(
@@ -157,20 +157,20 @@ def test_a_rate_whose_keeper_is_away_is_counted_by_shares(
     own = [event for event in events if ownership.route(event).owner != home]
     (keeper,) = [pid for pid in children(one.process.pid) if number_of(pid) == home]
     with clients_by_worker(one, **free) as clients:
-        other = clients[1 - home]
+        client = clients[1 - home]
         os.kill(keeper, signal.SIGSTOP)
-        until(lambda: other.request("GET", "/readyz")[0] == 503)
+        until(lambda: client.request("GET", "/readyz")[0] == 503)
         start = time.monotonic()
-        found = [other.request("POST", "/v1/decisions", event, **headers) for event in own[:60]]
+        reply = [client.request("POST", "/v1/decisions", event, **headers) for event in own[:60]]
         share = RATE / WORKERS * (1 + time.monotonic() - start)
-        assert other.request("GET", "/readyz")[1] == {"status": "not ready", "workers_unavailable": [home]}
-        statuses = [status for status, _, _ in found]
+        assert client.request("GET", "/readyz")[1] == {"status": "not ready", "workers_unavailable": [home]}
+        statuses = [status for status, _, _ in reply]
         assert set(statuses) == {200, 429}
         assert RATE / WORKERS <= statuses.count(200) <= share + 1
-        until(lambda: other.request("GET", "/readyz")[0] == 200)
+        until(lambda: client.request("GET", "/readyz")[0] == 200)
         # The whole rate holds again, and what was counted meanwhile is told.
         one._connection.close()
         assert total(one, "fraud_rate_shared_events_total", **free) == 60
         time.sleep(1)
-        again = [other.request("POST", "/v1/decisions", event, **headers)[0] for event in own[60 : 60 + 30]]
+        again = [client.request("POST", "/v1/decisions", event, **headers)[0] for event in own[60 : 60 + 30]]
         assert again == [200] * 30

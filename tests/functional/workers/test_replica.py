@@ -76,7 +76,7 @@ def owner_of(ownership: Ownership, event: bytes, services: list[WorkerService]) 
 
 
 def replicate_all(services: list[WorkerService]) -> None:
-    while any(service.replicate(other) for service in services for other in service.others):
+    while any(service.replicate(other_worker) for service in services for other_worker in service.others):
         pass
 
 
@@ -84,16 +84,16 @@ def contents(memory: ProfileCache) -> list[dict[str, object]]:
     """Return what each profile holds that is in memory, and of those at rest too."""
     store = memory.store
     assert isinstance(store, StateFile)
-    found: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
     for slot, index in enumerate(memory.indexes):
         at_rest = {one for (one,) in store.rows("SELECT id FROM profiles WHERE entity = ?", (index,))}
         memory.prefetch([_ids(index, one) for one in at_rest])
-        found.append({one: profile.to_list() for one, profile in sorted(memory.cached[slot].items())})
-    return found
+        results.append({one: profile.to_list() for one, profile in sorted(memory.cached[slot].items())})
+    return results
 
 
-def _ids(index: int, one: str) -> tuple[str | None, ...]:
-    return (*[None] * index, one, *[None] * (3 - index))
+def _ids(index: int, transaction_id: str) -> tuple[str | None, ...]:
+    return (*[None] * index, transaction_id, *[None] * (3 - index))
 
 
 def alone(
@@ -105,16 +105,16 @@ def alone(
         service.preload_history(history, lambda: None)
     for event in events:
         service.take(Batch([event], None, 0), "test")
-    found = contents(service.pipeline.memory)
+    profiles_found = contents(service.pipeline.memory)
     service.close()
-    return found
+    return profiles_found
 
 
 def assert_as_alone(services: list[WorkerService], wanted: list[dict[str, object]]) -> None:
-    found = [contents(service.pipeline.memory) for service in services]
-    assert found[0][1:] == found[1][1:] == wanted[1:]
-    assert found[0][0] | found[1][0] == wanted[0]
-    assert not found[0][0].keys() & found[1][0].keys()
+    profiles_found = [contents(service.pipeline.memory) for service in services]
+    assert profiles_found[0][1:] == profiles_found[1][1:] == wanted[1:]
+    assert profiles_found[0][0] | profiles_found[1][0] == wanted[0]
+    assert not profiles_found[0][0].keys() & profiles_found[1][0].keys()
 
 
 def recounted(engine: Engine, service: WorkerService) -> int:

@@ -85,7 +85,7 @@ def until_replicated(one: Served, events: int) -> None:
 
 def children(pid: int) -> list[int]:
     try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(part) for part in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
 
@@ -104,13 +104,15 @@ def alive(pid: int) -> bool:
 
 def stored_decisions(state: Path) -> dict[str, tuple[int, bytes, bytes]]:
     """Return of each payment the worker that decided it, its event and its features; each is there once."""
-    found: dict[str, tuple[int, bytes, bytes]] = {}
+    by_name: dict[str, tuple[int, bytes, bytes]] = {}
     for worker in range(WORKERS):
         with closing(sqlite3.connect(shard_path(state, worker, WORKERS))) as db:
-            for one, event, features in db.execute("SELECT transaction_id, event, features FROM decisions"):
-                assert one not in found
-                found[one] = (worker, event, features)
-    return found
+            for transaction_id, event, features in db.execute(
+                "SELECT transaction_id, event, features FROM decisions"
+            ):
+                assert transaction_id not in by_name
+                by_name[transaction_id] = (worker, event, features)
+    return by_name
 
 
 @pytest.fixture(scope="module")
@@ -142,26 +144,26 @@ def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
                 again = clients[(index + shift) % len(clients)].decide(event)
                 assert again[:2] == (200, first[index][1] | {"duplicate": True})
         for index, (_, body, _) in enumerate(first):
-            found = clients[(index + 3) % len(clients)].request(
+            reply = clients[(index + 3) % len(clients)].request(
                 "GET", f"/v1/decisions/{body['transaction_id']}"
             )
-            assert found[:2] == (200, body)
+            assert reply[:2] == (200, body)
         assert total(server, "fraud_decisions_total") == before + 120
         counted = metrics(server)
         decided = [
             sum(
                 value
                 for name, value in counted.items()
-                if name.startswith(f'fraud_decisions_total{{worker="{one}"')
+                if name.startswith(f'fraud_decisions_total{{worker="{worker}"')
             )
-            for one in range(WORKERS)
+            for worker in range(WORKERS)
         ]
         assert min(decided) > 0
         assert counted['fraud_worker_up{worker="0"}'] == counted['fraud_worker_up{worker="1"}'] == 1
         assert total(server, "fraud_forwarded_events_total") > 0
-        for one in clients:
-            assert one.request("GET", "/readyz")[0] == 200
-            assert one.request("GET", "/v1/decisions/nobody")[0] == 404
+        for client in clients:
+            assert client.request("GET", "/readyz")[0] == 200
+            assert client.request("GET", "/v1/decisions/nobody")[0] == 404
 
 
 def test_the_process_that_starts_workers_loads_no_model(server: Served) -> None:
@@ -176,7 +178,7 @@ def test_a_list_is_answered_in_its_order_whoever_owns_its_events(server: Served,
     status, responses, _ = server.decide(b"[" + b",".join([*events[120:160], bad, *events[160:200]]) + b"]")
     assert status == 200
     wanted = [json.loads(event)["transaction_id"] for event in events[120:200]]
-    assert [one["transaction_id"] for one in responses if "action" in one] == wanted
+    assert [reply["transaction_id"] for reply in responses if "action" in reply] == wanted
     assert responses[40]["path"].startswith("$.")
 
 
@@ -191,34 +193,42 @@ def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_ask
                 assert client.decide(event)[0] == 422
                 assert client.request("POST", "/v1/decisions", event, **{"Idempotency-Key": "k1"})[0] == 422
     assert total(server, "fraud_quarantined_total") - before == 2 * len(clients) * len(bad)
-    found: list[tuple[bytes, int]] = []
+    results: list[tuple[bytes, int]] = []
     for worker in range(WORKERS):
         with closing(StateReader(shard_path(files, worker, WORKERS))) as record:
-            found += [(one.event, one.count) for one in record.quarantined_events() if one.event in bad]
+            results += [
+                (refused.event, refused.count)
+                for refused in record.quarantined_events()
+                if refused.event in bad
+            ]
     # Each that has no key counts, and all that have it count once.
-    assert sorted(found) == sorted((event, len(clients) + 1) for event in bad)
+    assert sorted(results) == sorted((event, len(clients) + 1) for event in bad)
 
 
 def test_a_label_reaches_the_worker_that_decided_its_payment(server: Served, events: list[bytes]) -> None:
     with http_clients(server.port, 6) as clients:
         for index, event in enumerate(events[200:224]):
             payment = json.loads(event)
-            one = payment["transaction_id"]
-            label = {"transaction_id": one, "is_fraud": index % 2, "label_known_at": payment["event_time"]}
+            transaction_id = payment["transaction_id"]
+            label = {
+                "transaction_id": transaction_id,
+                "is_fraud": index % 2,
+                "label_known_at": payment["event_time"],
+            }
             early = json.dumps([label]).encode()
             status, responses, _ = clients[index % 6].request("POST", "/v1/labels", early)
             # Nobody knows the payment yet: the label is not dropped in silence.
             assert status == 200
-            assert f"no worker knows payment '{one}'" in responses[0]["detail"]
+            assert f"no worker knows payment '{transaction_id}'" in responses[0]["detail"]
             assert "`card_id`" in responses[0]["detail"]
             assert clients[0].request("POST", "/v1/labels", early[1:-1])[0] == 404
             assert clients[(index + 1) % 6].decide(event)[0] == 200
-            told = clients[(index + 2) % 6].request("POST", "/v1/labels", early[1:-1])
-            assert (told[0], told[1]["type"], told[1]["transaction_id"]) == (200, "label", one)
-            assert told[1]["label"] == ("fraud" if index % 2 else "legitimate")
+            reply = clients[(index + 2) % 6].request("POST", "/v1/labels", early[1:-1])
+            assert (reply[0], reply[1]["type"], reply[1]["transaction_id"]) == (200, "label", transaction_id)
+            assert reply[1]["label"] == ("fraud" if index % 2 else "legitimate")
             again = json.dumps(label | {"card_id": payment["card_id"]}).encode()
             duplicate = clients[(index + 3) % 6].request("POST", "/v1/labels", again)[1]
-            assert (duplicate["type"], duplicate["transaction_id"]) == ("duplicate", one)
+            assert (duplicate["type"], duplicate["transaction_id"]) == ("duplicate", transaction_id)
 
 
 def test_a_label_with_its_card_may_come_before_its_payment(server: Served, events: list[bytes]) -> None:
@@ -232,8 +242,8 @@ def test_a_label_with_its_card_may_come_before_its_payment(server: Served, event
             "label_known_at": payment["event_time"],
             "card_id": card,
         }
-        told = server.request("POST", "/v1/labels", json.dumps(label).encode())
-        assert (told[0], told[1]["transaction_id"], told[1]["label"]) == (200, one, "fraud")
+        reply = server.request("POST", "/v1/labels", json.dumps(label).encode())
+        assert (reply[0], reply[1]["transaction_id"], reply[1]["label"]) == (200, one, "fraud")
         assert server.decide(event)[0] == 200
         assert server.request("POST", "/v1/labels", json.dumps(label).encode())[1]["duplicate"] is True
     assert total(server, "fraud_labels_total") == before + 6
@@ -255,13 +265,13 @@ def test_a_payment_and_its_label_may_come_in_one_list(server: Served, events: li
 def alone(simulation: SmallSimulation, events: Sequence[bytes], state: Path) -> list[bytes]:
     """Return the features of payments that one process takes one by one."""
     _, service = open_service(simulation.bundle, state)
-    found = []
+    results = []
     for event in events:
         (outcome,) = service.take(Batch([event], None, 0), "test")
         assert isinstance(outcome, Decided)
-        found.append(outcome.values.tobytes())
+        results.append(outcome.values.tobytes())
     service.close()
-    return found
+    return results
 
 
 def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
@@ -277,13 +287,13 @@ def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
             assert clients[index % 6].decide(event)[0] == 200
         one.stop()
     wanted = alone(small_simulation, events[:220], tmp_path / "alone.db")
-    found = stored_decisions(state)
-    names = [one.name for one in load_engine(small_simulation.bundle).extractor.definitions]
+    stored = stored_decisions(state)
+    names = [definition.name for definition in load_engine(small_simulation.bundle).extractor.definitions]
     of_card = [index for index, name in enumerate(names) if name.startswith("card_")]
     assert len(of_card) > 20
     differ = 0
     for index, event in enumerate(events[:220]):
-        row = found[json.loads(event)["transaction_id"]][2]
+        row = stored[json.loads(event)["transaction_id"]][2]
         served_row, wanted_row = _columns(row), _columns(wanted[index])
         assert all(served_row[column] == wanted_row[column] for column in of_card)
         differ += row != wanted[index]
@@ -360,16 +370,16 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
         for event in events[600:]:
             assert again.decide(event)[0] == 200
         again.stop()
-    found = stored_decisions(state)
-    assert responses.keys() <= found.keys()
+    stored = stored_decisions(state)
+    assert responses.keys() <= stored.keys()
     engine = load_engine(small_simulation.bundle)
     ownership = Ownership(engine.project.schema, WORKERS)
-    assert all(ownership.route(event).owner == worker for worker, event, _ in found.values())
+    assert all(ownership.route(event).owner == worker for worker, event, _ in stored.values())
     services = open_workers(engine, state)
     replicate_all(services)
     profiles = [contents(service.pipeline.memory) for service in services]
     _, single = open_service(small_simulation.bundle, tmp_path / "alone.db")
-    for _, event, _ in found.values():
+    for _, event, _ in stored.values():
         single.take(Batch([event], None, 0), "test")
     wanted = contents(single.pipeline.memory)
     assert profiles[0][1:] == profiles[1][1:] == wanted[1:]
@@ -388,7 +398,7 @@ def test_a_stop_answers_what_was_accepted_and_leaves_nothing_behind(
     for part in parts:
         part.start()
     until(lambda: sum(len(part.responses) for part in parts) > 60)
-    said = one.stop(signal.SIGTERM)
+    output = one.stop(signal.SIGTERM)
     for part in parts:
         part.join()
     assert one.process.returncode == 0
@@ -397,7 +407,7 @@ def test_a_stop_answers_what_was_accepted_and_leaves_nothing_behind(
     responses = {name for part in parts for name in part.responses}
     assert 60 < len(responses) < len(events)
     assert responses == stored_decisions(tmp_path / "state.db").keys()
-    assert said.count("payments were decided") == WORKERS
+    assert output.count("payments were decided") == WORKERS
 
 
 class RateLimitedServer:
@@ -433,11 +443,11 @@ def test_a_full_worker_refuses_at_once_and_what_was_accepted_is_decided(
     assert "events wait already" in response["detail"]
     assert headers["retry-after"] == "1"
     with http_clients(one.port, 6) as clients:
-        found = [
+        reply = [
             clients[index % 6].request("POST", "/v1/decisions", event, **office)[0]
             for index, event in enumerate(events[:60])
         ]
-    assert found == [200] * 60
+    assert reply == [200] * 60
 
 
 def test_a_rate_holds_for_all_workers_together(rate_limited: RateLimitedServer, events: list[bytes]) -> None:
@@ -493,9 +503,9 @@ def test_a_worker_that_cannot_start_ends_all_with_its_reason(
     state = made(tmp_path / "s.db", WORKERS)
     arguments = ["serve", f"--bundle={tmp_path / 'none'}", f"--state={state}", "--port=0", TWO]
     assert main([*arguments, "--plain"]) == 2
-    said = capfd.readouterr().err
-    assert "refused to start; its reason stands above" in said
-    assert str(tmp_path / "none") in said
+    output = capfd.readouterr().err
+    assert "refused to start; its reason stands above" in output
+    assert str(tmp_path / "none") in output
 
 
 def test_a_worker_that_dies_again_and_again_ends_all(
@@ -516,10 +526,10 @@ def test_a_worker_that_dies_again_and_again_ends_all(
         return False
 
     until(kill_the_other)
-    said = one.stop()
+    output = one.stop()
     assert one.process.returncode == 2
     assert len(killed) == 5
-    assert "died 5 times, each within 10 s of its start, at last with code -9" in said
+    assert "died 5 times, each within 10 s of its start, at last with code -9" in output
     assert not alive(steady)
 
 
@@ -537,21 +547,25 @@ def test_history_is_split_among_the_workers(
     with served(small_simulation, state, TWO, f"--history={history_path}") as one:
         assert all(one.decide(event)[0] == 200 for event in events[:30])
         one.stop()
-    found = stored_decisions(state)
+    stored = stored_decisions(state)
     new_state(tmp_path / "alone.db", 1, load_engine(small_simulation.bundle), history_path)
     alone(small_simulation, events[:30], tmp_path / "alone.db")
     with closing(sqlite3.connect(tmp_path / "alone.db")) as db:
         wanted = dict(db.execute("SELECT transaction_id, features FROM decisions"))
-        history_ids = {one for (one,) in db.execute("SELECT transaction_id FROM history")}
-    names = [one.name for one in load_engine(small_simulation.bundle).extractor.definitions]
-    for name, (_, _, features) in found.items():
+        history_ids = {
+            transaction_id for (transaction_id,) in db.execute("SELECT transaction_id FROM history")
+        }
+    names = [definition.name for definition in load_engine(small_simulation.bundle).extractor.definitions]
+    for name, (_, _, features) in stored.items():
         same = [a == b for a, b in zip(_columns(features), _columns(wanted[name]), strict=True)]
         assert all(one for one, column in zip(same, names, strict=True) if column.startswith("card_"))
     shards = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
     split = []
     for path in shards:
         with closing(sqlite3.connect(path)) as db:
-            split.append({one for (one,) in db.execute("SELECT transaction_id FROM history")})
+            split.append(
+                {transaction_id for (transaction_id,) in db.execute("SELECT transaction_id FROM history")}
+            )
     assert split[0] | split[1] == history_ids
     assert not split[0] & split[1]
 

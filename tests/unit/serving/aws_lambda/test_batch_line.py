@@ -15,6 +15,6 @@ def test_a_thousand_unknown_fields_with_long_names_do_not_cost_the_metrics() -> 
     batch = Batch("shard", {}, [1.0] * 500, 0, drift, "x" * 300_000)
     line = DecisionLog("test", "key").batch(batch, [], NOTHING)
     assert len(line) < MAX_BYTES
-    told = json.loads(line)
-    assert told["drift_left_out"] == 900
-    assert told["_aws"]["CloudWatchMetrics"]
+    record = json.loads(line)
+    assert record["drift_left_out"] == 900
+    assert record["_aws"]["CloudWatchMetrics"]

@@ -72,10 +72,10 @@ def test_a_rate_that_no_key_can_have_is_refused_before_anything_is_written(
 def test_of_two_that_add_a_key_at_once_none_is_lost(tmp_path: Path) -> None:
     keys = tmp_path / "keys.yaml"
     add_key(keys, "till", ("decide",), None)
-    other = FileLock(tmp_path / ".keys.yaml.lock", "adds a key too")
+    file_lock = FileLock(tmp_path / ".keys.yaml.lock", "adds a key too")
     with pytest.raises(ConfigError, match="another process is adding a key"):
         add_key(keys, "office", ("operate",), None)
-    other.release()
+    file_lock.release()
     add_key(keys, "office", ("operate",), None)
     assert list(load_keys(keys)) == ["till", "office"]
     assert [path.name for path in tmp_path.iterdir()] == ["keys.yaml"]

@@ -27,26 +27,26 @@ class Supervisor:
 
     def __init__(self, stack: ExitStack, seed: int, *, all_seen: bool) -> None:
         self.chance = Random(seed)
-        self.shared_ids = [SharedIds(shared_memory(one)) for one in range(WORKERS)]
+        self.shared_ids = [SharedIds(shared_memory(worker)) for worker in range(WORKERS)]
         self.dedup_indexes = [stack.enter_context(dedup_index(worker_ids)) for worker_ids in self.shared_ids]
         self.claims = [
-            Claims(one, self.shared_ids, {}, self.dedup_indexes[one], self._caller(one))
-            for one in range(WORKERS)
+            Claims(worker, self.shared_ids, {}, self.dedup_indexes[worker], self._caller(worker))
+            for worker in range(WORKERS)
         ]
         self.dead: set[int] = set()
         self.decided: list[tuple[str, int]] = []
         self.order: list[int] = []
         for worker_ids in self.shared_ids if all_seen else ():
             # Each takes all ids for the others': the worst that may happen at the same moment.
-            for one in IDS:
-                worker_ids.enter(one)
+            for transaction_id in IDS:
+                worker_ids.enter(transaction_id)
 
     def _caller(self, own: int) -> Call:
-        async def call(other: int, what: str, body: object) -> object:
+        async def call(other_worker: int, what: str, body: object) -> object:
             await self._turns()
-            if other in self.dead:
-                raise RetryError(f"worker {other} does not answer")
-            handle = await self.claims[other].handle(own, what, body)
+            if other_worker in self.dead:
+                raise RetryError(f"worker {other_worker} does not answer")
+            handle = await self.claims[other_worker].handle(own, what, body)
             await self._turns()
             return handle
 
@@ -65,14 +65,20 @@ class Supervisor:
         except RetryError:
             return "refused"
         # From here on as in the engine: one request after the other, the look-up right before the decision.
-        mine = {one for one in ids if not found.batch_state([one], []).already_processed}
+        mine = {
+            transaction_id
+            for transaction_id in ids
+            if not found.batch_state([transaction_id], []).already_processed
+        }
         if self.chance.random() < 0.1:
             mine = set()
         self.order.append(number)
         found.enter(list(mine))
-        for one in mine:
-            self.decided.append((one, worker))
-            found._db.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?, x'90')", (one, bytes([worker])))
+        for transaction_id in mine:
+            self.decided.append((transaction_id, worker))
+            found._db.execute(
+                "INSERT OR IGNORE INTO decisions VALUES (?, ?, x'90')", (transaction_id, bytes([worker]))
+            )
         await self._turns()
         claims.release(ids)
         return "done"
@@ -83,9 +89,9 @@ def dedup_index(worker_ids: SharedIds) -> Iterator[SqliteDedupIndex]:
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.execute("CREATE TABLE decisions (transaction_id TEXT PRIMARY KEY, event BLOB, entities BLOB)")
         db.execute("CREATE TABLE history (transaction_id TEXT, content BLOB, entities BLOB)")
-        found = SqliteDedupIndex(db, lambda: None, worker_ids)
-        found.enter_from_tables(1)
-        yield found
+        sqlite_dedup_index = SqliteDedupIndex(db, lambda: None, worker_ids)
+        sqlite_dedup_index.enter_from_tables(1)
+        yield sqlite_dedup_index
 
 
 @pytest.mark.parametrize("all_seen", [True, False])
@@ -105,8 +111,8 @@ def test_each_id_is_decided_by_one_worker_and_every_request_ends(*, all_seen: bo
         with ExitStack() as stack:
             supervisor = Supervisor(stack, seed, all_seen=all_seen)
             assert set(asyncio.run(run(supervisor))) == {"done"}
-            assert max(Counter(one for one, _ in supervisor.decided).values()) == 1
-            assert {one for one, _ in supervisor.decided} == set(IDS)
+            assert max(Counter(transaction_id for transaction_id, _ in supervisor.decided).values()) == 1
+            assert {transaction_id for transaction_id, _ in supervisor.decided} == set(IDS)
             for claims, found in zip(supervisor.claims, supervisor.dedup_indexes, strict=True):
                 assert not any((claims._deciding, claims._querying, claims._doubtful, claims._released))
                 assert not found.elsewhere
@@ -157,7 +163,11 @@ def test_what_shares_an_id_or_a_card_with_a_doubtful_request_keeps_its_order() -
             supervisor = Supervisor(stack, seed, all_seen=False)
             supervisor.shared_ids[1].enter("a")
             asyncio.run(run(supervisor))
-            assert [one for one in supervisor.order if one in {0, 1, 3}] == [0, 1, 3]
+            assert [request for request in supervisor.order if request in {0, 1, 3}] == [
+                0,
+                1,
+                3,
+            ]
             # What shares neither waits for nobody.
             assert supervisor.order[0] == 2
 
