@@ -222,7 +222,7 @@ def _stream(
 
 
 def summarise(settings: DemoSettings, running: Running, view: DemoLog, began: float) -> AwsDemoReport:
-    """Sum up what the log says, and compare the decisions at rest with the ground truth."""
+    """Sum up what the log says, and compare the stored decisions with the ground truth."""
     tally, outputs = view.tally, running.outputs
     dedup_index = DynamoDedupIndex(
         running.clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"]

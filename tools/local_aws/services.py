@@ -30,7 +30,7 @@ class LocalServices:
     """Kinesis, S3, DynamoDB, SQS, CloudFormation, Lambda's control calls and more, on one port.
 
     tools: the environment that has the services (`make .venv-aws/.locked` makes it).
-    folder: where they keep files and their log.
+    folder: where they store files and their log.
     options: more variables for them, such as `AUTH`.
     """
 

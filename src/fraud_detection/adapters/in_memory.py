@@ -1,4 +1,4 @@
-"""The ports kept in plain memory: for files that are scored once, for replay, and for tests."""
+"""The ports in plain memory: for files that are scored once, for replay, and for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow: keep every training with its settings, figures, pictures and bundle; name versions.
+"""MLflow: store every training with its settings, figures, pictures and bundle; name versions.
 
 The only module that imports mlflow, and only when a tracker is made.  A new version in the
 registry is the `challenger`; the first one ever is the `champion` too.  Moving `champion`
@@ -60,7 +60,7 @@ class MlflowTracker:
     def trained(self, bundle: Bundle, directory: Path, rounds: int) -> str:
         """Keep a training and its bundle; return the version in the registry.
 
-        The same bundle is kept once: a second call returns the version that it has.
+        The same bundle is stored once: a second call returns the version that it has.
         """
         with self._errors():
             version = self._version_of(bundle.name)

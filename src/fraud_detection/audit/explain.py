@@ -58,7 +58,7 @@ class Undecided(msgspec.Struct, frozen=True):
 class Where(msgspec.Struct, frozen=True):
     """Where to look for what a decision was made of.
 
-    bundles: paths of bundles.  registry: a folder that keeps each bundle as `bundles/NAME.tar.gz`.
+    bundles: paths of bundles.  registry: a folder that stores each bundle as `bundles/NAME.tar.gz`.
     replay: make the features again too.  history: what the state began with.
     """
 

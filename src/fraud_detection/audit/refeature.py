@@ -132,7 +132,7 @@ def recompute_features(
 
 
 def shard_of(record: StateReader) -> Shard | None:
-    """Return which of several workers a file is of; None where one process keeps it."""
+    """Return which of several workers a file is of; None where one process owns it."""
     kept = record.meta("shard")
     return None if kept is None else msgspec.convert(kept, Shard)
 

@@ -1,7 +1,7 @@
 """Verify the hash chain of state files: no row was changed, removed or added.
 
 The chain shows any row that is not as it was written.  A chain that was recomputed as a whole, or cut off at
-its end, is found by an anchor: an earlier chain head that was kept elsewhere.
+its end, is found by an anchor: an earlier chain head that was stored elsewhere.
 """
 
 from __future__ import annotations

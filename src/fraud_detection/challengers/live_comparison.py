@@ -1,6 +1,6 @@
 """Pair the decisions of a shadow and the champion on the same live payments, with labels as of one moment.
 
-It reads what both have kept and decides nothing itself.
+It reads what both have stored and decides nothing itself.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Shadow:
         return next(self._backfill, 0)
 
     def decide(self, part: Sequence[LoggedEvent]) -> int:
-        """Decide the payments of a part of the log, and keep that; return how many they are."""
+        """Decide the payments of a part of the log, and store that; return how many they are."""
         rows = self._rows.take(part)
         start = time.perf_counter()
         decisions = self._decision_engine.decide(

@@ -40,7 +40,7 @@ def require(library: str, otherwise: str) -> None:
 def tracks(project: Project, log: Callable[[str], None], *, wanted: bool) -> bool:
     """Tell whether a training is tracked; `log` where it is not because MLflow is not installed.
 
-    Raises ConfigError where what MLflow keeps cannot be used, or the project file names its own tracking
+    Raises ConfigError where what MLflow stores cannot be used, or the project file names its own tracking
     server and MLflow is not installed.
     """
     from fraud_detection.core.project_schema import Tracking

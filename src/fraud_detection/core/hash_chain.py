@@ -113,7 +113,7 @@ def _content(kind: int, row: Sequence[object]) -> Sequence[object]:
 
 
 def as_text(raw: bytes) -> str | bytes:
-    r"""Return text as SQLite keeps it; what somebody has made no text of stays bytes, and breaks the chain.
+    r"""Return text as SQLite stores it; what somebody has made no text of stays bytes, and breaks the chain.
 
     >>> as_text(b"t1"), as_text(b"t\xff")
     ('t1', b't\xff')

@@ -39,7 +39,7 @@ def main() -> str:
     kept = services["dynamodb"].tables.get(os.environ["FRAUD_DECISIONS_TABLE"], {})
     # The journals' keys begin with a line end, which no id of a payment does.
     if all(one.startswith("\n") for one in kept):
-        return "it kept no decision on the payment"
+        return "it stored no decision on the payment"
     return "" if services["sagemaker-runtime"].calls else "it did not ask the endpoint"
 
 

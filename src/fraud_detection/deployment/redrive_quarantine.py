@@ -23,7 +23,7 @@ REDRIVEN_SUFFIX: Final = ".redriven"
 LEFT: Final[dict[Kind, str]] = {
     "conflict": "in conflict: the first payment of the id stands",
     "internal_error": "with which the program met an error: see `error` in the object",
-    "beginning": "of which only the beginning is kept: ask the producer",
+    "beginning": "of which only the beginning is stored: ask the producer",
 }
 """What is not put again, and why."""
 

@@ -98,7 +98,7 @@ class Endpoint(Settings, frozen=True):
     """The SageMaker endpoint.
 
     serverless: instead of instances.  scaling: null means a fixed number of instances; burstable ones
-    (ml.t2, ml.t3) cannot scale.  capture: share of the requests kept in the bucket.
+    (ml.t2, ml.t3) cannot scale.  capture: share of the requests stored in the bucket.
     """
 
     instance_type: InstanceType = "ml.t2.medium"
@@ -110,7 +110,7 @@ class Endpoint(Settings, frozen=True):
 
 
 class Retention(Settings, frozen=True):
-    """How long each kind of stored data is kept, in days.
+    """How long each kind of data is stored, in days.
 
     decisions: also how long a duplicate payment is known as such.  profiles: since the last payment.
     """

@@ -72,7 +72,7 @@ class EvaluateReport:
 
 
 class Tracker(Protocol):
-    """Where experiments are kept."""
+    """Where experiments are stored."""
 
     def trained(self, bundle: Bundle, directory: Path, rounds: int) -> str:
         """Record a training and its bundle; return the version in the model registry."""

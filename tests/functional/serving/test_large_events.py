@@ -1,4 +1,4 @@
-"""An event that is too large is refused with size and digest by every service, and its beginning is kept."""
+"""An event that is too large is refused with size and digest by every service; its beginning is stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LINE = b'{"transaction_id":"long","text":"' + b"x" * 3_000_000 + b'"}'
 
 def reason(event: bytes, where: str = "") -> str:
     return (
-        f"an event has at most 262,144 bytes, got {len(event):,}{where}; its first 65,536 are kept, "
+        f"an event has at most 262,144 bytes, got {len(event):,}{where}; its first 65,536 are stored, "
         f"SHA-256 of all: {hashlib.sha256(event).hexdigest()}"
     )
 

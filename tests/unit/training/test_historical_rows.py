@@ -96,7 +96,7 @@ def test_a_table_that_keeps_no_declared_fields_is_refused_with_what_to_do(tmp_pa
     assert METADATA_KEY in metadata
     bare = {name: values for name, values in columns.items() if not name.startswith(DECLARED)}
     write_columns(tmp_path / "old.parquet", bare, metadata)
-    with pytest.raises(ConfigError, match=r"does not keep what its payments declared.*`fraud features`"):
+    with pytest.raises(ConfigError, match=r"does not store what its payments declared.*`fraud features`"):
         HistoricalTable(tmp_path / "old.parquet", WITH_NUMBER.schema)
     assert len(read_dataset(tmp_path / "old.parquet")) == LAST
 

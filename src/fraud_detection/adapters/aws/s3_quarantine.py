@@ -22,7 +22,7 @@ from fraud_detection.core.errors import ConfigError, RetryError
 PREFIX = "quarantine/"
 Kind = Literal["refused", "conflict", "beginning", "internal_error"]
 """Why an event is set aside: it cannot be decided; its id was decided with other content; it is too large,
-and only its beginning is kept; the program met an error with it."""
+and only its beginning is stored; the program met an error with it."""
 
 
 class RecordPosition(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Read Parquet files of payments, and keep the project's own columns in Parquet."""
+"""Read Parquet files of payments, and store the project's own columns in Parquet."""
 
 from __future__ import annotations
 

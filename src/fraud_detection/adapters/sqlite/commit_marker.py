@@ -1,4 +1,4 @@
-"""The commit marker of a state file: the last number that was answered, kept beside it.
+"""The commit marker of a state file: the last number that was answered, stored beside it.
 
 SQLite drops the end of a damaged log in silence, and starts from an older copy as from any file.  The marker
 tells: it is written after each commit and before the answer, so it never says more than the file held, and a

@@ -35,7 +35,7 @@ class StateConnection:
     def __init__(self, path: Path, *, synchronous: str, reading: bool, wait_s: float) -> None:
         """Open the file; raise ConfigError when it is another's, no state file, or has lost answers."""
         self.path, self._reading, self._wait_s = path, reading, wait_s
-        # Whether a commit has failed: what it should have kept goes before anything new.
+        # Whether a commit has failed: what it should have stored goes before anything new.
         self._failed, self._error = False, ""
         if not path.is_file():
             raise ConfigError(missing(path))

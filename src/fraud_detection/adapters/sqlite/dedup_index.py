@@ -95,7 +95,7 @@ class SqliteDedupIndex:
         return BatchState(already_processed, self.entities(labelled), *self._labels(labelled), first=first)
 
     def first(self, payments: Sequence[str]) -> dict[str, FirstDelivery]:
-        """Return what is kept of those payments that were decided here, or are of history."""
+        """Return what is stored of those payments that were decided here, or are of history."""
         candidates = (
             payments
             if self._to_enter

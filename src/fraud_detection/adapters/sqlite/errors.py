@@ -38,7 +38,7 @@ def advice(error: BaseException, database: sqlite3.Connection) -> str | None:
     if _kind(error) in ILL:
         return (
             f"{path}: cannot be read or written ({error}, {error.sqlite_errorname}). Look at its disk "
-            "(read-only, over its quota, failing) and its rights; what was answered is kept"
+            "(read-only, over its quota, failing) and its rights; what was answered is stored"
         )
     return None
 

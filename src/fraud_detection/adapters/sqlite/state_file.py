@@ -151,7 +151,7 @@ class StateFile(StateConnection):
             raise
 
     def retry(self) -> None:
-        """Commit what an earlier commit has failed to keep; raise RetryError when it fails again."""
+        """Commit what an earlier commit has failed to store; raise RetryError when it fails again."""
         if self._failed or self._error:
             if self.look():
                 raise RetryError(self._error)

@@ -131,7 +131,7 @@ class StateReader:
         self._db.close()
 
     def meta(self, key: str) -> Any:  # noqa: ANN401 - each key has a type of its own
-        """Return what was kept under a key, None where nothing was."""
+        """Return what is stored under a key, None where nothing was."""
         rows = self.rows("SELECT value FROM meta WHERE key = ?", (key,))
         return msgspec.msgpack.decode(rows[0][0]) if rows else None
 

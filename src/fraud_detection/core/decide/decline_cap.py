@@ -24,7 +24,7 @@ Parts = dict[int, tuple[int, int]]
 
 
 class DeclineCounts(msgspec.Struct, frozen=True, array_like=True):
-    """The state of a decline cap, small enough to be kept with every batch.
+    """The state of a decline cap, small enough to be stored with every batch.
 
     part_ms: the length of a part; 0 where nothing was ever counted.
     """

@@ -35,7 +35,7 @@ class ProfileCache:
     def __init__(
         self, extractor: Extractor, store: StateStore | None = None, capacity: int = 2_000_000
     ) -> None:
-        """Cache the profiles of a store; None keeps them in memory alone."""
+        """Cache the profiles of a store; with None they are in memory alone."""
         self.extractor: Extractor = extractor
         self.store: StateStore | None = store
         self.capacity: int = capacity

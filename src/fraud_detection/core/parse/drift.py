@@ -19,7 +19,7 @@ MAX_FIELDS: Final = 2_000
 """How many different drifts are told apart; hostile field names must not fill the memory."""
 
 MAX_NAME_LENGTH: Final = 100
-"""Characters of a field's name that are kept; longer ones are told apart by those."""
+"""Characters of a field's name that are stored; longer ones are told apart by those."""
 MAX_EXAMPLE_LENGTH: Final = 60
 MAX_UNKNOWN_FIELDS: Final = 5
 """Unknown fields of one event that are named in its answer; one more says that there are more."""
@@ -28,7 +28,7 @@ MAX_FIELD_NAME_LENGTH: Final = 60
 LABEL_KIND: Final = "quarantined_label"
 
 TallyRow = tuple[str, str, int, int, int, str]
-"""A tally at rest: kind, field, count, first and last time in ms, example."""
+"""A stored tally: kind, field, count, first and last time in ms, example."""
 
 
 class _Tally:

@@ -1,6 +1,6 @@
-"""Events too large to be read: what is kept of them, and how the whole is known again.
+"""Events too large to be read: what is stored of them, and how equal ones are recognised.
 
-Such an event can never be decided, so its beginning is kept, with the size and the SHA-256 of the whole.
+Such an event can never be decided, so its beginning is stored, with the size and the SHA-256 of all of it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import hashlib
 from typing import Final
 
 MAX_EVENT_BYTES: Final = 256 * 1024
-"""Bytes.  A decision is kept with its event, and stores bound what they take; a payment has hundreds."""
+"""Bytes.  A decision is stored with its event, and stores bound what they take; a payment has hundreds."""
 
 MAX_STORED_EVENT_BYTES: Final = 16 * 1024
-"""Bytes.  Of a payment above it only the declared fields are kept: what nobody reads must not fill a disk."""
+"""Bytes.  Of a larger payment only the declared fields are stored: what nobody reads must not fill a disk."""
 
 TRUNCATED_BYTES: Final = 64 * 1024
-"""Bytes that are kept of a larger event."""
+"""Bytes that are stored of a larger event."""
 
 
 class CutEvent(bytes):
@@ -59,7 +59,7 @@ def too_large(raw: bytes) -> str:
         where = f" {raw.where}" if raw.where else ""
     return (
         f"an event has at most {MAX_EVENT_BYTES:,} bytes, got {size:,}{where}; "
-        f"its first {TRUNCATED_BYTES:,} are kept, SHA-256 of all: {_sha256(raw)}"
+        f"its first {TRUNCATED_BYTES:,} are stored, SHA-256 of all: {_sha256(raw)}"
     )
 
 

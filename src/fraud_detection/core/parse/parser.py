@@ -136,9 +136,9 @@ class Parser:
         return event
 
     def stored_form(self, raw: bytes) -> bytes:
-        """Return what is kept of a payment: all of it; of a large one the declared fields, read as they were.
+        """Return what is stored of a payment: all of it; of a large one the declared fields, as read.
 
-        Values that are no text, number or boolean are not kept either: they count as missing.
+        Values that are no text, number or boolean are not stored either: they count as missing.
         """
         if len(raw) <= MAX_STORED_EVENT_BYTES:
             return raw

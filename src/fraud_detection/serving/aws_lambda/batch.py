@@ -85,7 +85,7 @@ def sequence_value(sequence_number: str) -> int:
 
 
 def quarantined_event(shard: str, record: ShardEvent, outcome: Quarantined) -> QuarantinedEvent:
-    """Return what is kept of an event that can never be decided."""
+    """Return what is stored of an event that can never be decided."""
     kind: Kind = "refused"
     if isinstance(outcome, Conflict):
         kind = "conflict"
@@ -95,7 +95,7 @@ def quarantined_event(shard: str, record: ShardEvent, outcome: Quarantined) -> Q
 
 
 def failed_event(shard: str, record: ShardEvent, failure: Failure) -> QuarantinedEvent:
-    """Return what is kept of an event with which the program met an error, for whoever mends it."""
+    """Return what is stored of an event with which the program met an error, for whoever mends it."""
     return _quarantined_event(
         shard, record, Quarantined(record.data, INTERNAL_ERROR, "$"), "internal_error", failure.trace
     )
@@ -235,7 +235,7 @@ def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:
     if isinstance(outcome, Quarantined | RedundantLabel | Forbidden):
         return False
     if isinstance(outcome, Duplicate):
-        # It may be one whose decision was kept by a delivery that failed; whose it is, is not known here.
+        # It may be one whose decision was stored by a delivery that failed; whose it is, is not known here.
         return True
     ids = outcome.payment.entities if isinstance(outcome, Decided) else outcome.ids or ()
     return any((index, entity_id) in keys for index, entity_id in enumerate(ids) if entity_id is not None)

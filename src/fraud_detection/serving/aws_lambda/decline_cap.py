@@ -1,7 +1,7 @@
-"""The decline cap of the Lambda function: a new one for every batch, which goes on from what was kept before.
+"""The decline cap of the Lambda function: a new one for every batch, continued from the stored counts.
 
 No function keeps state between two batches, and a batch may come again, cut in another way.  So what
-was counted is kept with the journal of the shard, up to the last event of the last batch that has ended.
+was counted is stored with the journal of the shard, up to the last event of the last batch that has ended.
 """
 
 from __future__ import annotations

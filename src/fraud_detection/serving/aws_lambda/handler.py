@@ -1,6 +1,6 @@
 """The Lambda function: a batch of one Kinesis shard in, decisions in DynamoDB and in the log out.
 
-Decisions are kept before profiles are.  A batch that comes again, for whatever reason, finds what it has
+Decisions are stored before profiles are.  A batch that comes again, for whatever reason, finds what it has
 decided, and only the profiles that had not seen its events take them in: the effect is that of one
 delivery.  A record that can never be decided is set aside whole; one that should be tried again ends
 the batch, because Lambda starts again from the lowest number that was reported.
@@ -61,7 +61,7 @@ class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True,
 
     token_key: makes the tokens of entity ids in the log; without it nobody can tell whose they are.
     budget_ms: how long the endpoint may take for one batch, retries included.  environment: told in the
-    metrics.  decisions_days: how long they are kept after they were written; 0 is for ever.
+    metrics.  decisions_days: how long they are stored after they were written; 0 is for ever.
     """
 
     endpoint: str
@@ -157,7 +157,7 @@ class Processor:
     def _decide_isolating(self, shard: str, records: Sequence[ShardEvent]) -> None:
         """Decide a batch; what raises an error that nobody foresaw is cut out of it, by halves.
 
-        The engine isolates what it meets itself; here it is the rest: what rests of a profile, of a decision.
+        The engine isolates what it meets itself; here it is the rest: stored profiles, stored decisions.
         """
         try:
             self._decide(shard, records)
@@ -219,7 +219,7 @@ class Processor:
         self.decline_cap.end(pipeline)
         self.dedup_index.store_unfinished(later)
         saved = time.perf_counter()
-        # Told only when all of it is kept: a line in the log is a promise.
+        # Logged only when all of it is stored: a line in the log is a promise.
         for log_line in results.lines:
             self.write_line(log_line)
         stages = {

@@ -1,4 +1,4 @@
-"""Where the Lambda function keeps its profiles: chosen by a setting when it starts.
+"""Where the Lambda function stores its profiles: chosen by a setting when it starts.
 
 It knows the names of the stores, and nothing of what is in them.
 """
@@ -22,7 +22,7 @@ class ProfilesChoice(msgspec.Struct, frozen=True):
 
     profiles_store: where those of the entity that orders the stream rest; all others are in the table.
     feature_groups: what the names of the feature groups begin with.  profiles_days: how long a profile is
-    kept after it was saved last; 0 is for ever.
+    stored after it was saved last; 0 is for ever.
     """
 
     profiles_store: Literal["dynamodb", "feature-store"] = "dynamodb"

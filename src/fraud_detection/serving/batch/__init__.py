@@ -1,4 +1,4 @@
 """A file, decided once, and a survey of how a file differs from the declared schema.
 
-Not here: state, of which nothing is kept between two runs.  Begin at `score_file.py`.
+Not here: state, of which nothing is stored between two runs.  Begin at `score_file.py`.
 """

@@ -1,4 +1,4 @@
-"""Score a file or a pipe once: decisions out, nothing kept.
+"""Score a file or a pipe once: decisions out, nothing stored.
 
 A file is decided in order of event time, so that windows mean what they say, and its
 lines come out in the file's own order.  Labels that a file carries are learned at the
@@ -77,7 +77,7 @@ def score_file(
 ) -> Tally:
     """Decide all rows of a file; the n-th line written is about the n-th row.
 
-    A payment of history that is in the file too counts once, there; its label is kept.
+    A payment of history that is in the file too counts once, there; its label is stored.
     """
     scoring, rows = _opened(engine, path, progress, history)
     waiting: dict[int, bytes] = {}
@@ -160,7 +160,7 @@ class _Scoring:
         return processed.outcomes
 
     def _preload_history(self, history: Iterable[HistoricalPayment], apart: AbstractSet[str]) -> None:
-        """Load the history; the payments `apart` are still to come, only their labels are kept."""
+        """Load the history; the payments `apart` are still to come, only their labels are stored."""
         replay = Replay(self.pipeline.memory)
         to_come = []
         for historical in history:

@@ -1,4 +1,4 @@
-"""What the decline cap has counted, kept in the state file: no restart changes a later answer.
+"""What the decline cap has counted, stored in the state file: no restart changes a later answer.
 
 The counts are saved now and then, with the number of the last event in them; at the start the decisions
 behind that number are counted again, in their order.  So one that was killed counts as one that was not.

@@ -1,4 +1,4 @@
-"""Who may ask what, and how often: API keys with roles, kept as digests."""
+"""Who may ask what, and how often: API keys with roles, stored as digests."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Access:
         self._open = None
         if keys is None:
             self._open = Caller("anybody", Key(sha256="0" * 64, roles=ROLES))
-            # Nobody was asked for a name, so none is kept.
+            # Nobody was asked for a name, so none is stored.
             self._open.sender = ANYBODY
         self._by_digest = {key.sha256: Caller(name, key) for name, key in (keys or {}).items()}
 
@@ -158,7 +158,7 @@ class Access:
 
 
 def digest(key: str) -> str:
-    """Return what is kept of a key."""
+    """Return what is stored of a key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -171,7 +171,7 @@ def load_keys(path: Path) -> dict[str, Key]:
 
 
 def add_key(path: Path, name: str, roles: tuple[Role, ...], per_second: float | None) -> str:
-    """Add a key to a file and return it: it is shown once, and only its digest is kept.
+    """Add a key to a file and return it: it is shown once, and only its digest is stored.
 
     Raise ConfigError, and leave the file as it is, for a name or a rate that no key can have.
     """

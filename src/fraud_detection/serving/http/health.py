@@ -1,6 +1,6 @@
 """Whether a service may go on: what cannot be committed is tried again, and what nobody foresaw ends it.
 
-A payment that is answered is kept.  So a service that cannot commit answers 503, and tries again by itself:
+A payment that is answered is stored.  So a service that cannot commit answers 503, and tries again by itself:
 whoever looks at `/readyz` sends it nothing meanwhile.  After an error that nobody foresaw it is unknown how
 far memory came: whoever waits is told so at once, nothing of it is saved, and the process ends.
 """

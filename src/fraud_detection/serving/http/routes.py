@@ -1,6 +1,6 @@
 """The HTTP service over HTTP: reads requests, writes answers, and decides nothing.
 
-Payments and labels are read as they come, so that what cannot be decided is kept as it was.
+Payments and labels are read as they come, so that what cannot be decided is stored as it was.
 """
 
 from __future__ import annotations

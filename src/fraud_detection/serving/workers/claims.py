@@ -182,8 +182,8 @@ class Claims:
             worker_ids.enter(transaction_id)
         worker_ids.fence()
         for transaction_id in fresh:
-            for worker, other_board in self._others:
-                if self._may_hold(worker, other_board, transaction_id):
+            for worker, other_ids in self._others:
+                if self._may_hold(worker, other_ids, transaction_id):
                     return {each: holders for each in ids if (holders := self._holders(each, (self._own,)))}
         return {}
 

@@ -225,7 +225,7 @@ def _end_with_parent(background: Background) -> threading.Event:
                 pass
         orphaned.set()
         os.kill(os.getpid(), signal.SIGTERM)
-        # Nobody is there any more to kill one that hangs; what was answered is kept already.
+        # Nobody is there any more to kill one that hangs; what was answered is stored already.
         time.sleep(ORPHAN_ENDS_WITHIN_S)
         os.kill(os.getpid(), signal.SIGKILL)
 

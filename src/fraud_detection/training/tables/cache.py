@@ -1,4 +1,4 @@
-"""Have a feature table ready: the one that was kept, where it still fits, else a new one of history."""
+"""Have a feature table ready: the stored one, where it still fits, else a new one of history."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def why_not(project: Project, table: Path, files: Sequence[Path]) -> str:
     if fingerprint(project, info.category_encoding) != info.fingerprint:
         return "it was made of other features"
     if not any(name.startswith(DECLARED) for name in column_names(table)):
-        return "it does not keep what payments declared"
+        return "it does not store what payments declared"
     return _other_history(project, info, files)
 
 

@@ -95,7 +95,7 @@ class Dataset:
     known, at `known_at`.  corrections: what took it back and when, see `Correction`; "" where nothing did.
     weight: float64, for how many payments it stands in what is learned and measured, see docs/labels.md.
     features: shape (n, number of features), NaN where missing; float32, or float64 where they are to be
-    kept exactly as they were served.
+    stored exactly as they were served.
     """
 
     transaction_id: np.ndarray

@@ -69,7 +69,7 @@ class HistoricalRows:
 
 
 class HistoricalTable:
-    """A feature table that keeps what its payments declared."""
+    """A feature table that stores what its payments declared."""
 
     def __init__(self, path: Path, schema: Schema) -> None:
         """Open the table; raise ConfigError when it does not hold what the schema declares."""
@@ -79,7 +79,7 @@ class HistoricalTable:
         absent = [name for name in self._declared if name not in column_names(path)]
         if absent:
             raise ConfigError(
-                f"{path}: does not keep what its payments declared ({', '.join(absent)}), so no rule can be "
+                f"{path}: does not store what its payments declared ({', '.join(absent)}), so no rule can be "
                 "asked about them; make it again with `fraud features`"
             )
         self._features = [PREFIX + name for name in self.info.names]

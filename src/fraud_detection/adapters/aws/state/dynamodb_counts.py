@@ -27,12 +27,12 @@ NAME, ATTRIBUTE = "shards", "n"
 
 
 def journal_key(shard: str) -> str:
-    """Return the id of the item that a shard keeps for itself."""
+    """Return the id of a shard's own item."""
     return f"{SHARDS}{shard}"
 
 
 class Counted(msgspec.Struct, frozen=True, array_like=True):
-    """The counts of one shard at rest.
+    """The stored counts of one shard.
 
     through: number of the last event that is counted in `settled`, as text: it has more digits than a number
     of the format.  settled: as of the last batch that has ended.  begun: with the batch in hand, for the
@@ -76,7 +76,7 @@ class ShardCounts:
         self.begun = counts
 
     def item(self) -> dict[str, Any]:
-        """Return the attribute that keeps the counts."""
+        """Return the attribute that stores the counts."""
         counted = Counted(str(self.through), self.settled, self.begun, int(time.time()))
         return {ATTRIBUTE: {"B": zlib.compress(msgspec.msgpack.encode(counted), 1)}}
 

@@ -44,7 +44,7 @@ PART_DAYS = 400
 
 
 class DecisionItem(msgspec.Struct, frozen=True, array_like=True):
-    """A decision at rest, or a payment of history.
+    """A stored decision, or a payment of history.
 
     line: what was logged.  shard, sequence: the event that was decided.  features: 64-bit floats.
     versions: of the profiles that were read, by entity, 0 where there was none.  declined: whether a decline
@@ -65,10 +65,10 @@ class DecisionItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class UnfinishedEvent(msgspec.Struct, frozen=True, array_like=True):
-    """An event whose decision or label may be kept while profiles have not taken it in.
+    """An event whose decision or label may be stored while profiles have not taken it in.
 
     sequence_number: that of its record, and after a point its index in an aggregate.  label: the event
-    itself if it is a label; the event of a payment is kept with its decision.  decided: by the batch that has
+    itself if it is a label; a payment's event is stored with its decision.  decided: by the batch that has
     begun it, and not before.
     """
 
@@ -84,7 +84,7 @@ class DynamoDedupIndex:
     def __init__(self, client: Any, decisions: str, labels: str, days: int = 0) -> None:  # noqa: ANN401 - boto3's client has no type
         """Take boto3's client and the names of the tables.
 
-        days: how long decisions and labels are kept, and a duplicate payment is known; 0 is for ever.
+        days: how long decisions and labels are stored, and a duplicate payment is known; 0 is for ever.
         """
         self.shard = ""
         self._days = days
@@ -139,7 +139,7 @@ class DynamoDedupIndex:
         )
 
     def redelivered(self, transaction_id: str, sequence: int) -> DecisionItem | None:
-        """Return the decision on just this event, if it was kept before; its log line may be missing."""
+        """Return the decision on just this event, if it was stored before; its log line may be missing."""
         stored = self._stored.get(transaction_id)
         return (
             stored
@@ -150,7 +150,7 @@ class DynamoDedupIndex:
     def unfinished(self) -> list[UnfinishedEvent]:
         """Return the events of this shard that a batch has begun and not ended, in their order.
 
-        What a batch has decided and not kept as a whole is taken back first: it was not begun.  What the
+        What a batch has decided but not stored completely is taken back first: it was not begun.  What the
         decline caps of all shards have counted is read with them, where `counts` are kept.
         """
         keys = [self._journal, *([] if self.counts is None else [SHARDS])]
@@ -233,7 +233,7 @@ class DynamoDedupIndex:
                 raise RetryError(f"payment {item['id']['S']!r} was decided by another shard at the same time")
 
     def _current(self, events: list[UnfinishedEvent]) -> list[UnfinishedEvent]:
-        """Return the events that stand; where not all that a batch has decided was kept, none of it does."""
+        """Return the events that stand; where not all decisions of a batch were stored, none does."""
         decided = [event.transaction_id for event in events if event.decided]
         self._read_decisions(decided)
         mine = [

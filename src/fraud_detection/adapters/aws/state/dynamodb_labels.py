@@ -37,7 +37,7 @@ class DynamoLabels:
     """Labels of payments over one table with the key `id`, kept in memory once they were read."""
 
     def __init__(self, client: Any, table: str, days: int) -> None:  # noqa: ANN401 - boto3's client has no type
-        """Take boto3's client and the table.  days: how long labels are kept; 0 is for ever."""
+        """Take boto3's client and the table.  days: how long labels are stored; 0 is for ever."""
         self._client, self._table, self._days = client, table, days
         self._by_payment: dict[str, list[_StoredLabel]] = {}
         self._full: dict[str, _Full] = {}
@@ -58,7 +58,7 @@ class DynamoLabels:
                 part["id"]["S"]: part
                 for part in self._get([_part(transaction_id, at) for at in range(parts)])
             }
-            # A part that is older than what is kept is gone, and what it held with it.
+            # A part that is older than the retention is gone, and what it held with it.
             labels = [each for key in sorted(earlier) for each in _labels(earlier[key]["l"]["B"])]
             self._full[transaction_id] = _Full(parts, len(labels))
             self._by_payment[transaction_id] = labels + _labels(item["l"]["B"])

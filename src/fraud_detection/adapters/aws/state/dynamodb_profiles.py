@@ -30,7 +30,7 @@ class DynamoProfiles:
     def __init__(self, client: Any, table: str, entities: Sequence[str], days: int = 0) -> None:  # noqa: ANN401 - boto3's client has no type
         """Take boto3's client, and the names of the entities in the order of the schema.
 
-        days: how long a profile is kept after it was saved last; 0 is for ever.
+        days: how long a profile is stored after it was saved last; 0 is for ever.
         """
         self.shard = ""
         self._days = days

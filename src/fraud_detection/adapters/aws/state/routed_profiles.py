@@ -1,4 +1,4 @@
-"""One StateStore made of two: an entity that only one shard writes rests in one, all others in the other.
+"""One StateStore made of two: an entity that only one shard writes is stored in one, all others in the other.
 
 It holds nothing itself.  The first entity of the schema orders the stream, so all its payments come by one
 shard; merchants, devices and the like are written by all shards at once.
@@ -16,7 +16,7 @@ ORDERING = 0
 
 
 class RoutedProfiles:
-    """A VersionedProfileStore: `ordering` keeps the entity that orders the stream, `shared` the others."""
+    """A VersionedProfileStore: `ordering` stores the entity that orders the stream, `shared` the others."""
 
     def __init__(self, ordering: VersionedProfileStore, shared: VersionedProfileStore) -> None:
         """Take the two stores."""
@@ -32,7 +32,7 @@ class RoutedProfiles:
         self._ordering.shard = self._shared.shard = shard
 
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
-        """Return the profiles that exist, from wherever they rest."""
+        """Return the profiles that exist, from whichever store has them."""
         own = [key for key in keys if key[0] == ORDERING]
         return self._ordering.load(own) | self._shared.load([key for key in keys if key[0] != ORDERING])
 

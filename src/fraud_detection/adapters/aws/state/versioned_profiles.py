@@ -1,6 +1,6 @@
 """What the stores that several shards use have in common: what each shard has given to a profile.
 
-A profile at rest carries, for each shard, the number of the last event that it has taken in.  So a batch
+A stored profile carries, for each shard, the number of the last event that it has taken in.  So a batch
 that comes again changes only the profiles that had not seen its events.
 """
 
@@ -40,7 +40,7 @@ class VersionedProfileStore(StateStore, Protocol):
 class Held(msgspec.Struct, frozen=True):
     """A profile as it was loaded: its version, 0 for a new one, and what each shard has given.
 
-    saved_ms: when it was saved, in ms since 1970; 0 where the store keeps no time.
+    saved_ms: when it was saved, in ms since 1970; 0 where the store has no time.
     """
 
     version: int = 0
