@@ -50,7 +50,7 @@ class Connection:
             raise ConnectionResetError("closed by the server")
         read = self._read + part
         head = read.find(HEAD_END)
-        if head < 0 or not _is_whole(read, head):
+        if head < 0 or not _is_complete(read, head):
             self._read = read
             return None
         self.due = -1.0
@@ -64,7 +64,7 @@ def trusting(certificate: str) -> ssl.SSLContext:
     return context
 
 
-def _is_whole(read: bytes, head: int) -> bool:
+def _is_complete(read: bytes, head: int) -> bool:
     names = read[:head].lower()
     body = len(read) - head - len(HEAD_END)
     if b"transfer-encoding: chunked" in names:

@@ -58,9 +58,9 @@ def scale_rows(found: ScaleFigures) -> Iterator[Row]:
     yield f"a payment while {found.few:,} entities are known: {PERCENTILES}", format_micros(found.few_us)
     yield f"while {found.many:,} are known", format_micros(found.many_us)
     yield "how many times as long", format_ratio(found.ratio)
-    whole = f"{found.few_whole_us:,.0f} us, {found.many_whole_us:,.0f} us"
-    yield "the same with what is put off until it was answered, in the mean", whole
-    yield "how many times as long", format_ratio(found.ratio_whole)
+    total = f"{found.few_total_us:,.0f} us, {found.many_total_us:,.0f} us"
+    yield "the same with what is put off until it was answered, in the mean", total
+    yield "how many times as long", format_ratio(found.ratio_total)
     yield "the first payment of an entity since the start, its profile at rest", format_micros(found.cold_us)
     yield "memory for a million entities", f"{found.entity_bytes / 1000:,.1f} GB"
     full = f"{found.bound_bytes_in_memory / 1000:,.1f} kB, {found.bound_bytes_stored / 1000:,.1f} kB"
@@ -136,15 +136,15 @@ def format_dispersion(one: Dispersion) -> str:
 
 def soak_rows(found: SoakFigures) -> Iterator[Row]:
     """Yield the rows of a soak."""
-    settings, whole, verdict = found.settings, found.whole, found.verdict
+    settings, total, verdict = found.settings, found.total, found.verdict
     first, last = found.minutes[0], found.minutes[-1]
     yield "cards; entities known", f"{settings.cards:,}; {found.entities:,}"
     yield (
         "how long, at which rate",
         f"{settings.minutes:.3g} minutes, {settings.rate:,.0f}/s at even distances",
     )
-    yield "payments answered", f"{whole.latencies.count:,}, {whole.errors:,} errors"
-    yield f"all of it: {PERCENTILES}", format_latency(whole)
+    yield "payments answered", f"{total.latencies.count:,}, {total.errors:,} errors"
+    yield f"all of it: {PERCENTILES}", format_latency(total)
     p99 = [one.load.latencies.p99_ms for one in found.minutes]
     lowest, highest = min(p99), max(p99)
     yield (

@@ -50,8 +50,8 @@ class ScaleSettings(msgspec.Struct, frozen=True):
 class ScaleFigures(msgspec.Struct, frozen=True):
     """What was found.
 
-    few_us, many_us: of a payment until its answer; *_whole_us: in the mean, with what is put off until then.
-    ratio, ratio_whole: of many to few, over the turns; the interval holds eighty of a hundred turns.
+    few_us, many_us: of a payment until its answer; *_total_us: in the mean, with what is put off until then.
+    ratio, ratio_total: of many to few, over the turns; the interval holds eighty of a hundred turns.
     cold_us: the first payment of an entity since the start, which loads its profile.  entity_bytes: in
     memory, so many MB a million.  bound_*: of a profile that is full in every window and keeps as
     many distinct ids as it may.
@@ -62,9 +62,9 @@ class ScaleFigures(msgspec.Struct, frozen=True):
     few_us: Micros
     many_us: Micros
     ratio: Dispersion
-    few_whole_us: float
-    many_whole_us: float
-    ratio_whole: Dispersion
+    few_total_us: float
+    many_total_us: float
+    ratio_total: Dispersion
     cold_us: Micros
     entity_bytes: float
     bound_bytes_in_memory: float
@@ -140,9 +140,9 @@ def main() -> None:
         few_us=micros(turns[0].decide_times),
         many_us=micros(turns[1].decide_times),
         ratio=quotients(turns[1].medians_s, turns[0].medians_s),
-        few_whole_us=1e6 * statistics.fmean(turns[0].whole_s),
-        many_whole_us=1e6 * statistics.fmean(turns[1].whole_s),
-        ratio_whole=quotients(turns[1].whole_s, turns[0].whole_s),
+        few_total_us=1e6 * statistics.fmean(turns[0].total_s),
+        many_total_us=1e6 * statistics.fmean(turns[1].total_s),
+        ratio_total=quotients(turns[1].total_s, turns[0].total_s),
         cold_us=micros(cold),
         entity_bytes=entity_bytes,
         bound_bytes_in_memory=in_memory,
@@ -164,7 +164,7 @@ def load_all(service: EmbeddedService) -> None:
 class Turns:
     """How long payments took at one of two services that decide by turns.
 
-    whole_s: with what was put off until the answer; it is the mean of a turn, for that comes in lumps.
+    total_s: with what was put off until the answer; it is the mean of a turn, for that comes in lumps.
     """
 
     def __init__(self, service: EmbeddedService, events: Sequence[bytes]) -> None:
@@ -172,7 +172,7 @@ class Turns:
         self.service, self.events = service, events
         self.decide_times = LatencyHistogram()
         self.medians_s: list[float] = []
-        self.whole_s: list[float] = []
+        self.total_s: list[float] = []
 
     def take(self, start: int, end: int) -> None:
         """Decide some of the events."""
@@ -180,7 +180,7 @@ class Turns:
         for decide_s, _ in took:
             self.decide_times.add(decide_s)
         self.medians_s.append(statistics.median(decide_s for decide_s, _ in took))
-        self.whole_s.append(statistics.fmean(map(sum, took)))
+        self.total_s.append(statistics.fmean(map(sum, took)))
 
 
 def by_turns(few: Turns, many: Turns, turn: int) -> None:

@@ -35,7 +35,7 @@ from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 
 Progress = Callable[[str, float], None]
 
-WHOLE = SimulatorSettings(seed=7)
+FULL = SimulatorSettings(seed=7)
 QUICK = SimulatorSettings(seed=7, days=60, cards=200, fraud_share=0.05)
 QUICK_MODEL = Model(rounds=30, max_depth=3, threads=1)
 GROUP = 100
@@ -115,7 +115,7 @@ class BenchmarkSimulation(msgspec.Struct, frozen=True):
 def prepared(folder: Path, progress: Progress, *, quick: bool = False) -> BenchmarkSimulation:
     """Return the simulation of a folder, made first unless it was made by these settings."""
     project = load_project(Path(str(files("benchmarks.suite") / "params.yaml")))
-    settings = QUICK if quick else WHOLE
+    settings = QUICK if quick else FULL
     if quick:
         project = msgspec.structs.replace(project, model=QUICK_MODEL)
     simulation, marker = BenchmarkSimulation(folder, settings, project), folder / "made-from.txt"

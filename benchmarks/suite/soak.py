@@ -72,7 +72,7 @@ class SoakFigures(msgspec.Struct, frozen=True):
     entities: int
     at_start: Memory
     loaded: Memory
-    whole: Load
+    total: Load
     minutes: list[Minute]
     verdict: Verdict
     server: dict[str, float]
@@ -101,11 +101,11 @@ def measure_soak(simulation: BenchmarkSimulation, settings: SoakSettings, progre
             done = (one.from_s + settings.slice_s) / (60 * settings.minutes)
             progress(f"soak: {settings.rate:,.0f}/s, {latency}, {one.errors} errors", min(done, 1.0))
 
-        whole = run_load(target, _plan(settings, copies), look)
+        total = run_load(target, _plan(settings, copies), look)
         counted = server.metrics()
     found = verdict(minutes)
     return SoakFigures(
-        measured_on, settings, entities, at_start, loaded, whole, minutes, found, counted, meter.elsewhere()
+        measured_on, settings, entities, at_start, loaded, total, minutes, found, counted, meter.elsewhere()
     )
 
 

@@ -23,13 +23,13 @@ AT_RANDOM = 8
 class SearchParameter(msgspec.Struct, frozen=True):
     """A setting that may be turned between two values.
 
-    whole: only integers.  by_factor: what counts is by how many times a value is larger.
+    is_integer: only integers.  by_factor: what counts is by how many times a value is larger.
     """
 
     name: str
     low: float
     high: float
-    whole: bool = False
+    is_integer: bool = False
     by_factor: bool = False
 
     def within(self, value: float) -> float:
@@ -75,10 +75,10 @@ class OptunaTuner:
         self._open = None
 
     def _plain(self, name: str, value: float) -> float:
-        return int(value) if self._knobs[name].whole else float(f"{value:.{DIGITS}g}")
+        return int(value) if self._knobs[name].is_integer else float(f"{value:.{DIGITS}g}")
 
     def _range(self, parameter: SearchParameter) -> optuna.distributions.BaseDistribution:
-        if parameter.whole:
+        if parameter.is_integer:
             return self._optuna.distributions.IntDistribution(int(parameter.low), int(parameter.high))
         return self._optuna.distributions.FloatDistribution(
             parameter.low, parameter.high, log=parameter.by_factor

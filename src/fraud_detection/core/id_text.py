@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 
-def whole(text: str) -> str:
+def canonical_id(text: str) -> str:
     """Return the text of an id without a fraction of zeros; the digits are never reckoned with.
 
-    >>> whole("12.0"), whole("-7.00"), whole("12345678901234567890.0")
+    >>> canonical_id("12.0"), canonical_id("-7.00"), canonical_id("12345678901234567890.0")
     ('12', '-7', '12345678901234567890')
-    >>> whole("12"), whole("007"), whole("12.50"), whole("1e5"), whole("10.0.0.0"), whole(".0")
-    ('12', '007', '12.50', '1e5', '10.0.0.0', '.0')
+    >>> [canonical_id(text) for text in ("12", "007", "12.50", "1e5", "10.0.0.0", ".0")]
+    ['12', '007', '12.50', '1e5', '10.0.0.0', '.0']
     """
     number, point, fraction = text.partition(".")
     digits = number.removeprefix("-")

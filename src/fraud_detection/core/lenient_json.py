@@ -140,7 +140,7 @@ def _shallow(text: str) -> str:
     return "".join([*pieces[0], text[start:]])
 
 
-def _whole(digits: str) -> int | Unreadable:
+def _integer(digits: str) -> int | Unreadable:
     return (
         int(digits) if len(digits) <= MAX_NUMBER_LENGTH else Unreadable(f"a number of {len(digits):,} digits")
     )
@@ -163,4 +163,4 @@ def _usable(value: object) -> object:
     return value
 
 
-_DECODER: Final = json.JSONDecoder(parse_int=_whole, parse_constant=_constant, strict=False)
+_DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_constant=_constant, strict=False)

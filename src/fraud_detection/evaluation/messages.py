@@ -17,7 +17,7 @@ from fraud_detection.evaluation.comparison import (
 )
 
 NOTHING = "-"
-WHOLE_FROM = 100
+INTEGER_FROM = 100
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -183,7 +183,7 @@ def money(value: float | None) -> str:
     """
     if value is None:
         return NOTHING
-    return f"{value:z,.0f}" if abs(value) >= WHOLE_FROM else f"{value:z,.1f}".removesuffix(".0")
+    return f"{value:z,.0f}" if abs(value) >= INTEGER_FROM else f"{value:z,.1f}".removesuffix(".0")
 
 
 def signed(found: Estimate) -> str:

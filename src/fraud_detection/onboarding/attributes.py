@@ -66,7 +66,7 @@ def _useless(profile: Profile) -> str | None:
 
 
 def _is_id(profile: Profile) -> bool:
-    return profile.numeric < _HALF or (profile.whole and bool(ID & set(name_tokens(profile.name))))
+    return profile.numeric < _HALF or (profile.is_integer and bool(ID & set(name_tokens(profile.name))))
 
 
 def _personal(profile: Profile) -> str | None:
@@ -86,7 +86,7 @@ def _one_to_one(profile: Profile, leader: EntityCandidate | None) -> str | None:
         return None
     is_code = profile.kind == "text" or CODES & set(name_tokens(profile.name))
     limit = _ONE_TO_ONE_CODE if is_code else _ONE_TO_ONE_NUMBER
-    if not profile.whole and profile.kind == "number":
+    if not profile.is_integer and profile.kind == "number":
         return None
     if profile.distinct >= limit * leader.profile.distinct and depends_on(profile, leader.profile):
         return f"nearly one to one with {leader.name}: a model would memorise single {leader.name}s"
@@ -97,7 +97,9 @@ def _is_number(profile: Profile) -> bool:
     if profile.kind != "number":
         return False
     return not (
-        profile.whole and CODES & set(name_tokens(profile.name)) and profile.distinct <= MAX_CATEGORY_VALUES
+        profile.is_integer
+        and CODES & set(name_tokens(profile.name))
+        and profile.distinct <= MAX_CATEGORY_VALUES
     )
 
 

@@ -72,7 +72,7 @@ class Profile:
         return self.distinct / max(self.present, 1)
 
     @property
-    def whole(self) -> bool:
+    def is_integer(self) -> bool:
         """Tell whether all numbers are whole."""
         numbers = self.finite
         return len(numbers) > 0 and bool((numbers == np.floor(numbers)).all())
@@ -190,7 +190,7 @@ def counts_rows(column: Profile, rows: int) -> bool:
     >>> counts_rows(profile("index", [None if row % 9 == 0 else row for row in range(100)]), 100)
     True
     """
-    if column.kind != "number" or column.unique < 0.99 or not column.whole:  # noqa: PLR2004 - nearly all
+    if column.kind != "number" or column.unique < 0.99 or not column.is_integer:  # noqa: PLR2004 - nearly all
         return False
     by_row = column.by_row
     numbers = by_row[~np.isnan(by_row)]

@@ -41,8 +41,8 @@ def find_parts(names: Iterable[str]) -> TimeParts | None:
     for name in names:
         for part, rest in _readings(name):
             dates.setdefault(rest, {}).setdefault(part, name)
-    whole = [parts for _, parts in sorted(dates.items()) if {"year", "month"} <= parts.keys()]
-    return TimeParts(**whole[0]) if whole else None
+    complete = [parts for _, parts in sorted(dates.items()) if {"year", "month"} <= parts.keys()]
+    return TimeParts(**complete[0]) if complete else None
 
 
 def join(profiles: Mapping[str, Profile], parts: TimeParts) -> Floats:

@@ -84,7 +84,7 @@ def _fitness(columns: ColumnAssignment, profile: Profile, min_distinct: float) -
 
 def like_ids(profile: Profile) -> bool:
     """Tell whether the values can be ids: texts or whole numbers."""
-    return profile.kind == "text" or (profile.kind == "number" and profile.whole)
+    return profile.kind == "text" or (profile.kind == "number" and profile.is_integer)
 
 
 def _unique_message(profile: Profile, share: float) -> str:

@@ -115,11 +115,11 @@ def _check_values_occur(
         for value in values
         if not {*with_numbers((value,))} & {*texts}
     ]
-    whole = profile.rows >= columns.rows
-    if absent and (whole or len(absent) == sum(map(len, said.values()))):
+    has_all_rows = profile.rows >= columns.rows
+    if absent and (has_all_rows or len(absent) == sum(map(len, said.values()))):
         flag, value = absent[0]
         raise ConfigError(
-            f"{flag} {value}: no {'row' if whole else 'sampled row'} of {columns.origin} has it in "
+            f"{flag} {value}: no {'row' if has_all_rows else 'sampled row'} of {columns.origin} has it in "
             f"`{profile.name}`; name one of its values: {listed(texts, MAX_VALUES)}"
         )
 

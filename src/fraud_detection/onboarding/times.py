@@ -145,7 +145,7 @@ def _may_be_time(text: str) -> bool:
 def _compact(profile: Profile) -> Instants | None:
     """Read whole numbers such as 20260131."""
     low, high = _bounds(profile)
-    pattern = _COMPACT.get(len(f"{low:.0f}")) if profile.whole and low > 0 else None
+    pattern = _COMPACT.get(len(f"{low:.0f}")) if profile.is_integer and low > 0 else None
     if pattern is None or len(f"{low:.0f}") != len(f"{high:.0f}"):
         return None
     if not 1900 <= int(f"{low:.0f}"[:4]) <= int(f"{high:.0f}"[:4]) < 2100:  # noqa: PLR2004 - years
@@ -160,7 +160,7 @@ def _epoch(profile: Profile) -> Instants | None:
     if scale is None:
         return None
     named = TIME & set(name_tokens(profile.name))
-    recent = low >= _RECENT_S * scale and high - low < _DECADES_S * scale and profile.whole
+    recent = low >= _RECENT_S * scale and high - low < _DECADES_S * scale and profile.is_integer
     if not named and (not recent or ID & set(name_tokens(profile.name)) or entity_of(profile.name)):
         return None
     return read(profile, TimeSource(field=profile.name), f"{_EPOCHS[scale]} since 1970")

@@ -30,7 +30,7 @@ MODELS = 2
 """Of a fold, which are averaged: one alone would tell luck from skill less well."""
 MAX_MS = 7 * DAY_MS
 SEARCH_SPACE = (
-    SearchParameter("max_depth", 3, 8, whole=True),
+    SearchParameter("max_depth", 3, 8, is_integer=True),
     SearchParameter("learning_rate", 0.03, 0.3, by_factor=True),
     SearchParameter("min_child_weight", 0.5, 30, by_factor=True),
     SearchParameter("subsample", 0.5, 1),

@@ -380,7 +380,7 @@ def test_the_wheel_alone_prints_the_help_of_every_command_and_needs_nothing_of_a
             "tune",
             (
                 "from fraud_detection.adapters.optuna_tuner import SearchParameter, OptunaTuner;"
-                "print(OptunaTuner([SearchParameter('depth', 1, 8, whole=True)], 7).propose())"
+                "print(OptunaTuner([SearchParameter('depth', 1, 8, is_integer=True)], 7).propose())"
             ),
         ),
     ],

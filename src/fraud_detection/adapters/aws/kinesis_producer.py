@@ -18,7 +18,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
 from fraud_detection.core.errors import ConfigError, RejectError, RetryError
-from fraud_detection.core.id_text import whole
+from fraud_detection.core.id_text import canonical_id
 from fraud_detection.core.lenient_json import object_of
 
 MAX_RECORDS = 500
@@ -205,7 +205,7 @@ class KinesisReceiver:
             event = {}
         values = [event[key] for key in self._keys if event.get(key)]
         return (
-            whole(str(values[0]))[:MAX_KEY_LENGTH]
+            canonical_id(str(values[0]))[:MAX_KEY_LENGTH]
             if values
             else hashlib.blake2b(line, digest_size=12).hexdigest()
         )

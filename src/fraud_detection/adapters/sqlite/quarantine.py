@@ -102,8 +102,8 @@ class SqliteQuarantine:
 
 def _digest(outcome: Quarantined) -> bytes:
     raw, failed = outcome.raw, outcome.reason.startswith(INTERNAL_ERROR)
-    whole = raw.full_sha256 if isinstance(raw, TruncatedEvent) else raw
-    return _hash(_ENCODER.encode((outcome.transaction_id, failed, outcome.path, whole)))
+    content = raw.full_sha256 if isinstance(raw, TruncatedEvent) else raw
+    return _hash(_ENCODER.encode((outcome.transaction_id, failed, outcome.path, content)))
 
 
 def _hash(content: bytes) -> bytes:

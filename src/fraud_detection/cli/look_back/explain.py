@@ -55,14 +55,14 @@ def explain(
     ID is that of the transaction.  Exit code 1 where the decision differs, or the payment was never seen.
     """
     from fraud_detection.audit import explain as auditing
-    from fraud_detection.core.id_text import whole
+    from fraud_detection.core.id_text import canonical_id
     from fraud_detection.serving.workers.ownership import state_files_of
 
     if top < 0:
         raise ConfigError("--top: expected at least 0")
     where = auditing.Where(bundles, registry, replay, history)
     states, progress = state_files_of(state), output.screen.progress
-    explanation = auditing.explain(whole(transaction_id.strip()), states, where, progress)
+    explanation = auditing.explain(canonical_id(transaction_id.strip()), states, where, progress)
     output.screen.finish()
     output.write_exact(explanation)
     if isinstance(explanation, auditing.Undecided):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Action, Verdict
-from fraud_detection.core.id_text import whole
+from fraud_detection.core.id_text import canonical_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def compile_list(settings: ListSettings, texts: Mapping[str, ReadText], path: st
     values: dict[str, tuple[Span, str]] = {}
     for index, entry in enumerate(settings.entries):
         # As an event's value is read: "12.0" is the 12 of a payment.
-        value = whole(entry.value.strip())
+        value = canonical_id(entry.value.strip())
         if value in values:
             raise ConfigError(
                 f"`{entry.value}` stands twice on `{settings.name}` - at `{path}.entries[{index}]`"

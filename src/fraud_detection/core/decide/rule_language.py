@@ -27,7 +27,7 @@ from fraud_detection.core.decide.rule_terms import (
     Text,
 )
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.id_text import whole
+from fraud_detection.core.id_text import canonical_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,7 +168,7 @@ class _Compiler:
             case ast.Constant(value=str() as text):
                 # Python joins `"a" "b"`: a list with a forgotten comma would match neither.
                 if PLAIN_TEXT.fullmatch(self.segment(node)):
-                    return whole(text)
+                    return canonical_id(text)
                 raise self.refusal(
                     f"{self.quoted(node)} is not one text in plain quotes; is a comma missing?"
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fraud_detection.core.errors import RejectError
-from fraud_detection.core.id_text import whole
+from fraud_detection.core.id_text import canonical_id
 from fraud_detection.core.parse.times import TimeBounds, time_reader
 from fraud_detection.core.parse.values import Missing
 from fraud_detection.core.project_schema import Schema
@@ -38,7 +38,7 @@ class LabelReader:
         value = event.get(self.field)
         text = str(value).strip().lower()
         if isinstance(value, float) and text not in self.positive and text not in self.negative:
-            text = whole(text)
+            text = canonical_id(text)
         if text in self.positive:
             return True
         return False if text in self.negative else None

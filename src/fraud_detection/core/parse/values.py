@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from fraud_detection.core.errors import RejectError
-from fraud_detection.core.id_text import whole
+from fraud_detection.core.id_text import canonical_id
 from fraud_detection.core.parse.drift import SchemaDrift
 
 MAX_ID_LENGTH: Final = 256
@@ -139,7 +139,7 @@ def as_id(value: object) -> str | None:
     if isinstance(value, str):
         text = value.strip()
         if text and text[-1] == "0" and ".0" in text:
-            text = whole(text)
+            text = canonical_id(text)
     elif isinstance(value, bool):
         return None
     elif isinstance(value, int):

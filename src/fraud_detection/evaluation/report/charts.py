@@ -24,7 +24,7 @@ ROW, ROW_NAMES, ROW_VALUES = 26, 150, 190
 MAX_NAME = 20
 MAX_WEEK_LABELS = 9
 MAX_DOTS = 30
-WHOLE_FROM = 10
+INTEGER_FROM = 10
 
 
 class Axis(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ def bar_chart(title: str, unit: str, bars: Sequence[tuple[str, float]]) -> str:
         wide = max(across.position(value) - BAR_NAMES, 1.0)
         parts.append(svg.box("series0" if index == 0 else "other", BAR_NAMES, top, wide, BAR))
         parts.append(svg.text(BAR_NAMES - 10, top + BAR * 0.7, name, "end"))
-        number = f"{value:,.0f}" if value >= WHOLE_FROM else f"{value:.2f}"
+        number = f"{value:,.0f}" if value >= INTEGER_FROM else f"{value:.2f}"
         parts.append(svg.text(BAR_NAMES + wide + 8, top + BAR * 0.7, f"{number} {unit}"))
     return svg.file(title, WIDTH, TOP + len(bars) * (BAR + GAP) + GAP, parts)
 

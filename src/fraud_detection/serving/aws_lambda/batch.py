@@ -124,39 +124,39 @@ def records_of(event: Mapping[str, Any]) -> list[ShardEvent]:
     events: list[ShardEvent] = []
     for record in event["Records"]:
         kinesis = record["kinesis"]
-        whole = ShardEvent(
+        shard_event = ShardEvent(
             kinesis["sequenceNumber"],
             base64.b64decode(kinesis["data"]),
             float(kinesis["approximateArrivalTimestamp"]),
             key=kinesis.get("partitionKey", ""),
         )
-        whole = _redriven(whole)
-        events += _taken_apart(whole) if is_aggregate(whole.data) else [whole]
+        shard_event = _redriven(shard_event)
+        events += _taken_apart(shard_event) if is_aggregate(shard_event.data) else [shard_event]
     return events
 
 
-def _redriven(whole: ShardEvent) -> ShardEvent:
+def _redriven(shard_event: ShardEvent) -> ShardEvent:
     """Return a record that was put again as it was at first, but for its number."""
-    first = redriven_from(whole.key, whole.number)
+    first = redriven_from(shard_event.key, shard_event.number)
     if first is None:
-        return whole
+        return shard_event
     shard, number, key = first
-    return msgspec.structs.replace(whole, key=key, identity=record_identity(shard, number))
+    return msgspec.structs.replace(shard_event, key=key, identity=record_identity(shard, number))
 
 
-def _taken_apart(whole: ShardEvent) -> list[ShardEvent]:
+def _taken_apart(shard_event: ShardEvent) -> list[ShardEvent]:
     try:
-        parts = take_apart(whole.data)
+        parts = take_apart(shard_event.data)
     except AggregateError as error:
-        return [msgspec.structs.replace(whole, broken=str(error))]
+        return [msgspec.structs.replace(shard_event, broken=str(error))]
     return [
         ShardEvent(
-            whole.number,
+            shard_event.number,
             part.data,
-            whole.arrived_s,
+            shard_event.arrived_s,
             sub,
             part.key,
-            identity=whole.identity and f"{whole.identity}.{sub}",
+            identity=shard_event.identity and f"{shard_event.identity}.{sub}",
         )
         for sub, part in enumerate(parts)
     ]
@@ -179,28 +179,31 @@ def parts_of(records: Sequence[ShardEvent], max_events: int = PART) -> Iterator[
     [['1'], ['2.0', '2.1'], ['2.2', '2.3'], ['2.4'], ['3']]
     """
     part: list[ShardEvent] = []
-    for whole in _wholes(records):
-        if part and len(part) + len(whole) > max_events:
+    for record_events in _by_record(records):
+        if part and len(part) + len(record_events) > max_events:
             yield part
             part = []
-        if len(whole) > max_events:
-            yield from (whole[begin : begin + max_events] for begin in range(0, len(whole), max_events))
+        if len(record_events) > max_events:
+            yield from (
+                record_events[begin : begin + max_events]
+                for begin in range(0, len(record_events), max_events)
+            )
         else:
-            part += whole
+            part += record_events
     if part:
         yield part
 
 
-def _wholes(records: Sequence[ShardEvent]) -> Iterator[list[ShardEvent]]:
+def _by_record(records: Sequence[ShardEvent]) -> Iterator[list[ShardEvent]]:
     """Yield together what came in one record of Kinesis."""
-    whole: list[ShardEvent] = []
+    record_events: list[ShardEvent] = []
     for record in records:
-        if whole and record.number != whole[0].number:
-            yield whole
-            whole = []
-        whole.append(record)
-    if whole:
-        yield whole
+        if record_events and record.number != record_events[0].number:
+            yield record_events
+            record_events = []
+        record_events.append(record)
+    if record_events:
+        yield record_events
 
 
 def unfinished_events(records: Sequence[ShardEvent], outcomes: Sequence[Outcome]) -> list[UnfinishedEvent]:

@@ -24,7 +24,7 @@ from fraud_detection.core.decision_record import (
 )
 from fraud_detection.core.errors import RejectError, RetryError
 from fraud_detection.core.events import Conflict, Label, Quarantined
-from fraud_detection.core.id_text import whole
+from fraud_detection.core.id_text import canonical_id
 from fraud_detection.core.lenient_json import BOM, items
 from fraud_detection.core.outcomes import Duplicate, Forbidden
 from fraud_detection.core.parse.times import TOO_FAR_IN_FUTURE
@@ -159,7 +159,7 @@ class Api:
         if early:
             raise too_early(caller, early)
         try:
-            return whole(unquote(request.path.removeprefix("/v1/decisions/"), errors="strict").strip())
+            return canonical_id(unquote(request.path.removeprefix("/v1/decisions/"), errors="strict").strip())
         except UnicodeDecodeError:
             raise Problem(
                 400, "the id in the path is not text in UTF-8, with % before each other byte"
