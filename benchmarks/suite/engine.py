@@ -107,7 +107,7 @@ def measure_engine(
 
 
 def profile_sizes(state: Path) -> tuple[float, int]:
-    """Return the mean and the largest number of bytes that a profile takes at rest."""
+    """Return the mean and the largest number of bytes that a stored profile takes."""
     state_file = StateFile(state, reading=True)
     ((mean, largest),) = state_file.rows("SELECT avg(length(content)), max(length(content)) FROM profiles")
     state_file.close()

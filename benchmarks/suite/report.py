@@ -50,7 +50,7 @@ def engine_rows(found: EngineFigures) -> Iterator[Row]:
     for stage in (TOTAL, *(name for name in found.stages_us if name != TOTAL)):
         yield f"{STAGES.get(stage, f'of it, {stage}')}: {PERCENTILES}", format_micros(found.stages_us[stage])
     sizes = f"{found.profile_bytes_mean:,.0f}, {found.profile_bytes_max:,} bytes"
-    yield "a profile at rest: mean, largest that was met", sizes
+    yield "a stored profile: mean, largest that was met", sizes
 
 
 def scale_rows(found: ScaleFigures) -> Iterator[Row]:
@@ -61,10 +61,10 @@ def scale_rows(found: ScaleFigures) -> Iterator[Row]:
     total = f"{found.few_total_us:,.0f} us, {found.many_total_us:,.0f} us"
     yield "the same with what is put off until it was answered, in the mean", total
     yield "how many times as long", format_ratio(found.ratio_total)
-    yield "the first payment of an entity since the start, its profile at rest", format_micros(found.cold_us)
+    yield "the first payment of an entity since the start, its profile stored", format_micros(found.cold_us)
     yield "memory for a million entities", f"{found.entity_bytes / 1000:,.1f} GB"
     full = f"{found.bound_bytes_in_memory / 1000:,.1f} kB, {found.bound_bytes_stored / 1000:,.1f} kB"
-    yield "an entity that is full in every window: in memory, at rest", full
+    yield "an entity that is full in every window: in memory, stored", full
 
 
 def format_ratio(one: Dispersion) -> str:

@@ -198,7 +198,7 @@ def quotients(many: Sequence[float], few: Sequence[float]) -> Dispersion:
 
 
 def bound(service: EmbeddedService) -> tuple[float, int]:
-    """Return the bytes of the largest profile that can be, in memory and at rest."""
+    """Return the bytes of the largest profile that can be, in memory and stored."""
     in_memory, stored_bytes = 0.0, 0
     tracemalloc.start()
     for entity in service.pipeline.memory.extractor.entities:

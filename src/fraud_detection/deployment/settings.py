@@ -149,7 +149,7 @@ class Deployment(Settings, frozen=True):
     """One environment on AWS.
 
     environment: part of every name.  region: null takes the one of the AWS profile or environment.
-    image: of the container, in ECR.  profiles: where those of the entity that orders the stream rest; all
+    image: of the container, in ECR.  profiles: where those of the ordering entity are stored; all
     others are in DynamoDB.  protect: refuse `destroy`, and let AWS refuse it too.
     """
 

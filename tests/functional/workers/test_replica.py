@@ -81,7 +81,7 @@ def replicate_all(services: list[WorkerService]) -> None:
 
 
 def contents(memory: ProfileCache) -> list[dict[str, object]]:
-    """Return what each profile holds that is in memory, and of those at rest too."""
+    """Return what each profile holds that is in memory, and of the stored ones too."""
     store = memory.store
     assert isinstance(store, StateFile)
     results: list[dict[str, object]] = []

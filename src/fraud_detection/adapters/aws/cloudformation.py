@@ -119,7 +119,7 @@ class Stack:
         return True
 
     def _wait_for_start(self, seen_ids: set[str]) -> None:
-        """Wait until the change shows: right after it was asked for, the stack still looks at rest."""
+        """Wait until the change shows: right after it was asked for, the stack still looks unchanged."""
         deadline = time.monotonic() + START_S
         while not self.status().endswith(WORKING) and not self.seen() - seen_ids:
             if time.monotonic() > deadline:
@@ -129,7 +129,7 @@ class Stack:
             time.sleep(self._pause_s)
 
     def events(self, since: set[str]) -> Iterator[Event]:
-        """Tell what happens until the stack is at rest; `since` are the ids of events told before."""
+        """Tell what happens until the stack is stable; `since` are the ids of events told before."""
         while True:
             status = self.status()
             yield from self._news(since)

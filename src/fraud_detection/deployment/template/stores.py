@@ -1,4 +1,4 @@
-"""Where things rest: the bucket, the tables, the queue of failures, and the groups of the feature store."""
+"""Where data is stored: the bucket, the tables, the queue of failures, the groups of the feature store."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from fraud_detection.core.errors import ConfigError
 class ProfilesChoice(msgspec.Struct, frozen=True):
     """What the environment says of the profiles.
 
-    profiles_store: where those of the entity that orders the stream rest; all others are in the table.
+    profiles_store: where those of the entity that orders the stream are stored; all others are in the table.
     feature_groups: what the names of the feature groups begin with.  profiles_days: how long a profile is
     stored after it was saved last; 0 is for ever.
     """

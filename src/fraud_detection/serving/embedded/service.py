@@ -198,7 +198,7 @@ class EmbeddedService:
         return decline_cap
 
     def _save_counts(self) -> None:
-        """Keep what was declined so far, so that a restart counts the rest alone."""
+        """Store what was declined so far, so that a restart counts only what follows."""
         self._counted = self.state_file.seq
         if self.pipeline.decision_engine.decline_cap is not None:
             self.state_file.flush()
