@@ -45,8 +45,8 @@ def test_trainings_are_kept_registered_and_named(tmp_path: Path) -> None:
     assert run.data.params["model.rounds"] == "60"
     assert run.data.metrics["validation_auc"] == first.metrics["auc"]
     assert run.data.metrics["test_auc"] == evaluated.metrics["auc"]
-    kept = {file.path for file in client.list_artifacts(run.info.run_id, "bundle")}
-    assert "bundle/manifest.json" in kept
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id, "bundle")}
+    assert "bundle/manifest.json" in artifacts
     assert len(client.list_artifacts(run.info.run_id, "plots")) == len(evaluated.pictures)
     assert (tmp_path / "kept" / "mlartifacts").is_dir()
 
@@ -64,8 +64,8 @@ def test_a_damaged_database_and_an_unreachable_server_are_reported(tmp_path: Pat
     damaged = project(tracking={"uri": f"sqlite:///{tmp_path}/mlflow.db"})
     with pytest.raises(ConfigError, match=r"is no database that MLflow can use.*--no-tracking"):
         train(damaged, tmp_path / "f.parquet", tmp_path / "bundle", tracking=True)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        unavailable = project(tracking={"uri": f"http://127.0.0.1:{taken.getsockname()[1]}"})
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        unavailable = project(tracking={"uri": f"http://127.0.0.1:{listener.getsockname()[1]}"})
         with pytest.raises((ConfigError, RetryError), match=r"MLflow at http://127\.0\.0\.1"):
             train(unavailable, tmp_path / "f.parquet", tmp_path / "bundle", tracking=True)

@@ -20,26 +20,26 @@ BODIES = st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.li
 
 @given(st.lists(st.tuples(st.integers(0, 2**40), st.text(), BODIES)), st.lists(st.integers(1, 9), min_size=1))
 def test_frames_arrive_whole_however_they_are_cut(sent: list[tuple[int, str, Any]], sizes: list[int]) -> None:
-    wanted = [Frame(*one) for one in sent if not _too_large(one[2])]
-    data, frames, found, offset = b"".join(map(encode_frame, wanted)), FrameDecoder(), list[Frame](), 0
+    wanted = [Frame(*frame) for frame in sent if not _too_large(frame[2])]
+    data, frames, decoded, offset = b"".join(map(encode_frame, wanted)), FrameDecoder(), list[Frame](), 0
     while data:
         size = sizes[offset % len(sizes)]
-        found += frames.of(data[:size])
+        decoded += frames.of(data[:size])
         data, offset = data[size:], offset + 1
-    assert found == wanted
+    assert decoded == wanted
 
 
 def _too_large(body: object) -> bool:
     if isinstance(body, list):
-        return any(_too_large(one) for one in body)
+        return any(_too_large(part) for part in body)
     return isinstance(body, int) and not -(2**63) <= body < 2**64
 
 
 async def pair(folder: Path, handlers: tuple[RequestHandler, RequestHandler]) -> tuple[RpcNode, RpcNode]:
     both = tuple(RpcNode(own, 2, folder, handlers[own], lambda _: None) for own in range(2))
-    for one in both:
-        await one.open()
-    await until(lambda: all(one.connected for one in both))
+    for peer in both:
+        await peer.open()
+    await until(lambda: all(peer.connected for peer in both))
     return both[0], both[1]
 
 
@@ -51,11 +51,11 @@ async def until(true: Callable[[], bool]) -> None:
     raise AssertionError("waited in vain")
 
 
-async def echo(other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - whatever was requests
+async def echo(sender: int, what: str, body: Any) -> Any:  # noqa: ANN401 - whatever was requests
     await asyncio.sleep(0.02 * (body % 3) if isinstance(body, int) else 0)
     if what == "refuse":
         raise RetryError("not now")
-    return [other, what, body]
+    return [sender, what, body]
 
 
 def test_each_of_many_questions_under_way_gets_its_own_answer(tmp_path: Path) -> None:
@@ -79,17 +79,17 @@ def test_a_worker_that_hangs_is_not_waited_for_for_ever(tmp_path: Path) -> None:
 
     async def call() -> None:
         rpc = [RpcNode(own, 2, tmp_path, hang, lambda _: None, timeout_s=0.1) for own in range(2)]
-        for one in rpc:
-            await one.open()
-        await until(lambda: all(one.connected for one in rpc))
+        for peer in rpc:
+            await peer.open()
+        await until(lambda: all(peer.connected for peer in rpc))
         waiting = rpc[0].clients[1].call("x", "hang")
         with pytest.raises(RetryError, match="worker 1 does not answer"):
             await asyncio.wait_for(waiting, 5)
         # The line stands, and others are answered.
         assert rpc[0].connected
         assert await rpc[0].clients[1].call("x", "go on") == "go on"
-        for one in rpc:
-            await one.close()
+        for peer in rpc:
+            await peer.close()
 
     asyncio.run(call())
 
@@ -123,11 +123,11 @@ def test_lines_that_break_while_they_are_closed_end_all_the_same(tmp_path: Path)
         for _ in range(20):
             both = await pair(tmp_path, (echo, echo))
             # Both at once: the end of a line and the word to give it up come in one turn of the loop.
-            for one in both:
-                for client in one.clients.values():
+            for peer in both:
+                for client in peer.clients.values():
                     client.close()
             await asyncio.sleep(0)
-            await asyncio.wait_for(asyncio.gather(*(one.close() for one in both)), 5)
+            await asyncio.wait_for(asyncio.gather(*(peer.close() for peer in both)), 5)
 
     asyncio.run(call())
 

@@ -29,8 +29,8 @@ def model(depth: int, seed: int = 0, width: int = WIDTH, **settings: float) -> b
     return fit(sample(seed, width=width), None, grown).model
 
 
-def scorer_with_tables(found: bytes) -> tuple[XGBoostScorer, ShapTables]:
-    scorer = XGBoostScorer(found)
+def scorer_with_tables(booster: bytes) -> tuple[XGBoostScorer, ShapTables]:
+    scorer = XGBoostScorer(booster)
     assert scorer._tables is not None
     return scorer, scorer._tables
 
