@@ -130,7 +130,7 @@ def _usage_error(error: click.UsageError) -> str:
     """Return what is wrong, and what was probably meant, as a part of a sentence."""
     near = getattr(error, "possibilities", None)
     message = (error.message if near else error.format_message()).rstrip(".")
-    meant = f" (did you mean {' or '.join(f'`{one}`' for one in near)}?)" if near else ""
+    meant = f" (did you mean {' or '.join(f'`{name}`' for name in near)}?)" if near else ""
     return f"{message[0].lower()}{message[1:]}{meant}"
 
 

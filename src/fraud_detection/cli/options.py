@@ -174,9 +174,9 @@ def gathered(name: str, kind: Callable[..., object], *several: Decorator) -> Dec
 
     def decorate(function: Function) -> Function:
         @wraps(function)
-        def call(output: object, **given: object) -> object:
-            value = kind(**{field: given.pop(field) for field in kind.__annotations__})
-            return function(output, **given, **{name: value})
+        def call(output: object, **options: object) -> object:
+            value = kind(**{field: options.pop(field) for field in kind.__annotations__})
+            return function(output, **options, **{name: value})
 
         for option in reversed(several):
             option(call)  # notes the option at the function

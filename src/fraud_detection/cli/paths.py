@@ -23,26 +23,26 @@ def check_paths(options: Mapping[str, object]) -> None:
 
     Long work should not fail at its end because of its last line.
     """
-    read, kept, written = (list(_named(options, names)) for names in (READ, READ_OR_WRITTEN, WRITTEN))
+    read, changed, written = (list(_named(options, names)) for names in (READ, READ_OR_WRITTEN, WRITTEN))
     for index, (flag, path) in enumerate(written):
-        for other, taken in (*read, *kept, *written[:index]):
-            if _same(path, taken):
-                raise ConfigError(f"{flag} {path}: is the same file as {other}; name another")
+        for other_flag, other_path in (*read, *changed, *written[:index]):
+            if _same(path, other_path):
+                raise ConfigError(f"{flag} {path}: is the same file as {other_flag}; name another")
         _check_writable(flag, path)
 
 
 def _named(options: Mapping[str, object], names: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     for name in names:
-        given = options.get(name)
-        for value in given if isinstance(given, tuple) else [given]:
+        option = options.get(name)
+        for value in option if isinstance(option, tuple) else [option]:
             if value is not None and str(value) != STANDARD and "://" not in str(value):
                 yield ("FILE" if name == "file" else f"--{name.replace('_', '-')}"), Path(str(value))
 
 
-def _same(one: Path, other: Path) -> bool:
-    if one.exists() and other.exists():
-        return one.samefile(other)
-    return one.resolve() == other.resolve()
+def _same(path: Path, other_path: Path) -> bool:
+    if path.exists() and other_path.exists():
+        return path.samefile(other_path)
+    return path.resolve() == other_path.resolve()
 
 
 def _check_writable(flag: str, path: Path) -> None:

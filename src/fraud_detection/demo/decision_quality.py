@@ -45,10 +45,10 @@ class Quality(msgspec.Struct, frozen=True):
 
 def quality(project: Project, simulation: SimulatorSettings, decided: Sequence[DecidedPayment]) -> Quality:
     """Compare the answers with the ground truth of that simulation."""
-    frauds = _ground_truth(simulation, {one.transaction_id for one in decided})
-    label = np.array([frauds[one.transaction_id] for one in decided], dtype=np.int8)
-    score = np.array([0.0 if one.score is None else one.score for one in decided])
-    action = np.array([one.action for one in decided], dtype=np.int64)
+    frauds = _ground_truth(simulation, {decision.transaction_id for decision in decided})
+    label = np.array([frauds[decision.transaction_id] for decision in decided], dtype=np.int8)
+    score = np.array([0.0 if decision.score is None else decision.score for decision in decided])
+    action = np.array([decision.action for decision in decided], dtype=np.int64)
     fraud, flagged = label == 1, action > 0
     each = expected_costs(label, _amounts(project, decided), project.costs)
     paid = np.choose(action, [each.approved, each.reviewed, each.declined])
@@ -64,8 +64,8 @@ def quality(project: Project, simulation: SimulatorSettings, decided: Sequence[D
 
 def _amounts(project: Project, decided: Sequence[DecidedPayment]) -> np.ndarray:
     parser = Parser(project.schema)
-    payments = [parser.parse(one.event) for one in decided]
-    amounts = [one.amount if isinstance(one, Transaction) else None for one in payments]
+    payments = [parser.parse(decision.event) for decision in decided]
+    amounts = [payment.amount if isinstance(payment, Transaction) else None for payment in payments]
     return np.array([math.nan if amount is None else amount / 100 for amount in amounts])
 
 

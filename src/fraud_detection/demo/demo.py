@@ -181,7 +181,9 @@ def _decide(
         now = time.monotonic()
         view.started = view.started or (now if outcomes else 0.0)
         view.newest.extend(
-            one for one in outcomes if isinstance(one, Decided) and one.decision.action is Action.DECLINE
+            outcome
+            for outcome in outcomes
+            if isinstance(outcome, Decided) and outcome.decision.action is Action.DECLINE
         )
         if now - shown >= SHOW_EVERY_S:
             shown = now

@@ -116,4 +116,4 @@ def _kinds(dataset: Dataset, ground_truth: Path) -> np.ndarray:
     """Return the kind of each payment of the table, as the simulator knows it."""
     columns, _ = read_columns(ground_truth, ("transaction_id", "scenario"))
     kind = dict(zip(columns["transaction_id"], columns["scenario"], strict=True))
-    return np.array([kind[one] for one in dataset.transaction_id], dtype=object)
+    return np.array([kind[transaction_id] for transaction_id in dataset.transaction_id], dtype=object)

@@ -95,26 +95,28 @@ def destroy(settings: Deployment, cloud: Cloud, log: Log) -> bool:
         raise ConfigError(
             f"stack {stack.name} is protected: set `protect: false` in its settings and apply them first"
         )
-    found = stack.describe()
-    if found is None:
+    description = stack.describe()
+    if description is None:
         return False
     # What the stack says counts, before anything of it is touched: the settings may be another file's.
-    if found.get("EnableTerminationProtection"):
+    if description.get("EnableTerminationProtection"):
         raise ConfigError(f"stack {stack.name} is protected: apply settings with `protect: false` first")
-    if found["StackStatus"] != EMPTY and found["StackStatus"].endswith(WORKING):
-        raise ConfigError(f"stack {stack.name} is at work ({found['StackStatus']}); wait until it is done")
+    if description["StackStatus"] != EMPTY and description["StackStatus"].endswith(WORKING):
+        raise ConfigError(
+            f"stack {stack.name} is at work ({description['StackStatus']}); wait until it is done"
+        )
     if (bucket := stack.outputs().get("Bucket")) is not None:
         removed = cloud.objects(bucket).empty()
         log(f"removed {removed:,} objects from {bucket}")
-    told = stack.seen()
+    seen = stack.seen()
     stack.delete()
-    _log_events(stack, told, log)
+    _log_events(stack, seen, log)
     if bucket is not None and stack.status() == "DELETE_FAILED":
         # What was still at work may have written once more: now nothing is.
         cloud.objects(bucket).empty()
-        told = stack.seen()
+        seen = stack.seen()
         stack.delete()
-        _log_events(stack, told, log)
+        _log_events(stack, seen, log)
     if (left := stack.status()) != "":
         raise ConfigError(f"stack {stack.name} could not be removed ({left}); the events above say why")
     return True
@@ -140,19 +142,19 @@ def _change(
     log: Log,
     rollback_alarms: Sequence[str] = (),
 ) -> None:
-    told = stack.seen()
+    seen = stack.seen()
     if not stack.change(template, parameters, CHANGE_SET, rollback_alarms):
         log("CloudFormation finds nothing to change")
         return
-    failures = _log_events(stack, told, log)
+    failures = _log_events(stack, seen, log)
     if (status := stack.status()) not in GOOD or "ROLLBACK" in status:
         raise ConfigError(f"stack {stack.name}: the change failed and was taken back ({status}): {failures}")
 
 
-def _log_events(stack: Stack, told: set[str], log: Log) -> str:
+def _log_events(stack: Stack, seen: set[str], log: Log) -> str:
     """Tell what happens until it is over; return the first failure."""
     first = ""
-    for event in stack.events(told):
+    for event in stack.events(seen):
         message = f": {event.reason}" if event.reason else ""
         log(f"{event.at} {event.status:<20} {event.name} ({event.type}){message}")
         if event.failed and not first and "cancelled" not in event.reason:
@@ -170,8 +172,8 @@ def _parameters(now: Running, release: Release, cloud: Cloud) -> list[dict[str, 
 
 def _rollback_alarms(stack: Stack, settings: Deployment, cloud: Cloud) -> list[str]:
     """Return the alarms that are there already: CloudFormation refuses others."""
-    found = stack.describe() or {}
-    where = re.match(r"arn:([^:]+):cloudformation:([^:]+):([^:]+):", str(found.get("StackId", "")))
+    description = stack.describe() or {}
+    where = re.match(r"arn:([^:]+):cloudformation:([^:]+):([^:]+):", str(description.get("StackId", "")))
     if (
         cloud.local
         or not settings.alarms.roll_back

@@ -74,15 +74,15 @@ class CloudTally(msgspec.Struct):
 
 def entries(lines: Iterable[str]) -> list[dict[str, Any]]:
     """Return the lines that are ours; Lambda writes lines of its own among them."""
-    found = []
-    for one in lines:
-        if one.startswith('{"type":'):
+    entries = []
+    for line in lines:
+        if line.startswith('{"type":'):
             try:
-                found.append(msgspec.json.decode(one))
+                entries.append(msgspec.json.decode(line))
             except msgspec.DecodeError:
                 # A line longer than the log takes was cut by it.
                 continue
-    return found
+    return entries
 
 
 def message(entry: dict[str, Any]) -> str | None:
@@ -121,8 +121,8 @@ def because(entry: dict[str, Any]) -> str:
     '0.9; large'
     """
     reasons = entry["reasons"]
-    of_model = [one["message"] for one in reasons if one["code"] == "score"]
-    return "; ".join([*of_model, *(one["code"] for one in reasons if one["code"] != "score")])
+    of_model = [reason["message"] for reason in reasons if reason["code"] == "score"]
+    return "; ".join([*of_model, *(reason["code"] for reason in reasons if reason["code"] != "score")])
 
 
 def _entities(entry: dict[str, Any]) -> dict[str, str]:

@@ -72,15 +72,15 @@ def zipped(content: Mapping[str, bytes]) -> bytes:
 
 def modules(start: str) -> dict[str, Path]:
     """Return the modules of this project that a module needs, itself among them, each with its source."""
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     waiting = [start]
     while waiting:
         module = waiting.pop()
-        path = None if module in found else _source(module)
+        path = None if module in paths else _source(module)
         if path is not None:
-            found[module] = path
+            paths[module] = path
             waiting += [*_parents(module), *_imports(ast.parse(path.read_text(encoding="utf-8")))]
-    return dict(sorted(found.items()))
+    return dict(sorted(paths.items()))
 
 
 def _parents(module: str) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name.startswith(PACKAGE))
         elif not _is_typing(node):
             # An import is a statement: most nodes of a tree are expressions, and none of them holds one.
-            waiting += [one for block in BLOCKS for one in getattr(node, block, ())]
+            waiting += [statement for block in BLOCKS for statement in getattr(node, block, ())]
 
 
 def _is_typing(node: ast.AST) -> bool:
@@ -134,11 +134,11 @@ def _library(name: str) -> dict[str, bytes]:
         listed = files(name)
     except PackageNotFoundError:
         raise ConfigError(f"{name} is not installed here, and the function needs it") from None
-    wanted = _wanted(str(one) for one in listed or ())
+    wanted = _wanted(str(file) for file in listed or ())
     if not wanted:
         raise ConfigError(f"{name} is installed without a list of its files; install it with pip")
-    located = {str(one): Path(str(one.locate())) for one in listed or ()}
-    return {one: located[one].read_bytes() for one in wanted}
+    located = {str(file): Path(str(file.locate())) for file in listed or ()}
+    return {name: located[name].read_bytes() for name in wanted}
 
 
 def _wanted(paths: Iterable[str]) -> list[str]:

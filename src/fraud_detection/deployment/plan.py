@@ -93,12 +93,12 @@ def differences(now: object, then: object, path: str = "") -> Iterator[str]:
         for key in [*now, *(key for key in then if key not in now)]:
             yield from differences(now.get(key), then.get(key), f"{path}.{key}" if path else str(key))
     elif isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
-        for index, (one, other) in enumerate(zip(now, then, strict=True)):
-            yield from differences(one, other, f"{path}[{index}]")
+        for index, (new_item, old_item) in enumerate(zip(now, then, strict=True)):
+            yield from differences(new_item, old_item, f"{path}[{index}]")
     elif isinstance(now, list) and isinstance(then, list):
         where = path.removeprefix("Properties.")
-        gone = [f"{where}: without {_short(one)}" for one in now if one not in then]
-        come = [f"{where}: with {_short(one)}" for one in then if one not in now]
+        gone = [f"{where}: without {_short(item)}" for item in now if item not in then]
+        come = [f"{where}: with {_short(item)}" for item in then if item not in now]
         yield from gone + come or [f"{where}: {len(now)} -> {len(then)} of the same"]
     elif now != then:
         yield f"{path.removeprefix('Properties.')}: {_short(now)} -> {_short(then)}"
@@ -111,9 +111,9 @@ def _short(value: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 
-def _by_parameters(one: Mapping[str, Any], turned: list[str]) -> Iterator[str]:
+def _by_parameters(resource: Mapping[str, Any], turned: list[str]) -> Iterator[str]:
     """Say which parameters that change are used by a resource."""
-    used = set(_references(one))
+    used = set(_references(resource))
     for name in turned:
         if name in used:
             yield f"parameter {name}: {HIDDEN}" if name == TOKEN_KEY else f"parameter {name}"

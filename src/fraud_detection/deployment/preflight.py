@@ -61,8 +61,8 @@ def try_out(
 
     environment: of whoever deploys, for the secrets that are given there.
     """
-    package = next(one.content for one in artefacts if one.key == release.code)
-    secrets = {parameter_of(one): environment.get(one) or STAND_IN for one in release.secrets}
+    package = next(artefact.content for artefact in artefacts if artefact.key == release.code)
+    secrets = {parameter_of(secret): environment.get(secret) or STAND_IN for secret in release.secrets}
     known = {TOKEN_KEY: STAND_IN} | secrets
     function = template["Resources"]["Processor"]["Properties"]
     variables = {
@@ -120,7 +120,7 @@ def _plain(value: object, resources: Mapping[str, Any], parameters: Mapping[str,
         return _plain(here if local else there, resources, parameters, local=local)
     name = str(value.get("Ref") or value.get("Fn::GetAtt", ["x"])[0])
     properties = resources.get(name, {}).get("Properties", {})
-    named = [one for key, one in properties.items() if key.endswith("Name") and isinstance(one, str)]
+    named = [value for key, value in properties.items() if key.endswith("Name") and isinstance(value, str)]
     return parameters.get(name) or next(iter(named), name)
 
 

@@ -36,9 +36,9 @@ def main() -> str:
         return f"it asked for record {failed[0]} again"
     if services["s3"].objects:
         return f"it set a payment of its own schema aside: {_set_aside(services['s3'].objects)}"
-    kept = services["dynamodb"].tables.get(os.environ["FRAUD_DECISIONS_TABLE"], {})
+    items = services["dynamodb"].tables.get(os.environ["FRAUD_DECISIONS_TABLE"], {})
     # The journals' keys begin with a line end, which no id of a payment does.
-    if all(one.startswith("\n") for one in kept):
+    if all(key.startswith("\n") for key in items):
         return "it stored no decision on the payment"
     return "" if services["sagemaker-runtime"].calls else "it did not ask the endpoint"
 
@@ -60,25 +60,26 @@ def _groups() -> list[str]:
     names = import_module("fraud_detection.adapters.aws.state.feature_store_schema")
     project = json.loads(Path(os.environ["FRAUD_BUNDLE"], "project.json").read_bytes())
     return [
-        names.group_name(os.environ["FRAUD_FEATURE_GROUPS"], one) for one in project["schema"]["entities"]
+        names.group_name(os.environ["FRAUD_FEATURE_GROUPS"], entity)
+        for entity in project["schema"]["entities"]
     ]
 
 
 def _score(body: bytes) -> bytes:
     """Answer as an endpoint whose model is of two minds about each payment."""
     request = json.loads(body)
-    one = {"score": 0.0, "probability": 0.5, "reasons": []}
+    prediction = {"score": 0.0, "probability": 0.5, "reasons": []}
     prediction = {
         "bundle": "preflight",
         "fingerprint": request["fingerprint"],
-        "predictions": [one] * len(request["rows"]),
+        "predictions": [prediction] * len(request["rows"]),
     }
     return json.dumps(prediction | {"bands": [0] * BANDS, "above_decline": 0}).encode()
 
 
 def _set_aside(objects: dict[Any, bytes]) -> str:
-    kept = json.loads(next(iter(objects.values())))
-    return f"{kept.get('reason')} at {kept.get('path')}"
+    item = json.loads(next(iter(objects.values())))
+    return f"{item.get('reason')} at {item.get('path')}"
 
 
 if __name__ == "__main__":

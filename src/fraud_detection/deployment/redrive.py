@@ -48,19 +48,19 @@ class _Redriver:
             raise ConfigError(f"a message of the queue names no batch: {error}") from None
         if info.stream_arn.rpartition("/")[2] != self._stream:
             raise ConfigError(f"a message of the queue is of {info.stream_arn}, not of {self._stream}")
-        found = read_range(
+        records = read_range(
             self._kinesis,
             info.stream_arn,
             info.shard_id,
             info.start_sequence_number,
             info.end_sequence_number,
         )
-        for record in found:
+        for record in records:
             first = redriven_from(record.key, record.number) or (info.shard_id, record.number, record.key)
             self._producer.put(first[-1], record.data, redriven_key(*first))
         self._producer.flush()
-        self.records += len(found)
-        self.lost += max(0, info.batch_size - len(found))
+        self.records += len(records)
+        self.lost += max(0, info.batch_size - len(records))
 
 
 def redrive(queue: SqsQueue, kinesis: Any, stream: str, timeout_s: int = 10) -> Redriven:  # noqa: ANN401 - boto3's client has no type

@@ -72,16 +72,16 @@ def _put(
 ) -> set[str]:
     """Put what was not put before; return the positions of these events."""
     put: set[str] = set()
-    for one in read_quarantined(key, content):
-        if one.kind in LEFT:
-            done.left[one.kind] += one.count
+    for quarantined in read_quarantined(key, content):
+        if quarantined.kind in LEFT:
+            done.left[quarantined.kind] += quarantined.count
             continue
-        for position in one.positions:
+        for position in quarantined.positions:
             if position.sequence_number in redriven:
                 done.before += 1
             else:
-                carrying = redriven_key(one.shard, position.sequence_number, position.partition_key)
-                producer.put(position.partition_key, one.event, carrying)
+                carrying = redriven_key(quarantined.shard, position.sequence_number, position.partition_key)
+                producer.put(position.partition_key, quarantined.event, carrying)
                 put.add(position.sequence_number)
     done.events += len(put)
     return put

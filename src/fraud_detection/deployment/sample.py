@@ -43,19 +43,19 @@ def sample_payment(schema: Schema, now: dt.datetime) -> bytes:
 
 
 def _others(schema: Schema, value: int) -> dict[str, Any]:
-    fields = [one.field for one in (*schema.entities.values(), *schema.categories.values())]
-    found: dict[str, Any] = dict.fromkeys(fields, str(value))
-    found |= {one.field: float(value) for one in schema.numbers.values()}
+    fields = [description.field for description in (*schema.entities.values(), *schema.categories.values())]
+    fields_by_name: dict[str, Any] = dict.fromkeys(fields, str(value))
+    fields_by_name |= {number.field: float(value) for number in schema.numbers.values()}
     if schema.transaction_id.field is not None:
-        found[schema.transaction_id.field] = str(value)
+        fields_by_name[schema.transaction_id.field] = str(value)
     if schema.place is not None:
-        found |= {schema.place.latitude: float(value), schema.place.longitude: float(value)}
+        fields_by_name |= {schema.place.latitude: float(value), schema.place.longitude: float(value)}
     amount = schema.amount
     if amount is not None:
         low = -float("inf") if amount.minimum is None else amount.minimum
         high = float("inf") if amount.maximum is None else amount.maximum
-        found[amount.field] = min(max(float(value), low + value - 1), high)
-    return found
+        fields_by_name[amount.field] = min(max(float(value), low + value - 1), high)
+    return fields_by_name
 
 
 def _times(source: TimeSource, at: dt.datetime) -> Iterator[dict[str, Any]]:

@@ -23,10 +23,11 @@ def check_secrets(variables: Sequence[str]) -> tuple[str, ...]:
     >>> check_secrets(["FRAUD_CONTROL_GROUP_KEY"])
     ('FRAUD_CONTROL_GROUP_KEY',)
     """
-    for one in variables:
-        if not NAME.fullmatch(one) or OF_LAMBDA.match(one):
+    for variable in variables:
+        if not NAME.fullmatch(variable) or OF_LAMBDA.match(variable):
             raise ConfigError(
-                f"control_group.key_variable: {one!r} cannot be a variable of a Lambda function: name it "
+                f"control_group.key_variable: {variable!r} cannot be a variable of a Lambda function: "
+                "name it "
                 "with letters, digits and _, and not as the runtime names its own, such as "
                 "FRAUD_CONTROL_GROUP_KEY"
             )
@@ -52,13 +53,13 @@ def parameters(variables: Sequence[str]) -> dict[str, dict[str, Any]]:
             "Description": "Makes the tokens that stand for entity ids in the log",
         },
         **{
-            parameter_of(one): {
+            parameter_of(variable): {
                 "Type": "String",
                 "NoEcho": True,
                 "MinLength": 1,
-                "Description": f"The value of {one}, which the project file names",
+                "Description": f"The value of {variable}, which the project file names",
             }
-            for one in variables
+            for variable in variables
         },
     }
 
@@ -70,10 +71,12 @@ def values(
 
     there: parameters that the stack has by now.  environment: of whoever deploys.
     """
-    wanted = {TOKEN_KEY: ""} | {parameter_of(one): environment.get(one, "") for one in variables}
+    wanted = {TOKEN_KEY: ""} | {
+        parameter_of(variable): environment.get(variable, "") for variable in variables
+    }
     return [
         {"ParameterKey": name, "UsePreviousValue": True}
         if name in there
-        else {"ParameterKey": name, "ParameterValue": given or secrets.token_hex(TOKEN_BYTES)}
-        for name, given in wanted.items()
+        else {"ParameterKey": name, "ParameterValue": value or secrets.token_hex(TOKEN_BYTES)}
+        for name, value in wanted.items()
     ]

@@ -226,10 +226,10 @@ def check(settings: Deployment) -> Deployment:
             f"function.budget_ms: {settings.function.budget_ms} ms must be at most half of timeout_s "
             f"({settings.function.timeout_s} s), or a slow endpoint becomes a failed batch"
         )
-    kept, shards = settings.function.reserved_concurrency, settings.stream.shards
-    if kept is not None and shards is not None and kept < shards:
+    concurrency, shards = settings.function.reserved_concurrency, settings.stream.shards
+    if concurrency is not None and shards is not None and concurrency < shards:
         raise ConfigError(
-            f"function.reserved_concurrency: {kept} invocations at once cannot serve {shards} shards "
+            f"function.reserved_concurrency: {concurrency} invocations at once cannot serve {shards} shards "
             f"(stream.shards); choose {shards} or more, or leave it out"
         )
     return settings

@@ -18,4 +18,4 @@ def stream_ground_truth(settings: SimulatorSettings) -> Iterator[dict[str, bool]
     for block in itertools.islice(Simulation(population).days(), settings.days, None):
         ids = naming.ids(block).transaction.tolist()
         frauds = (block.payments.scenario > 0).tolist()
-        yield {one.decode(): fraud for one, fraud in zip(ids, frauds, strict=True)}
+        yield {transaction_id.decode(): fraud for transaction_id, fraud in zip(ids, frauds, strict=True)}

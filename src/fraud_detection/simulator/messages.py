@@ -84,11 +84,11 @@ class EventWriter:
         )
         return list(map(Timed, due.tolist(), arrival_kinds, data))
 
-    def labels(self, told: KnownLabels, indices: Ints) -> list[Timed]:
+    def labels(self, known_labels: KnownLabels, indices: Ints) -> list[Timed]:
         """Return the events of labels; each is due with the payment at its index."""
-        times, codes = _iso(told.known_at), _decoded(hexadecimal(told.code))
-        cards = _decoded(self._naming.cards(told.card, told.issue))
-        events = map(LabelEvent, codes, cards, told.is_fraud.tolist(), times)
+        times, codes = _iso(known_labels.known_at), _decoded(hexadecimal(known_labels.code))
+        cards = _decoded(self._naming.cards(known_labels.card, known_labels.issue))
+        events = map(LabelEvent, codes, cards, known_labels.is_fraud.tolist(), times)
         return [
             Timed(index / self._rate, ArrivalKind.LABEL, self._encoder.encode(event))
             for index, event in zip(indices.tolist(), events, strict=True)

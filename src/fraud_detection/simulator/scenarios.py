@@ -40,9 +40,9 @@ def card_testing(scene: Scene) -> Payments:
     shop = scene.sellers(_TESTED)(1)
     tried = scene.spree(cards, tests, begin, (15 * SECOND, 8 * MINUTE), shop.repeat)
     tried = replace(tried, amount=rng.integers(*SMALL, len(tried)))
-    taken = scene.spree(cards, takings, later, (3 * MINUTE, 3 * HOUR), scene.sellers(_VALUABLE))
-    taken = scaled(taken, rng.uniform(1.0, 2.5, len(taken)))
-    return scene.remote(joined([tried, taken]), devices=2 * len(cards))
+    bought = scene.spree(cards, takings, later, (3 * MINUTE, 3 * HOUR), scene.sellers(_VALUABLE))
+    bought = scaled(bought, rng.uniform(1.0, 2.5, len(bought)))
+    return scene.remote(joined([tried, bought]), devices=2 * len(cards))
 
 
 def stolen_card(scene: Scene) -> Payments:

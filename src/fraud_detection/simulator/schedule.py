@@ -113,6 +113,6 @@ class Labels:
     def until(self, moment: int) -> KnownLabels:
         """Return, and forget, the labels that become known before a moment, in order."""
         ready = self._waiting.known_at < moment
-        told = self._waiting.pick(ready)
+        known = self._waiting.pick(ready)
         self._waiting = self._waiting.pick(~ready)
-        return told.pick(np.argsort(told.known_at, kind="stable"))
+        return known.pick(np.argsort(known.known_at, kind="stable"))

@@ -118,6 +118,6 @@ def _beginnings(settings: SimulatorSettings, kind: str, period: int) -> Ints:
 def _episodes_a_day(settings: SimulatorSettings, kind: str) -> float:
     """Return the mean that gives fraud its share; kinds that begin later come on top of it."""
     every: dict[str, ScenarioSettings] = {name: getattr(settings.scenarios, name) for name in KINDS}
-    total = sum(other.weight for other in every.values() if other.from_day == 0)
+    total = sum(scenario.weight for scenario in every.values() if scenario.from_day == 0)
     frauds = settings.fraud_share / (1 - settings.fraud_share) * settings.cards * settings.payments_per_card
     return frauds * every[kind].weight / (total or 1.0) / KINDS[kind][1]

@@ -80,8 +80,8 @@ class SimulatedStream:
         fields = FieldDrift(self._drifts, self._settings)
         writer = EventWriter(self._population, fields, start_ms, self._options.rate)
         for day in itertools.count(self._settings.days):
-            schedule, told = self._day(day)
-            yield from _chunks(writer, schedule, told, self._position)
+            schedule, known_labels = self._day(day)
+            yield from _chunks(writer, schedule, known_labels, self._position)
             self._position += len(schedule)
             if self._position >= self._options.max_payments:
                 return
@@ -101,16 +101,16 @@ class SimulatedStream:
 
 
 def _chunks(
-    writer: EventWriter, schedule: Schedule, told: KnownLabels, position: int
+    writer: EventWriter, schedule: Schedule, known_labels: KnownLabels, position: int
 ) -> Iterator[list[Timed]]:
     """Yield the payments and labels of a day in order; they are written as they are asked for."""
-    indices = np.searchsorted(schedule.at, told.known_at)
+    indices = np.searchsorted(schedule.at, known_labels.known_at)
     for start in range(0, max(len(schedule), 1), _CHUNK):
         end = start + _CHUNK
         here = (indices >= start) & ((indices < end) | (end >= len(schedule)))
         numbers = np.arange(start, min(end, len(schedule)))
         payments = writer.payments(schedule.pick(numbers), position + start)
-        labels = writer.labels(told.pick(here), position + indices[here])
+        labels = writer.labels(known_labels.pick(here), position + indices[here])
         order = np.argsort(np.concatenate([indices[here] * 2, numbers * 2 + 1]), kind="stable")
         both = labels + payments
         yield [both[number] for number in order.tolist()]

@@ -98,12 +98,13 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
 
     deployment, cloud = open_cloud(settings)
     outputs = outputs_of(cloud.stack)
-    found, dynamodb = read_bundle(bundle), client("dynamodb", deployment.region)
-    if outputs["Bundle"] != found.name:
+    running_bundle, dynamodb = read_bundle(bundle), client("dynamodb", deployment.region)
+    if outputs["Bundle"] != running_bundle.name:
         raise ConfigError(
-            f"{bundle} is bundle {found.name}, but {deployment.name} runs {outputs['Bundle']}: apply it first"
+            f"{bundle} is bundle {running_bundle.name}, but {deployment.name} runs {outputs['Bundle']}: "
+            "apply it first"
         )
-    entities = list(found.contents.project.schema.entities)
+    entities = list(running_bundle.contents.project.schema.entities)
     choice = ProfilesChoice(deployment.profiles, outputs["FeatureGroups"], deployment.retention.profiles)
     profiles = profile_store(
         choice, outputs["ProfilesTable"], entities, lambda service: client(service, deployment.region)
@@ -112,7 +113,7 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
         dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"], deployment.retention.decisions
     )
     profiles.shard = dedup_index.shard = HISTORY
-    result = backfill_profiles(found, history, profiles, dedup_index, output.screen.progress)
+    result = backfill_profiles(running_bundle, history, profiles, dedup_index, output.screen.progress)
     output.screen.finish()
     output.screen.print(
         f"{result.payments:,} historical payments: {result.profiles:,} profiles written, "

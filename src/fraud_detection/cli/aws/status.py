@@ -29,15 +29,15 @@ def status(output: Output, *, settings: Path) -> None:
     from fraud_detection.deployment.status import read_status
 
     deployment, cloud = open_cloud(settings)
-    found = read_status(
+    stack_status = read_status(
         deployment,
         cloud.stack,
         StackMonitor(lambda service: patient_client(service, deployment.region)),
         lambda group, since_ms: LogTail(patient_client("logs", deployment.region), group, since_ms),
         local=cloud.local,
     )
-    print_line(str(found))
-    output.write(dict(msgspec.to_builtins(found)))
+    print_line(str(stack_status))
+    output.write(dict(msgspec.to_builtins(stack_status)))
 
 
 @command("logs")

@@ -43,14 +43,14 @@ def verify(output: Output, *, state: Path, anchor: Path | None, verify_against: 
     from fraud_detection.serving.workers.ownership import state_files_of
 
     anchors = _anchors(anchor, verify_against)
-    found = [auditing.verify(path, anchors, output.screen.progress) for path in state_files_of(state)]
+    verified = [auditing.verify(path, anchors, output.screen.progress) for path in state_files_of(state)]
     output.screen.finish()
-    for one in found:
-        _print(one, with_anchors=bool(anchors))
-    intact = all(one.is_intact for one in found)
+    for file in verified:
+        _print(file, with_anchors=bool(anchors))
+    intact = all(file.is_intact for file in verified)
     if intact and anchor is not None:
-        auditing.append_anchors(anchor, found, dt.datetime.now(dt.UTC))
-    output.write({"intact": intact, "files": [msgspec.to_builtins(one) for one in found]})
+        auditing.append_anchors(anchor, verified, dt.datetime.now(dt.UTC))
+    output.write({"intact": intact, "files": [msgspec.to_builtins(file) for file in verified]})
     return 0 if intact else TAMPERED
 
 
@@ -66,23 +66,23 @@ def _anchors(anchor: Path | None, verify_against: Path | None) -> list[Anchor]:
     return []
 
 
-def _print(one: Verified, *, with_anchors: bool) -> None:
-    counted = ", ".join(f"{count:,} {kind}s" for kind, count in one.rows.items())
-    end = f"ends with number {one.last:,}, chain head {one.chain_head or '(none)'}"
-    note = f"; {one.anchors_found:,} anchors match" if with_anchors else ""
-    if one.is_intact:
-        print_line(f"{one.state}: OK: {counted}; {one.configurations:,} configurations{note}; {end}")
-        _print_notes(one)
+def _print(file: Verified, *, with_anchors: bool) -> None:
+    counted = ", ".join(f"{count:,} {kind}s" for kind, count in file.rows.items())
+    end = f"ends with number {file.last:,}, chain head {file.chain_head or '(none)'}"
+    note = f"; {file.anchors_found:,} anchors match" if with_anchors else ""
+    if file.is_intact:
+        print_line(f"{file.state}: OK: {counted}; {file.configurations:,} configurations{note}; {end}")
+        _print_notes(file)
         return
-    print_line(f"{one.state}: TAMPERED: {counted}; {one.configurations:,} configurations{note}; {end}")
-    for fault in one.faults:
+    print_line(f"{file.state}: TAMPERED: {counted}; {file.configurations:,} configurations{note}; {end}")
+    for fault in file.faults:
         print_line(f"  {fault.message}")
-    more = one.fault_count - len(one.faults)
+    more = file.fault_count - len(file.faults)
     if more:
         print_line(f"  and {more:,} more")
-    _print_notes(one)
+    _print_notes(file)
 
 
-def _print_notes(one: Verified) -> None:
-    for note in one.notes:
+def _print_notes(file: Verified) -> None:
+    for note in file.notes:
         print_line(f"  note: {note}")

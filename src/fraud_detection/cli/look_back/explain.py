@@ -75,14 +75,17 @@ def explain(
 
 
 def _undecided(explanation: Undecided) -> Iterator[str]:
-    one = explanation.transaction_id
+    transaction_id = explanation.transaction_id
     if not explanation.is_known:
-        yield f"Payment {one} was never seen: neither decided, nor refused, nor of history."
+        yield f"Payment {transaction_id} was never seen: neither decided, nor refused, nor of history."
         return
     if explanation.is_history:
-        yield f"Payment {one} is of the history that was taken in before the stream: it was not decided here."
+        yield (
+            f"Payment {transaction_id} is of the history that was taken in before the stream: it was not "
+            "decided here."
+        )
     else:
-        yield f"Payment {one} was not decided."
+        yield f"Payment {transaction_id} was not decided."
     for quarantined in explanation.quarantined:
         location = f"number {quarantined.number:,} of {quarantined.state}"
         came = f"came {quarantined.first_at}"
@@ -105,7 +108,7 @@ def _lines(explanation: ExplanationRecord, top: int, *, every: bool) -> Iterator
         yield from (
             "",
             "What every feature said",
-            *(f"  {one.name}: {one.message}" for one in explanation.features),
+            *(f"  {feature.name}: {feature.message}" for feature in explanation.features),
         )
     yield from _rules(explanation)
     yield from _limits(explanation)
@@ -127,10 +130,10 @@ def _head(explanation: ExplanationRecord) -> Iterator[str]:
         yield "  decided again from what was stored: bit-identical"
     else:
         yield "  decided again from what was stored: DIFFERENT"
-    for one in explanation.differences:
-        yield f"    {one.what}: stored {one.stored}, recomputed {one.recomputed}"
-    for taken in explanation.taken:
-        yield f"  taken as it is stored: {taken}"
+    for difference in explanation.differences:
+        yield f"    {difference.what}: stored {difference.stored}, recomputed {difference.recomputed}"
+    for stored_input in explanation.taken:
+        yield f"  taken as it is stored: {stored_input}"
     if explanation.recomputed_features is not None:
         features = explanation.recomputed_features
         same = f"{features.values - len(features.differences):,} of {features.values:,} bit-identical"
@@ -161,8 +164,8 @@ def _reasons(explanation: ExplanationRecord) -> Iterator[str]:
     yield from ("", "Why")
     if not explanation.reasons:
         yield "  nothing spoke against it"
-    for one in explanation.reasons:
-        yield f"  {one.action}: {one.message} ({one.code})"
+    for reason in explanation.reasons:
+        yield f"  {reason.action}: {reason.message} ({reason.code})"
 
 
 def _score(explanation: ExplanationRecord, top: int) -> Iterator[str]:
@@ -178,18 +181,22 @@ def _score(explanation: ExplanationRecord, top: int) -> Iterator[str]:
         f"{score.intercept:+.6g})))"
     )
     yield f"  without any feature the log-odds are {score.base:+.4f}; what was known before added:"
-    strongest = sorted(explanation.features, key=lambda one: -abs(one.contribution))
-    yield from _contributions("for fraud", [one for one in strongest if one.contribution > 0], top)
-    yield from _contributions("against fraud", [one for one in strongest if one.contribution < 0], top)
+    strongest = sorted(explanation.features, key=lambda feature: -abs(feature.contribution))
+    yield from _contributions(
+        "for fraud", [feature for feature in strongest if feature.contribution > 0], top
+    )
+    yield from _contributions(
+        "against fraud", [feature for feature in strongest if feature.contribution < 0], top
+    )
 
 
 def _contributions(heading: str, features: Sequence[FeatureView], top: int) -> Iterator[str]:
     yield f"  {heading}"
-    for one in features[:top]:
-        yield f"    {one.contribution:+.4f}  {one.message} ({one.name})"
+    for feature in features[:top]:
+        yield f"    {feature.contribution:+.4f}  {feature.message} ({feature.name})"
     rest = features[top:]
     if rest:
-        yield f"    {sum(one.contribution for one in rest):+.4f}  {len(rest):,} more"
+        yield f"    {sum(feature.contribution for feature in rest):+.4f}  {len(rest):,} more"
     if not features:
         yield "    nothing"
 
@@ -198,15 +205,15 @@ def _rules(explanation: ExplanationRecord) -> Iterator[str]:
     yield from ("", "Rules and lists")
     if not explanation.rules:
         yield "  there were none"
-    for one in sorted(explanation.rules, key=lambda rule: not rule.fired):
-        yield f"  {one.name} ({_rule_kind(one)}): {one.status}: {one.what}"
-        if one.fired and (one.owner or one.reason):
-            yield f"    owner: {one.owner or '(none)'}; reason: {one.reason or '(none)'}"
+    for rule in sorted(explanation.rules, key=lambda rule: not rule.fired):
+        yield f"  {rule.name} ({_rule_kind(rule)}): {rule.status}: {rule.what}"
+        if rule.fired and (rule.owner or rule.reason):
+            yield f"    owner: {rule.owner or '(none)'}; reason: {rule.reason or '(none)'}"
 
 
-def _rule_kind(one: RuleView) -> str:
-    version = "" if one.version is None else f", version {one.version}"
-    return f"{one.kind}, {one.action}{version}"
+def _rule_kind(rule: RuleView) -> str:
+    version = "" if rule.version is None else f", version {rule.version}"
+    return f"{rule.kind}, {rule.action}{version}"
 
 
 def _limits(explanation: ExplanationRecord) -> Iterator[str]:
@@ -226,10 +233,10 @@ def _limits(explanation: ExplanationRecord) -> Iterator[str]:
 
 def _labels(explanation: ExplanationRecord) -> Iterator[str]:
     yield from ("", "What became of it")
-    for one in explanation.labels:
-        happened = "" if one.happened_at is None else f", happened at {one.happened_at}"
-        note = f" ({one.note})" if one.note else ""
-        yield f"  {one.verdict}, by {one.source}{_key(one)}, known at {one.known_at}{happened}{note}"
+    for label in explanation.labels:
+        happened = "" if label.happened_at is None else f", happened at {label.happened_at}"
+        note = f" ({label.note})" if label.note else ""
+        yield f"  {label.verdict}, by {label.source}{_key(label)}, known at {label.known_at}{happened}{note}"
     yield f"  as known now: {explanation.assessment}"
 
 

@@ -101,13 +101,15 @@ def update_model_registry(registry: ReleaseRegistry, release: Release) -> None:
         print_line(f"the registry's champion of {project.tracking.model} is version {version}")
 
 
-def line(one: Release) -> str:
+def line(made: Release) -> str:
     """Return a release in one line."""
-    text = f"release {one.number}, {one.at}, {one.kind} by {one.by}: {one.reason} (champion {one.champion}"
-    if one.canary:
-        text += f", canary {one.canary} for {100 * one.share:g} % of the cards"
-    if one.shadows:
-        text += f", in the shadow {', '.join(one.shadows)}"
-    if one.reverts_to:
-        text += f", as release {one.reverts_to}"
+    text = (
+        f"release {made.number}, {made.at}, {made.kind} by {made.by}: {made.reason} (champion {made.champion}"
+    )
+    if made.canary:
+        text += f", canary {made.canary} for {100 * made.share:g} % of the cards"
+    if made.shadows:
+        text += f", in the shadow {', '.join(made.shadows)}"
+    if made.reverts_to:
+        text += f", as release {made.reverts_to}"
     return f"{text})"

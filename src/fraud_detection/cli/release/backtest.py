@@ -96,27 +96,27 @@ def lines(report: Report) -> Iterator[str]:
         yield from lines_of(variant.comparison)
 
 
-def lines_of(found: Comparison) -> Iterator[str]:
+def lines_of(comparison: Comparison) -> Iterator[str]:
     """Yield one comparison as a screen shows it."""
     from fraud_detection.evaluation.messages import headline, unobserved_outcomes
 
-    yield headline(found)
-    yield from _table(found)
-    if said := unobserved_outcomes(found):
-        yield said
+    yield headline(comparison)
+    yield from _table(comparison)
+    if unobserved := unobserved_outcomes(comparison):
+        yield unobserved
 
 
-def _table(found: Comparison) -> Iterator[str]:
+def _table(comparison: Comparison) -> Iterator[str]:
     from fraud_detection.evaluation.messages import Row, rows, span
 
-    part = found.total or found.all_payments
-    evaluated = sum(week.mature for week in found.weeks)
+    part = comparison.total or comparison.all_payments
+    evaluated = sum(week.mature for week in comparison.weeks)
     yield (
-        f"{span(part)}: {part.payments:,} payments; as of {found.as_of} the labels of {evaluated} of "
-        f"{len(found.weeks)} weeks are mature"
+        f"{span(part)}: {part.payments:,} payments; as of {comparison.as_of} the labels of {evaluated} of "
+        f"{len(comparison.weeks)} weeks are mature"
     )
-    told = [Row("", found.baseline, found.variant, "difference (95 %)"), *rows(part)]
-    lines = [(row.figure, row.baseline, row.variant, row.difference) for row in told]
+    table_rows = [Row("", comparison.baseline, comparison.variant, "difference (95 %)"), *rows(part)]
+    lines = [(row.figure, row.baseline, row.variant, row.difference) for row in table_rows]
     wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         yield f"  {'  '.join(cell.ljust(width) for cell, width in zip(line, wide, strict=True))}".rstrip()

@@ -29,22 +29,22 @@ def compare(
 
     released = ReleaseRegistry(registry)
     output.screen.progress("comparing", 0.0)
-    found = compare_shadow(released, state, chosen(released, config_id), as_of)
+    comparison = compare_shadow(released, state, chosen(released, config_id), as_of)
     output.screen.finish()
-    for line in lines(found):
+    for line in lines(comparison):
         print_line(line)
-    output.write(msgspec.to_builtins(found))
+    output.write(msgspec.to_builtins(comparison))
 
 
-def lines(found: ShadowComparison) -> Iterator[str]:
+def lines(comparison: ShadowComparison) -> Iterator[str]:
     """Yield what was found as a screen shows it."""
     from fraud_detection.challengers.live_comparison import OTHERS
 
-    yield f"shadow {found.config_id} (bundle {found.bundle}) beside the champion"
-    yield f"left out: {found.left_out:,} payments that {OTHERS} has answered"
-    yield from lines_of(found.comparison)
-    champion, challenger = found.gate_inputs.p99_us
+    yield f"shadow {comparison.config_id} (bundle {comparison.bundle}) beside the champion"
+    yield f"left out: {comparison.left_out:,} payments that {OTHERS} has answered"
+    yield from lines_of(comparison.comparison)
+    champion, challenger = comparison.gate_inputs.p99_us
     yield f"p99 of scoring and deciding a payment: champion {champion:,.0f} us, shadow {challenger:,.0f} us"
-    for check in found.gate_result.checks:
+    for check in comparison.gate_result.checks:
         yield f"  {'passed' if check.passed else 'FAILED'}  {check.name}: {check.message}"
-    yield "the gate is open" if found.gate_result.passed else "the gate is shut"
+    yield "the gate is open" if comparison.gate_result.passed else "the gate is shut"

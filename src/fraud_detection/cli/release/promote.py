@@ -36,13 +36,13 @@ def promote(
     screen, registry = output.screen, ReleaseRegistry(request.registry)
     challenger = promotion.chosen(registry, config_id)
     screen.progress("comparing", 0.0)
-    found = promotion.compare_shadow(registry, state, challenger, as_of)
+    comparison = promotion.compare_shadow(registry, state, challenger, as_of)
     screen.finish()
-    for line in lines(found):
+    for line in lines(comparison):
         print_line(line)
-    released = promotion.promote(registry, found, author(request), force=force)
+    released = promotion.promote(registry, comparison, author(request), force=force)
     if released is None:
-        output.write(msgspec.to_builtins(found))
+        output.write(msgspec.to_builtins(comparison))
         raise ConfigError(
             "the gate stays shut, and nothing is changed; wait for more labels, or overrule it with --force"
         )

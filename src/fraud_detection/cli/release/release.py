@@ -35,10 +35,12 @@ def start(
     from fraud_detection.releases import lifecycle
     from fraud_detection.releases.registry import ReleaseRegistry
 
-    found = read_bundle(bundle)
-    project = found.contents.project if config is None else open_project(config)
+    new_bundle = read_bundle(bundle)
+    project = new_bundle.contents.project if config is None else open_project(config)
     announce(
-        output, request, lifecycle.start(ReleaseRegistry(request.registry), found, project, author(request))
+        output,
+        request,
+        lifecycle.start(ReleaseRegistry(request.registry), new_bundle, project, author(request)),
     )
 
 
@@ -124,7 +126,7 @@ def shadow(
     if not change and not stop:
         raise ConfigError("give a change, or --stop CONFIG_ID")
     seen = lifecycle.current(registry).number
-    new = [changed(registry, one) for one in change]
+    new = [changed(registry, path) for path in change]
     released = lifecycle.set_shadows(registry, new, author(request), ended=stop, seen=seen)
     for bundle in {bundle.name: bundle for bundle, _ in new}.values():
         if lifecycle.has_other_features(registry, bundle):
@@ -161,11 +163,11 @@ def show(output: Output, *, last: int, model_registry: bool, registry: Path) -> 
     released = ReleaseRegistry(registry)
     now = lifecycle.current(released)
     releases, services = released.releases(), released.services()
-    problems = [problem for one in releases if (problem := released.evidence_problem(one))]
+    problems = [problem for entry in releases if (problem := released.evidence_problem(entry))]
     if model_registry:
         update_model_registry(released, now)
-    for one in releases[-last:]:
-        print_line(line(one))
+    for entry in releases[-last:]:
+        print_line(line(entry))
     for service in services:
         problem = "" if not service.problem else f"; cannot follow: {service.problem}"
         print_line(f"service {service.name} ({service.state}) answers by release {service.release}{problem}")
@@ -173,8 +175,8 @@ def show(output: Output, *, last: int, model_registry: bool, registry: Path) -> 
         print_line("no service of this machine follows this registry")
     output.write(
         {
-            "releases": [msgspec.to_builtins(one) for one in releases],
-            "services": [msgspec.to_builtins(one) for one in services],
+            "releases": [msgspec.to_builtins(entry) for entry in releases],
+            "services": [msgspec.to_builtins(service) for service in services],
             "problems": problems,
         }
     )

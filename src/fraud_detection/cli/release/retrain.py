@@ -86,7 +86,7 @@ def retrain(
         screen.print(reason.message)
     if waits is not None or (reasons and not any(reason.due for reason in reasons)):
         print_line("not yet")
-        output.write({"due": False, "reasons": [msgspec.to_builtins(one) for one in reasons]})
+        output.write({"due": False, "reasons": [msgspec.to_builtins(reason) for reason in reasons]})
         return
     settings = work.RetrainSettings(
         champion=path,
@@ -99,13 +99,13 @@ def retrain(
         new_features=new_features,
         tracking=tracks(project, screen.print, wanted=not no_tracking),
     )
-    found = work.retrain(project, settings, screen.progress, screen.print)
+    retrained = work.retrain(project, settings, screen.progress, screen.print)
     screen.finish()
-    _print_summary(screen, found)
+    _print_summary(screen, retrained)
     shadow = None
-    if released is not None and found.bundle.name != champion.name:
-        shadow = _shadow(released, author, champion, found)
-    output.write(_figures(reasons, found, shadow))
+    if released is not None and retrained.bundle.name != champion.name:
+        shadow = _shadow(released, author, champion, retrained)
+    output.write(_figures(reasons, retrained, shadow))
 
 
 def _champion_path(bundle: Path | None, registry: ReleaseRegistry | None) -> Path:
@@ -128,17 +128,17 @@ def conditions(
     from fraud_detection.challengers.retrain_triggers import drift_of, latest_time, older_than
     from fraud_detection.history.logged_decisions import state_files
 
-    found = []
+    reasons = []
     states = state_files(history_options.state)
     if when_drifted and not states:
         raise ConfigError("--when-drifted looks at what was decided: name a state file with --state")
     latest = latest_time(states) if history_options.as_of is None else history_options.as_of
     now = int(time.time() * 1000) if latest is None else latest
     if older_than_ms is not None:
-        found.append(older_than(champion, now, older_than_ms))
+        reasons.append(older_than(champion, now, older_than_ms))
     if when_drifted:
-        found.append(drift_of(champion, states, now).reason())
-    return found
+        reasons.append(drift_of(champion, states, now).reason())
+    return reasons
 
 
 def _young_challenger(registry: ReleaseRegistry | None, older_than_ms: int | None) -> Reason | None:
@@ -151,27 +151,29 @@ def _young_challenger(registry: ReleaseRegistry | None, older_than_ms: int | Non
     return young_challenger(registry, dt.datetime.now(dt.UTC), age_ms)
 
 
-def _print_summary(screen: Terminal, found: Retrained) -> None:
-    print_warnings(screen, found.leakage_suspects, (*found.warnings, *found.notes))
-    if found.tuned.trials:
+def _print_summary(screen: Terminal, retrained: Retrained) -> None:
+    print_warnings(screen, retrained.leakage_suspects, (*retrained.warnings, *retrained.notes))
+    if retrained.tuned.trials:
         print_line(
-            f"tuned: average precision {found.tuned.score:.4f} in place of {found.tuned.baseline_score:.4f} "
-            f"on folds before the test slice, {found.tuned.trials} settings tried"
+            f"tuned: average precision {retrained.tuned.score:.4f} in place of "
+            f"{retrained.tuned.baseline_score:.4f} "
+            f"on folds before the test slice, {retrained.tuned.trials} settings tried"
         )
     print_line(f"{'on the latest mature slice':44}{'champion':>12}{'challenger':>12}")
     for name, label in NAMES.items():
-        before = "-" if found.champion is None else told(name, found.champion[name])
-        print_line(f"  {label:42}{before:>12}{told(name, found.challenger[name]):>12}")
-    if found.report is not None:
-        for line in lines(found.report):
+        before = "-" if retrained.champion is None else told(name, retrained.champion[name])
+        print_line(f"  {label:42}{before:>12}{told(name, retrained.challenger[name]):>12}")
+    if retrained.report is not None:
+        for line in lines(retrained.report):
             print_line(line)
     print_line(
-        f"challenger {found.bundle.name} in {found.directory}: evaluated as {found.evaluated.name}, then "
-        f"refitted on payments until {found.bundle.manifest.periods.train_until}"
+        f"challenger {retrained.bundle.name} in {retrained.directory}: evaluated as "
+        f"{retrained.evaluated.name}, then "
+        f"refitted on payments until {retrained.bundle.manifest.periods.train_until}"
     )
 
 
-def _shadow(registry: ReleaseRegistry, name: str | None, champion: Bundle, found: Retrained) -> str:
+def _shadow(registry: ReleaseRegistry, name: str | None, champion: Bundle, retrained: Retrained) -> str:
     """Let the challenger decide in shadow mode; return its configuration."""
     from fraud_detection.challengers.retrain_triggers import RETRAINED
     from fraud_detection.cli.release.announce import OWN_FEATURES
@@ -179,32 +181,32 @@ def _shadow(registry: ReleaseRegistry, name: str | None, champion: Bundle, found
 
     now = lifecycle.current(registry)
     _, current_project = lifecycle.content_of(registry, now.champion)
-    project = lifecycle.shadow_project(found.bundle, current_project)
-    config_id = lifecycle.store(registry, found.bundle, project).config_id
+    project = lifecycle.shadow_project(retrained.bundle, current_project)
+    config_id = lifecycle.store(registry, retrained.bundle, project).config_id
     author = lifecycle.Author(name or getpass.getuser(), f"{RETRAINED} {champion.name}")
-    lifecycle.set_shadows(registry, [(found.bundle, project)], author, seen=now.number)
-    if lifecycle.has_other_features(registry, found.bundle):
-        print_line(OWN_FEATURES.format(found.bundle.name))
+    lifecycle.set_shadows(registry, [(retrained.bundle, project)], author, seen=now.number)
+    if lifecycle.has_other_features(registry, retrained.bundle):
+        print_line(OWN_FEATURES.format(retrained.bundle.name))
     print_line(
         f"in the shadow as {config_id}: `fraud shadow` lets it decide, `fraud promote` asks the gate for it"
     )
     return config_id
 
 
-def _figures(reasons: list[Reason], found: Retrained, shadow: str | None) -> Figures:
+def _figures(reasons: list[Reason], retrained: Retrained, shadow: str | None) -> Figures:
     import msgspec
 
     return {
         "due": True,
-        "reasons": [msgspec.to_builtins(one) for one in reasons],
-        "bundle": found.bundle.name,
-        "evaluated": found.evaluated.name,
-        "trials": found.tuned.trials,
-        "score": found.tuned.score,
-        "baseline_score": found.tuned.baseline_score,
-        "challenger": dict(found.challenger),
-        "champion": None if found.champion is None else dict(found.champion),
-        "backtest": msgspec.to_builtins(found.report),
+        "reasons": [msgspec.to_builtins(reason) for reason in reasons],
+        "bundle": retrained.bundle.name,
+        "evaluated": retrained.evaluated.name,
+        "trials": retrained.tuned.trials,
+        "score": retrained.tuned.score,
+        "baseline_score": retrained.tuned.baseline_score,
+        "challenger": dict(retrained.challenger),
+        "champion": None if retrained.champion is None else dict(retrained.champion),
+        "backtest": msgspec.to_builtins(retrained.report),
         "shadow": shadow,
-        "tracked": found.tracked,
+        "tracked": retrained.tracked,
     }

@@ -39,9 +39,9 @@ def shadow(
     from fraud_detection.releases.registry import ReleaseRegistry
 
     screen, stop = output.screen, Stop()
-    for one in state:
-        if not one.is_file():
-            raise ConfigError(f"{one}: no such state file; name that of a service with --state")
+    for path in state:
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such state file; name that of a service with --state")
     if history is not None and not history.is_file():
         raise ConfigError(f"{history}: no such file; name the one that the service was started with")
     shadows = Shadows(ReleaseRegistry(registry), state, history, screen.progress)

@@ -56,26 +56,26 @@ def import_labels(
     if to is None:
         if accept_loss:
             accept_losses([state])
-        found = _into_state(file, bundle, state, screen)
+        imported = _into_state(file, bundle, state, screen)
     else:
-        found = into_server(to, key or os.environ.get("FRAUD_KEY", ""), file, screen.progress)
+        imported = into_server(to, key or os.environ.get("FRAUD_KEY", ""), file, screen.progress)
     screen.finish()
-    for row, path, reason in found.refused[:MAX_REFUSALS]:
+    for row, path, reason in imported.refused[:MAX_REFUSALS]:
         screen.print(f"{file}, row {row:,}: refused: {reason} - at `{path}`")
-    screen.print(_sentence(found))
+    screen.print(_sentence(imported))
     output.write(
         {
-            "learned": found.learned,
-            "redundant": found.redundant,
-            "duplicates": found.duplicates,
-            "refused": len(found.refused),
-            "waiting": found.waiting,
+            "learned": imported.learned,
+            "redundant": imported.redundant,
+            "duplicates": imported.duplicates,
+            "refused": len(imported.refused),
+            "waiting": imported.waiting,
         }
     )
-    if found.refused and not found.taken:
-        row, path, reason = found.refused[0]
+    if imported.refused and not imported.taken:
+        row, path, reason = imported.refused[0]
         raise ConfigError(
-            f"{file}: none of its {len(found.refused):,} rows was taken; row {row:,}: {reason} "
+            f"{file}: none of its {len(imported.refused):,} rows was taken; row {row:,}: {reason} "
             f"- at `{path}`. Name its columns as `schema` in the project file does, and import it again"
         )
 
@@ -93,10 +93,11 @@ def _into_state(file: Path, bundle: Path, state: Path, screen: Terminal) -> Impo
         service.close()
 
 
-def _sentence(found: Imported) -> str:
-    waiting = f" ({found.waiting:,} wait for their payment)" if found.waiting else ""
-    advice = "; mend those and import the file again, each label counts once" if found.refused else ""
+def _sentence(imported: Imported) -> str:
+    waiting = f" ({imported.waiting:,} wait for their payment)" if imported.waiting else ""
+    advice = "; mend those and import the file again, each label counts once" if imported.refused else ""
     return (
-        f"{found.learned:,} labels learned{waiting}, {found.redundant:,} that change nothing kept beside "
-        f"them, {found.duplicates:,} had come before, {len(found.refused):,} refused{advice}"
+        f"{imported.learned:,} labels learned{waiting}, {imported.redundant:,} that change nothing kept "
+        "beside "
+        f"them, {imported.duplicates:,} had come before, {len(imported.refused):,} refused{advice}"
     )

@@ -33,8 +33,8 @@ def schema_report(
 
     drift = _recorded(state) if source is None else _surveyed(source, bundle, config)
     rows = drift.rows()
-    found = f"{len(rows)} kinds of drift:" if rows else "each as declared"
-    print_line(f"{drift.events:,} payments, {drift.labels:,} labels; {found}")
+    headline = f"{len(rows)} kinds of drift:" if rows else "each as declared"
+    print_line(f"{drift.events:,} payments, {drift.labels:,} labels; {headline}")
     for row in rows:
         print_line(f"  {row.kind}: {describe(row)}")
     drifts = [msgspec.to_builtins(row) for row in rows]

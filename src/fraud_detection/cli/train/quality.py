@@ -34,44 +34,46 @@ def told(name: str, value: float) -> str:
     return figure(value, 0 if name.startswith("money") else 3)
 
 
-def quality_lines(found: Metrics) -> Iterator[str]:
+def quality_lines(metrics: Metrics) -> Iterator[str]:
     """Yield the figures of an evaluated slice; rates are over payments with matured labels."""
     yield (
-        f"evaluated on {found['payments_count']:,.0f} payments of {found['days']:,.1f} days, "
-        f"{found['frauds_count']:,.0f} frauds ({_percent(found['fraud_share'], 2)})"
+        f"evaluated on {metrics['payments_count']:,.0f} payments of {metrics['days']:,.1f} days, "
+        f"{metrics['frauds_count']:,.0f} frauds ({_percent(metrics['fraud_share'], 2)})"
     )
     yield (
-        f"ranking: average precision {figure(found['average_precision'], 3)} (95 %: "
-        f"{figure(found['average_precision_low'], 3)} to {figure(found['average_precision_high'], 3)}), AUC "
-        f"{figure(found['auc'], 3)}; the amount alone reaches "
-        f"{figure(found['amount_only_average_precision'], 3)}"
+        f"ranking: average precision {figure(metrics['average_precision'], 3)} (95 %: "
+        f"{figure(metrics['average_precision_low'], 3)} to "
+        f"{figure(metrics['average_precision_high'], 3)}), AUC "
+        f"{figure(metrics['auc'], 3)}; the amount alone reaches "
+        f"{figure(metrics['amount_only_average_precision'], 3)}"
     )
     yield (
-        f"at 0.1 % false positives it catches {_percent(found['recall_at_0_1_percent_false_positives'])} of "
-        f"frauds, at 1 % {_percent(found['recall_at_1_percent_false_positives'])}"
+        "at 0.1 % false positives it catches "
+        f"{_percent(metrics['recall_at_0_1_percent_false_positives'])} of "
+        f"frauds, at 1 % {_percent(metrics['recall_at_1_percent_false_positives'])}"
     )
     for action, count in (("reviewed", "reviews"), ("declined", "declines")):
         yield (
-            f"{action}: {_percent(found[f'{action}_share'], 2)} of payments, "
-            f"{figure(found[f'{count}_per_day'], 1)} a day, "
-            f"with {_percent(found[f'{action}_recall'])} of frauds"
+            f"{action}: {_percent(metrics[f'{action}_share'], 2)} of payments, "
+            f"{figure(metrics[f'{count}_per_day'], 1)} a day, "
+            f"with {_percent(metrics[f'{action}_recall'])} of frauds"
         )
-    yield f"of what is reviewed or declined {_percent(found['precision'])} is fraud"
+    yield f"of what is reviewed or declined {_percent(metrics['precision'])} is fraud"
     yield (
-        f"money saved: {figure(found['money_saved_major_units'], 0)} of "
-        f"{figure(found['cost_approving_all_major_units'], 0)} that approving everything would cost"
+        f"money saved: {figure(metrics['money_saved_major_units'], 0)} of "
+        f"{figure(metrics['cost_approving_all_major_units'], 0)} that approving everything would cost"
     )
     yield (
-        f"accuracy {_percent(found['accuracy'], 2)}; calling everything legitimate has "
-        f"{_percent(found['accuracy_always_legitimate'], 2)}"
+        f"accuracy {_percent(metrics['accuracy'], 2)}; calling everything legitimate has "
+        f"{_percent(metrics['accuracy_always_legitimate'], 2)}"
     )
 
 
-def quality_warnings(found: Metrics, project: Project) -> Iterator[str]:
+def quality_warnings(metrics: Metrics, project: Project) -> Iterator[str]:
     """Yield why these figures should not be trusted, or the model not used, a sentence each."""
     from fraud_detection.core.project_schema import Costs
 
-    own, amount = found["average_precision"], found["amount_only_average_precision"]
+    own, amount = metrics["average_precision"], metrics["amount_only_average_precision"]
     if amount > own:
         yield (
             f"the amount alone ranks frauds better than the model (average precision {figure(amount, 3)} "

@@ -75,7 +75,9 @@ class _Shown:
         if self.screen.plain and time.monotonic() < self.next:
             return
         self.next = time.monotonic() + PLAIN_EVERY_S
-        self.screen.table(demo_figures(view), HEADINGS, [newest(one) for one in reversed(view.newest)])
+        self.screen.table(
+            demo_figures(view), HEADINGS, [newest(decline) for decline in reversed(view.newest)]
+        )
 
 
 def demo_figures(view: DemoView) -> dict[str, str]:
@@ -116,11 +118,11 @@ p99 {figure(report.engine_p99_ms)} ms
 first live decision {report.seconds_to_first_decision:.1f} s after the start"""
 
 
-def quality_lines(found: Quality) -> str:
+def quality_lines(quality: Quality) -> str:
     """Return the quality of the decisions as lines."""
     return f"""\
-of {found.frauds:,} frauds {figure(100 * found.recall, 1)} % were reviewed or declined; \
-{figure(100 * found.precision, 1)} % of what was reviewed or declined was fraud; \
-average precision {figure(found.average_precision, 3)}
-money saved: {found.money_saved:,.0f} of {found.money_at_risk:,.0f} \
+of {quality.frauds:,} frauds {figure(100 * quality.recall, 1)} % were reviewed or declined; \
+{figure(100 * quality.precision, 1)} % of what was reviewed or declined was fraud; \
+average precision {figure(quality.average_precision, 3)}
+money saved: {quality.money_saved:,.0f} of {quality.money_at_risk:,.0f} \
 that approving everything would have cost"""

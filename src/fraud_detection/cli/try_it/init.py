@@ -106,7 +106,10 @@ def init(
     out.write_text(proposal.yaml_text, encoding="utf-8")
     output.screen.print(f"\nwrote {out}: read it, change what is wrong, then `fraud train --config {out}`")
     output.write(
-        {"columns_ignored": len(proposal.ignored), "findings": [str(one) for one in proposal.findings]}
+        {
+            "columns_ignored": len(proposal.ignored),
+            "findings": [str(finding) for finding in proposal.findings],
+        }
     )
 
 
@@ -141,7 +144,7 @@ def _pairs(entities: Sequence[str]) -> dict[str, str]:
     for name, separator, column in pairs:
         if not (name and separator and column):
             raise ConfigError(f"--entity {name}: expected NAME=COLUMN, such as card=card_id")
-        if [other for other, _, _ in pairs].count(name) > 1:
+        if [next_pair for next_pair, _, _ in pairs].count(name) > 1:
             raise ConfigError(f"--entity {name}: is given twice; give each entity a name of its own")
     return {name: column for name, _, column in pairs}
 

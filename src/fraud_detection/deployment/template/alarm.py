@@ -57,9 +57,9 @@ def alarm_below(
     settings: Deployment, name: str, message: str, metric: dict[str, Any], below: float, *, periods: int
 ) -> Resource:
     """Return an alarm that stands when all of the last periods lie below a value, or have none at all."""
-    found = alarm(settings, name, message, metric, below, periods=periods)
-    found["Properties"] |= {"ComparisonOperator": "LessThanThreshold", "TreatMissingData": "breaching"}
-    return found
+    low_alarm = alarm(settings, name, message, metric, below, periods=periods)
+    low_alarm["Properties"] |= {"ComparisonOperator": "LessThanThreshold", "TreatMissingData": "breaching"}
+    return low_alarm
 
 
 def ours(name: str, settings: Deployment, bundle: str | None = None) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def share_of_some(part: str, whole: str, min_count: int) -> str:
     return f"IF({part} >= {min_count}, {part} / {whole}, 0)"
 
 
-def without(incoming: str, taken: tuple[str, ...]) -> str:
+def without(incoming: str, counted: tuple[str, ...]) -> str:
     """Return how many came in during a period in which nothing was taken, else 0 or less.
 
     A number wherever one of the metrics has one: CloudWatch skips a period without for an older one.
@@ -124,7 +124,7 @@ def without(incoming: str, taken: tuple[str, ...]) -> str:
     >>> without("incoming", ("decided",))
     'SUM([FILL(incoming, 0), -1000000000 * FILL(decided, 0)])'
     """
-    parts = [f"FILL({incoming}, 0)", *(f"-{MANY} * FILL({name}, 0)" for name in taken)]
+    parts = [f"FILL({incoming}, 0)", *(f"-{MANY} * FILL({name}, 0)" for name in counted)]
     return f"SUM([{', '.join(parts)}])"
 
 
@@ -138,5 +138,8 @@ def stability_index(shares: tuple[float, ...], min_count: int) -> str:
     total = "+".join(f"band{index}" for index in range(len(shares)))
     smoothed = f"({total}+{0.5 * len(shares)})"
     now = [f"(band{index}+0.5)/{smoothed}" for index in range(len(shares))]
-    terms = [f"({one}-{share})*LOG({one}/{share})" for one, share in zip(now, shares, strict=True)]
+    terms = [
+        f"({share_now}-{share})*LOG({share_now}/{share})"
+        for share_now, share in zip(now, shares, strict=True)
+    ]
     return f"IF({total} >= {min_count}, {'+'.join(terms)}, 0)"

@@ -58,7 +58,7 @@ def endpoint(settings: Deployment, release: Release) -> Resources:
         ),
         **_scaling(settings, release),
     }
-    return {name: {**one, "Condition": ON_AWS} for name, one in wanted.items()}
+    return {name: {**resource, "Condition": ON_AWS} for name, resource in wanted.items()}
 
 
 def _model(settings: Deployment, release: Release) -> Resource:
@@ -77,22 +77,22 @@ def _model(settings: Deployment, release: Release) -> Resource:
 
 def _configuration(settings: Deployment, model: Resource) -> Resource:
     """Return the configuration of the endpoint; like the model's, its name has a digest of all it says."""
-    one = settings.endpoint
+    endpoint = settings.endpoint
     variant: dict[str, Any] = {
         "VariantName": VARIANT,
         "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
         "InitialVariantWeight": 1,
     }
-    if one.serverless:
+    if endpoint.serverless:
         variant["ServerlessConfig"] = {
-            "MemorySizeInMB": one.serverless.memory_mb,
-            "MaxConcurrency": one.serverless.concurrency,
+            "MemorySizeInMB": endpoint.serverless.memory_mb,
+            "MaxConcurrency": endpoint.serverless.concurrency,
         }
     else:
-        variant |= {"InstanceType": one.instance_type, "InitialInstanceCount": one.instances}
+        variant |= {"InstanceType": endpoint.instance_type, "InitialInstanceCount": endpoint.instances}
     properties = {
         "ProductionVariants": [variant],
-        "DataCaptureConfig": None if one.serverless or not one.capture else _capture(settings),
+        "DataCaptureConfig": None if endpoint.serverless or not endpoint.capture else _capture(settings),
     }
     name = f"{settings.name}-{digest([properties, model['Properties']['ModelName']])}"
     return resource("SageMaker::EndpointConfig", {"EndpointConfigName": name, **properties})
@@ -172,7 +172,7 @@ def _role(settings: Deployment, release: Release) -> Resource:
             allow(["ecr:GetAuthorizationToken"], "*"),
             allow(logs, arn("EndpointLog")),
             # Without it SageMaker takes no model back.
-            allow(["cloudwatch:DescribeAlarms"], *(sub(one) for one in rollback_arns(settings))),
+            allow(["cloudwatch:DescribeAlarms"], *(sub(arn) for arn in rollback_arns(settings))),
         ],
     )
 

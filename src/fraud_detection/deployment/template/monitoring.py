@@ -39,13 +39,13 @@ MIN_BAD = 2
 
 def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
     """Return every alarm; those of the new model look only at what that model answered."""
-    found = {
+    alarms_by_name = {
         **_flow_alarms(settings),
         **_event_alarms(settings),
         **_model_alarms(settings, release, endpoint),
     }
     if settings.alarms.email is not None:
-        found["Calls"] = resource(
+        alarms_by_name["Calls"] = resource(
             "SNS::Topic",
             {
                 # Not encrypted: alarms may not use AWS's own key for topics, and say nothing of anybody.
@@ -53,14 +53,14 @@ def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
                 "Subscription": [{"Protocol": "email", "Endpoint": settings.alarms.email}],
             },
         )
-    return found
+    return alarms_by_name
 
 
 def _flow_alarms(settings: Deployment) -> Resources:
     """Return the alarms that call when records are not worked off."""
-    taken = ("decided", "duplicates", "labels")
+    counted = ("decided", "duplicates", "labels")
     counts = {"incoming": of_stream("IncomingRecords", settings)}
-    counts |= {name: ours(name, settings) for name in taken}
+    counts |= {name: ours(name, settings) for name in counted}
     return {
         "IteratorAge": alarm(
             settings,
@@ -96,7 +96,7 @@ def _flow_alarms(settings: Deployment) -> Resources:
             "nothing-decided",
             "Records come in and no payment is decided.",
             # What was taken counts whatever became of it, so that a night of labels alone is no alarm.
-            computed(counts, without("incoming", taken), SOME_MINUTES),
+            computed(counts, without("incoming", counted), SOME_MINUTES),
             0,
             # A record that is decided within a period is decided in the same or in the next one.
             periods=2,
@@ -156,7 +156,7 @@ def _shares(
 ) -> dict[str, Resource]:
     """Return two alarms of one share: of busy minutes, and of an hour in which little comes in."""
     part, whole, limit = of
-    counts = {one: ours(one, settings) for one in ("decided", part)}
+    counts = {name: ours(name, settings) for name in ("decided", part)}
     at_once = computed(counts, share(part, whole, settings.alarms.min_decisions))
     slowly = computed(counts, share_of_some(part, whole, MIN_BAD), SOME_MINUTES)
     return {

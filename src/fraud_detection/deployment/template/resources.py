@@ -18,8 +18,8 @@ ON_AWS = "OnAws"
 
 def resource(kind: str, properties: dict[str, Any], **more: Any) -> Resource:  # noqa: ANN401 - CloudFormation's properties
     """Return a resource without the properties that are None."""
-    given = {name: value for name, value in properties.items() if value is not None}
-    return {"Type": f"AWS::{kind}", **more, "Properties": given}
+    given_properties = {name: value for name, value in properties.items() if value is not None}
+    return {"Type": f"AWS::{kind}", **more, "Properties": given_properties}
 
 
 def ref(name: str) -> dict[str, str]:

@@ -83,7 +83,7 @@ def environment(settings: Deployment, release: Release) -> dict[str, object]:
     name = endpoint_name(settings, release)
     there = {"Fn::GetAtt": ["Endpoint", "EndpointName"]}
     grouped = settings.profiles == "feature-store"
-    told: dict[str, object] = {
+    variables: dict[str, object] = {
         "FRAUD_ENVIRONMENT": settings.environment,
         "FRAUD_BUNDLE": BUNDLE_FOLDER,
         "FRAUD_ENDPOINT": {"Fn::If": [ON_AWS, there, name]},
@@ -98,12 +98,12 @@ def environment(settings: Deployment, release: Release) -> dict[str, object]:
         "FRAUD_DECISIONS_DAYS": str(settings.retention.decisions),
         "FRAUD_TOKEN_KEY": ref(TOKEN_KEY),
     }
-    if taken := sorted(told.keys() & set(release.secrets)):
+    if clashes := sorted(variables.keys() & set(release.secrets)):
         raise ConfigError(
-            f"control_group.key_variable: {taken[0]} is a setting of the function itself; name another, "
+            f"control_group.key_variable: {clashes[0]} is a setting of the function itself; name another, "
             "such as FRAUD_CONTROL_GROUP_KEY"
         )
-    return told | {one: ref(parameter_of(one)) for one in release.secrets}
+    return variables | {secret: ref(parameter_of(secret)) for secret in release.secrets}
 
 
 def _function(settings: Deployment, release: Release) -> Resource:
@@ -155,7 +155,7 @@ def _role(settings: Deployment, release: Release) -> Resource:
     profiles = ["BatchGetItem", "PartiQLInsert", "PartiQLUpdate"]
     decisions = ["BatchGetItem", "BatchWriteItem", "PartiQLInsert"]
     labels = ["BatchGetItem", "BatchWriteItem"]
-    one = f"endpoint/{endpoint_name(settings, release)}"
+    endpoint_path = f"endpoint/{endpoint_name(settings, release)}"
     groups = [] if settings.profiles == "dynamodb" else [_on_group(settings, release)]
     # The function of today needs its table and endpoint until the new one has taken over: a role of its own.
     return role(
@@ -172,7 +172,9 @@ def _role(settings: Deployment, release: Release) -> Resource:
             allow(["sqs:SendMessage"], arn("Failures")),
             allow(
                 ["sagemaker:InvokeEndpoint"],
-                sub(f"arn:${{AWS::Partition}}:sagemaker:${{AWS::Region}}:${{AWS::AccountId}}:{one}"),
+                sub(
+                    f"arn:${{AWS::Partition}}:sagemaker:${{AWS::Region}}:${{AWS::AccountId}}:{endpoint_path}"
+                ),
             ),
             allow(["logs:CreateLogStream", "logs:PutLogEvents"], arn("ProcessorLog")),
             *groups,

@@ -73,10 +73,10 @@ def _whole(settings: Deployment, release: Release) -> Resources:
 
 def _outputs(settings: Deployment, release: Release | None) -> dict[str, Any]:
     """Return what other commands look up instead of guessing names."""
-    found: dict[str, Any] = {"Bucket": ref("Bucket")}
+    outputs: dict[str, Any] = {"Bucket": ref("Bucket")}
     if release is None:
-        return found
-    return found | {
+        return outputs
+    return outputs | {
         "Bundle": release.bundle,
         "Fingerprint": release.fingerprint,
         "Stream": ref("Stream"),
