@@ -30,7 +30,7 @@ def record_identity(shard: str, number: str) -> str:
 def is_random(identity: str) -> bool:
     """Tell whether an identity is random: it belongs to its event alone.
 
-    >>> is_random("request-5f3a"), is_drawn(key_identity("till", b"k1"))
+    >>> is_random("request-5f3a"), is_random(key_identity("till", b"k1"))
     (True, False)
     """
     return identity.startswith((RANDOM_REQUEST, RANDOM_PIPE))
