@@ -86,8 +86,8 @@ def replay_decline_cap(
     if settings is None:
         return None
     decline_cap = DeclineCap(settings)
-    for one in record.decisions_before(stored.seq, payment.event_time - settings.interval.ms):
-        decline_cap.add(one.event_time, declined=bool(one.declined))
+    for decision in record.decisions_before(stored.seq, payment.event_time - settings.interval.ms):
+        decline_cap.add(decision.event_time, declined=bool(decision.declined))
     admitted = message is None
     same = decline_cap.allows(payment.event_time) is admitted
     agrees = None if not same and _has_others(record) else same

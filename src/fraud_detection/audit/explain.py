@@ -69,8 +69,8 @@ class Where(msgspec.Struct, frozen=True):
 
     def all_bundles(self) -> list[Path]:
         """Return every folder where a bundle may lie."""
-        kept = [] if self.registry is None else sorted((self.registry / "bundles").glob("*.tar.gz"))
-        return [*self.bundles, *kept]
+        published = [] if self.registry is None else sorted((self.registry / "bundles").glob("*.tar.gz"))
+        return [*self.bundles, *published]
 
 
 def explain(
@@ -117,8 +117,8 @@ def _replay(
         if where.history is None
         else read_history(redecision.engine.project, where.history, progress).payments
     )
-    shards = [(shard_of(one), one) for one in records if one is not record]
-    others = {shard.worker: one for shard, one in shards if shard is not None}
+    shards = [(shard_of(reader), reader) for reader in records if reader is not record]
+    others = {shard.worker: reader for shard, reader in shards if shard is not None}
     return recompute_features(record, others, redecision.stored, redecision.engine, history, progress)
 
 
@@ -129,17 +129,19 @@ def _undecided(transaction_id: str, records: Sequence[StateReader]) -> Undecided
     return Undecided(
         transaction_id,
         any(record.is_history(transaction_id) for record in records),
-        [one for record in records for one in _quarantined(record, transaction_id)],
-        [label_view(one, stands=False) for one in labels],
+        [event for record in records for event in _quarantined(record, transaction_id)],
+        [label_view(label, stands=False) for label in labels],
     )
 
 
 def _quarantined(record: StateReader, transaction_id: str) -> Iterator[QuarantinedView]:
-    for one in record.quarantined_events():
-        if _names(one.event, transaction_id):
-            text = one.event.decode(errors="replace")
-            times = (iso(one.first_at), iso(one.last_at))
-            yield QuarantinedView(str(record.path), one.seq, one.reason, one.path, text, one.count, *times)
+    for event in record.quarantined_events():
+        if _names(event.event, transaction_id):
+            text = event.event.decode(errors="replace")
+            times = (iso(event.first_at), iso(event.last_at))
+            yield QuarantinedView(
+                str(record.path), event.seq, event.reason, event.path, text, event.count, *times
+            )
 
 
 def _names(event: bytes, transaction_id: str) -> bool:

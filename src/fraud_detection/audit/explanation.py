@@ -56,7 +56,7 @@ def explanation_record(
         state=state,
         number=stored.seq,
         action=action.label,
-        reasons=[ReasonView(*one) for one in reasons],
+        reasons=[ReasonView(*reason) for reason in reasons],
         counterfactual_action=None
         if stored.counterfactual_action is None
         else Action(stored.counterfactual_action).label,
@@ -68,7 +68,7 @@ def explanation_record(
         features=_features(redecision),
         rules=[*_lists(redecision), *_rules(redecision)],
         decline_cap=_decline_cap(redecision.decline_cap),
-        labels=[label_view(one, stands=one is current) for one in labels],
+        labels=[label_view(label, stands=label is current) for label in labels],
         assessment=assessment(action, None if current is None else bool(current.fraud)),
         made_by=_made_by(redecision),
         recomputed_features=recomputed_features,
@@ -93,7 +93,7 @@ def assessment(action: Action, fraud: bool | None) -> str:  # noqa: FBT001 - wha
 
 
 def _current_label(labels: Sequence[StoredLabel]) -> StoredLabel | None:
-    return next((one for one in reversed(labels) if not one.redundant), None)
+    return next((label for label in reversed(labels) if not label.redundant), None)
 
 
 def _payment(payment: Transaction, schema: Schema, event: bytes) -> PaymentView:
@@ -153,32 +153,32 @@ def _rules(redecision: Redecision) -> Iterator[RuleView]:
 
 def _lists(redecision: Redecision) -> Iterator[RuleView]:
     spoke = {
-        one.code for one in redecision.engine.strategy.rules.fired(redecision.payment, redecision.values)
+        one.code for verdict in redecision.engine.strategy.rules.fired(redecision.payment, redecision.values)
     }
-    for one in redecision.engine.project.lists:
-        value = _text(redecision.payment, redecision.engine.project.schema, one.of)
-        entry = next((entry for entry in one.entries if entry.value == value), None)
-        status = NOT_LISTED if entry is None else _entry_status(one, entry, redecision.payment, spoke)
+    for list_settings in redecision.engine.project.lists:
+        value = _text(redecision.payment, redecision.engine.project.schema, list_settings.of)
+        entry = next((entry for entry in list_settings.entries if entry.value == value), None)
+        status = NOT_LISTED if entry is None else _entry_status(list_settings, entry, redecision.payment, spoke)
         owner, reason = ("", "") if entry is None else (entry.owner, entry.reason)
-        what, action = f"{one.of} {value or '(missing)'}", ACTIONS[one.kind].label
-        owner, reason = owner or one.owner, reason or one.reason
-        yield RuleView(one.name, f"{one.kind} list", status, what, action, owner, reason)
+        what, action = f"{list_settings.of} {value or '(missing)'}", ACTIONS[list_settings.kind].label
+        owner, reason = owner or list_settings.owner, reason or list_settings.reason
+        yield RuleView(list_settings.name, f"{list_settings.kind} list", status, what, action, owner, reason)
 
 
-def _entry_status(one: ListSettings, entry: ListEntry, payment: Transaction, spoke: set[str]) -> str:
-    holds, time_ms = span(entry, span(one)), payment.event_time
+def _entry_status(settings: ListSettings, entry: ListEntry, payment: Transaction, spoke: set[str]) -> str:
+    holds, time_ms = span(entry, span(settings)), payment.event_time
     silent = _silence(holds, entry, time_ms) and (
-        _silence(span(one), one, time_ms) or _silence(span(entry), entry, time_ms)
+        _silence(span(settings), settings, time_ms) or _silence(span(entry), entry, time_ms)
     )
-    return silent or (FIRED if one.name in spoke else HELD_BACK)
+    return silent or (FIRED if settings.name in spoke else HELD_BACK)
 
 
-def _silence(within: Span, kept: LifecycleSettings, time_ms: int) -> str:
+def _silence(within: Span, lifecycle: LifecycleSettings, time_ms: int) -> str:
     """Say why something does not speak at a time; nothing where it does."""
     since, until = within
     if time_ms >= until:
-        return f"expired on {kept.expires}"
-    return f"snoozed until {kept.snoozed_until}" if time_ms < since else ""
+        return f"expired on {lifecycle.expires}"
+    return f"snoozed until {lifecycle.snoozed_until}" if time_ms < since else ""
 
 
 def _text(payment: Transaction, schema: Schema, name: str) -> str | None:
@@ -202,19 +202,19 @@ def _decline_cap(then: DeclineCapReplay | None) -> DeclineCapView | None:
     )
 
 
-def label_view(one: StoredLabel, *, stands: bool) -> LabelView:
+def label_view(label: StoredLabel, *, stands: bool) -> LabelView:
     """Return a label as the explanation shows it."""
-    note = "changes nothing" if one.redundant else ""
-    if one.supersedes_known_at is not None:
-        note = f"takes back the one that was known at {iso(one.supersedes_known_at)}"
+    note = "changes nothing" if label.redundant else ""
+    if label.supersedes_known_at is not None:
+        note = f"takes back the one that was known at {iso(label.supersedes_known_at)}"
     return LabelView(
-        "fraud" if one.fraud else "legitimate",
-        one.source,
-        iso(one.known_at),
-        None if one.happened_at is None else iso(one.happened_at),
+        "fraud" if label.fraud else "legitimate",
+        label.source,
+        iso(label.known_at),
+        None if label.happened_at is None else iso(label.happened_at),
         note,
         stands,
-        one.caller,
+        label.caller,
     )
 
 

@@ -170,8 +170,8 @@ def _decide(redecision: Redecision, project: Project) -> Decision:
     strategy = redecision.engine.strategy
     if _met_an_error(redecision.stored):
         redecision.taken.append("that the program met an error with it, and sent it to review")
-        one, policy = redecision.stored.transaction_id, strategy.policy.name
-        return unforeseen(one, policy, strategy.bundle, strategy.config_id)
+        transaction_id, policy = redecision.stored.transaction_id, strategy.policy.name
+        return unforeseen(transaction_id, policy, strategy.bundle, strategy.config_id)
     decision = _decide_again(redecision, strategy)
     if redecision.stored.score is None and decision.score is not None:
         # Nothing but a model that did not answer leaves no score; whether it did cannot be made again.
@@ -202,23 +202,25 @@ def _decide_again(redecision: Redecision, strategy: DecisionStrategy) -> Decisio
 
 
 def _compare(record: StateReader, redecision: Redecision, configuration: Configuration) -> None:
-    stored, found = redecision.stored, redecision.differences
+    stored, differences = redecision.stored, redecision.differences
     previous_hash = record.previous_hash(stored.seq)
     outcome = Decided(stored.event, redecision.payment, redecision.values, redecision.decision)
-    kept, recomputed = (
+    stored_row, recomputed = (
         msgspec.structs.astuple(stored),
         journal.decision_row(stored.seq, outcome, previous_hash),
     )
-    for name, one, other in zip(COLUMNS, kept, recomputed, strict=False):
-        if msgspec.msgpack.encode(one) != msgspec.msgpack.encode(other):
-            found.append(Difference(name, _as_text(name, one), _as_text(name, other)))
+    for name, stored_value, value in zip(COLUMNS, stored_row, recomputed, strict=False):
+        if msgspec.msgpack.encode(stored_value) != msgspec.msgpack.encode(value):
+            differences.append(Difference(name, _as_text(name, stored_value), _as_text(name, value)))
     if not configuration.is_intact:
-        found.append(Difference("configuration", configuration.config_id, "its content was changed since"))
+        differences.append(
+            Difference("configuration", configuration.config_id, "its content was changed since")
+        )
     if redecision.decline_cap is not None and redecision.decline_cap.agrees is False:
-        found.append(Difference("decline_cap", redecision.decline_cap.did, redecision.decline_cap.should))
-    expected = chain_hash(previous_hash, kept[:-1])
+        differences.append(Difference("decline_cap", redecision.decline_cap.did, redecision.decline_cap.should))
+    expected = chain_hash(previous_hash, stored_row[:-1])
     if expected != stored.chain:
-        found.append(Difference("chain", stored.chain.hex(), expected.hex()))
+        differences.append(Difference("chain", stored.chain.hex(), expected.hex()))
 
 
 def _as_text(name: str, value: object) -> str:

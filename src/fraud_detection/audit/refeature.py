@@ -86,7 +86,9 @@ class FeatureReplay:
 
     def is_near(self, ids: Ids) -> bool:
         """Tell whether these entities share one with the payment."""
-        return any(one is not None and one == own for one, own in zip(ids, self.ids, strict=False))
+        return any(
+            entity_id is not None and entity_id == own for entity_id, own in zip(ids, self.ids, strict=False)
+        )
 
     def _owns(self, historical: HistoricalPayment) -> bool:
         if self.ownership is None:
@@ -116,15 +118,15 @@ def recompute_features(
     replay = FeatureReplay(engine, shard, payment)
     replay.take_history(history, progress)
     own: Iterator[LoggedEvent | ReplicationEntry] = record.since(0)
-    for number, one in enumerate(heapq.merge(own, record.replication_entries(), key=attrgetter("seq"))):
-        if isinstance(one, LoggedEvent) and one.event is not None and one.seq == stored.seq:
+    for number, entry in enumerate(heapq.merge(own, record.replication_entries(), key=attrgetter("seq"))):
+        if isinstance(entry, LoggedEvent) and entry.event is not None and entry.seq == stored.seq:
             break
-        if isinstance(one, ReplicationEntry):
-            _take_part(replay, one, others)
+        if isinstance(entry, ReplicationEntry):
+            _take_part(replay, entry, others)
         else:
-            replay.take(one, replay.memory)
+            replay.take(entry, replay.memory)
         if number % PROGRESS_EVERY == 0:
-            progress(f"replaying the log: number {one.seq:,}", one.seq / stored.seq)
+            progress(f"replaying the log: number {entry.seq:,}", entry.seq / stored.seq)
     row = array("d", extract_or_missing(replay.memory, payment))
     values = array("d", stored.features)
     names = engine.bundle.contents.features.names
@@ -133,29 +135,29 @@ def recompute_features(
 
 def shard_of(record: StateReader) -> Shard | None:
     """Return which of several workers a file is of; None where one process owns it."""
-    kept = record.meta("shard")
-    return None if kept is None else msgspec.convert(kept, Shard)
+    shard = record.meta("shard")
+    return None if shard is None else msgspec.convert(shard, Shard)
 
 
 def _check_same_history(
     record: StateReader, shard: Shard | None, history: Sequence[HistoricalPayment]
 ) -> None:
-    kept = record.meta("history") or 0
+    payments_at_start = record.meta("history") or 0
     # A worker counts its own payments alone.
-    if bool(kept) != bool(history) or (shard is None and kept != len(history)):
+    if bool(payments_at_start) != bool(history) or (shard is None and payments_at_start != len(history)):
         raise ConfigError(
-            f"{record.path}: began with {kept:,} payments of history, and {len(history):,} are at hand; name "
-            "the same file with --history"
+            f"{record.path}: began with {payments_at_start:,} payments of history, and {len(history):,} are "
+            "given; name the same file with --history"
         )
 
 
 def _take_part(replay: FeatureReplay, part: ReplicationEntry, others: Mapping[int, StateReader]) -> None:
-    other = others.get(part.worker)
-    if other is None:
+    replica = others.get(part.worker)
+    if replica is None:
         raise ConfigError(
             f"the state file of worker {part.worker} is missing: this one has followed what it decided"
         )
-    for logged in other.since(part.after):
+    for logged in replica.since(part.after):
         if logged.seq > part.until:
             return
         replay.take(logged, replay.shared)

@@ -88,93 +88,95 @@ def verify(path: Path, anchors: Sequence[Anchor], progress: Progress) -> Verifie
     record = StateReader(path)
     try:
         loss = found_loss(path)
-        found = Verified(path.name, dict.fromkeys(KINDS, 0))
-        _report_losses(found, loss, record.meta(LOSSES) or [])
-        _Walk(record, found, [anchor for anchor in anchors if anchor.state == path.name]).run(progress)
+        report = Verified(path.name, dict.fromkeys(KINDS, 0))
+        _report_losses(report, loss, record.meta(LOSSES) or [])
+        _Walk(record, report, [anchor for anchor in anchors if anchor.state == path.name]).run(progress)
         for name, content in record.configurations().items():
-            found.configurations += 1
+            report.configurations += 1
             if not Configuration(name, content).is_intact:
-                found.fault(
+                report.fault(
                     f"the configuration {name} is not the one that was named so: its content was changed"
                 )
-        for seq, one in record.displaced_labels():
-            found.fault(f"label {seq} of payment {one} is marked as applied at another event than it was")
+        for seq, transaction_id in record.displaced_labels():
+            report.fault(
+                f"label {seq} of payment {transaction_id} is marked as applied at another event than it was"
+            )
     finally:
         record.close()
-    return found
+    return report
 
 
-def _report_losses(found: Verified, loss: Loss | None, accepted: Sequence[dict[str, Any]]) -> None:
-    for one in (msgspec.convert(row, Loss) for row in accepted):
-        found.notes.append(f"a loss was accepted at {one.at}: {one.message}")
+def _report_losses(report: Verified, loss: Loss | None, accepted: Sequence[dict[str, Any]]) -> None:
+    for accepted_loss in (msgspec.convert(row, Loss) for row in accepted):
+        report.notes.append(f"a loss was accepted at {accepted_loss.at}: {accepted_loss.message}")
     if loss is not None and loss.unmarked:
         # A copy for the audit has none; who opens it for serving is asked.
-        found.notes.append(loss.message)
+        report.notes.append(loss.message)
     elif loss is not None:
-        found.fault(loss.message)
+        report.fault(loss.message)
 
 
 class _Walk:
     """Verifies the rows of one file in order."""
 
-    def __init__(self, record: StateReader, found: Verified, anchors: Sequence[Anchor]) -> None:
-        self.record, self.found = record, found
+    def __init__(self, record: StateReader, report: Verified, anchors: Sequence[Anchor]) -> None:
+        self.record, self.report = record, report
         self.configurations = set(record.configurations())
         self.anchors: dict[int, list[Anchor]] = {}
         for anchor in anchors:
             self.anchors.setdefault(anchor.number, []).append(anchor)
 
     def run(self, progress: Progress) -> None:
-        found, name, last = self.found, self.record.path.name, START
+        report, name, last = self.report, self.record.path.name, START
         until = max(self.record.checkpoint.seq, 1)
         for count, entry in enumerate(self.record.chain_entries(), start=1):
             self._take(entry)
             last = entry.carried
             if count % PROGRESS_EVERY == 0:
                 progress(f"checking {name}: {count:,} rows", min(entry.seq / until, 1.0))
-        progress(f"checking {name}: {sum(found.rows.values()):,} rows", 1.0)
-        found.chain_head = last.hex()
+        progress(f"checking {name}: {sum(report.rows.values()):,} rows", 1.0)
+        report.chain_head = last.hex()
         if last != self.record.checkpoint.chain:
-            found.fault("the last row is not the one that the file itself says it ends with: rows are gone")
+            report.fault("the last row is not the one that the file itself says it ends with: rows are gone")
         for anchor in (anchor for gone in self.anchors.values() for anchor in gone if anchor.number):
-            found.fault(f"row {anchor.number}, anchored at {anchor.time}, is gone")
+            report.fault(f"row {anchor.number}, anchored at {anchor.time}, is gone")
 
     def _take(self, entry: ChainEntry) -> None:
-        found = self.found
-        found.rows[entry.kind] += 1
-        found.last = entry.seq
+        report = self.report
+        report.rows[entry.kind] += 1
+        report.last = entry.seq
         if entry.carried != entry.expected:
-            _tampered(found, entry)
+            _tampered(report, entry)
         if entry.kind == KINDS[0] and entry.config_id not in self.configurations:
             self.configurations.add(entry.config_id)
-            found.fault(
+            report.fault(
                 f"the configuration {entry.config_id or '(none)'}, which decided, is not in the file", entry
             )
         for anchor in self.anchors.pop(entry.seq, ()):
-            _compare(found, anchor, entry)
+            _compare(report, anchor, entry)
 
 
-def _tampered(found: Verified, entry: ChainEntry) -> None:
-    found.tampered += 1
-    if found.tampered > 1:
-        found.fault_count += 1
+def _tampered(report: Verified, entry: ChainEntry) -> None:
+    report.tampered += 1
+    if report.tampered > 1:
+        report.fault_count += 1
         return
-    found.fault(
+    report.fault(
         f"row {entry.seq} ({entry.kind}: {entry.about}) is the first whose hash is not the expected one: it "
         "was changed or added, or what stood before it was removed",
         entry,
     )
 
 
-def _compare(found: Verified, anchor: Anchor, entry: ChainEntry) -> None:
+def _compare(report: Verified, anchor: Anchor, entry: ChainEntry) -> None:
     if anchor.chain_head == entry.carried.hex():
-        found.anchors_found += 1
+        report.anchors_found += 1
     else:
         message = (
             f"row {entry.seq} has another hash than its anchor of {anchor.time}: the chain up to it was "
             "recomputed"
         )
-        found.fault(message, entry)
+        report.fault(message, entry)
 
 
 def read_anchors(path: Path) -> list[Anchor]:
@@ -194,8 +196,8 @@ def append_anchors(path: Path, verified: Sequence[Verified], now: dt.datetime) -
     """Append the chain head of each file, on disk when this returns."""
     time = now.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     with append_to(check_target(path)) as file:
-        for one in verified:
-            anchor = Anchor(time, one.state, one.last, one.chain_head)
+        for verified_file in verified:
+            anchor = Anchor(time, verified_file.state, verified_file.last, verified_file.chain_head)
             file.write(msgspec.json.encode(anchor) + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -159,7 +159,9 @@ class _DecidedPayments:
             card=self.card.categorical(),
             label=np.concatenate(self.labels),
             known_at=np.concatenate(self.known_at),
-            segments={name: one.categorical() for name, one in zip(self.categories, segments, strict=True)},
+            segments={
+                name: segment.categorical() for name, segment in zip(self.categories, segments, strict=True)
+            },
             weight=None if are_equal(weight) else weight,
         )
 
@@ -167,7 +169,10 @@ class _DecidedPayments:
 def messages_of(project: Project) -> dict[str, str]:
     """Return what people read for the code of each reason that a project decides by."""
     messages = {rule.name: rule.message or " ".join(rule.when.split()) for rule in project.rules}
-    lists = {one.name: f"{one.of} is on the list `{one.name}`" for one in project.lists}
+    lists = {
+        list_settings.name: f"{list_settings.of} is on the list `{list_settings.name}`"
+        for list_settings in project.lists
+    }
     return SCORE_MESSAGES | messages | lists
 
 
@@ -243,8 +248,8 @@ def _scored(model: Model, engine: Engine, rows: HistoricalRows) -> tuple[list[ar
 def _check_unique_names(names: Sequence[str]) -> None:
     for index, name in enumerate(names):
         if name == BASELINE or name in names[:index]:
-            taken = "what is in force" if name == BASELINE else "another change"
-            raise ConfigError(f"the name `{name}` is taken by {taken}; give the change another - at `$.name`")
+            owner = "what is in force" if name == BASELINE else "another change"
+            raise ConfigError(f"the name `{name}` is taken by {owner}; give the change another - at `$.name`")
 
 
 def learned_until(bundle: Bundle) -> int:
@@ -260,12 +265,12 @@ def window_of(
     Without a start it begins where the bundle stopped learning; without `as_of` it is evaluated at the last
     moment that the table tells of.  Raises ConfigError when the table knows less than is asked for.
     """
-    kept = table.info.as_of
-    if as_of is not None and kept is not None and as_of > kept:
+    table_as_of = table.info.as_of
+    if as_of is not None and table_as_of is not None and as_of > table_as_of:
         raise ConfigError(
             f"{table.path}: was made as of an earlier moment than --as-of; make it anew by `fraud features`"
         )
-    moment = kept if as_of is None else as_of
+    moment = table_as_of if as_of is None else as_of
     known = table.latest_known_at() if moment is None else moment
     times = table.times()
     first, last = int(times[0]) // DAY_MS * DAY_MS, (int(times[-1]) // DAY_MS + 1) * DAY_MS

@@ -101,7 +101,7 @@ def live_traffic(
             "labels taught its bundle"
         )
     histories = {state: DecisionHistory(state) for state in states}
-    moment = max(latest_known_at(one) for one in histories.values()) if as_of is None else as_of
+    moment = max(latest_known_at(history) for history in histories.values()) if as_of is None else as_of
     for state, history in histories.items():
         _join(pairs, history, shadowed[state], engine, moment, period)
     if not pairs.payments and pairs.left_out:
@@ -125,7 +125,7 @@ def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecisio
         if config_id not in log.config_ids():
             there = ", ".join(log.config_ids()) or "none"
             raise ConfigError(f"{state}: no shadow {config_id} has decided here (there are: {there})")
-        return {one.transaction_id: one for one in log.decisions(config_id, since)}
+        return {decision.transaction_id: decision for decision in log.decisions(config_id, since)}
 
 
 def latest_known_at(decided: DecisionHistory) -> int:
@@ -145,8 +145,8 @@ def _join(
     parser = Parser(engine.project.schema, engine.bundle.contents.features.category_encoding)
     known = {label.transaction_id: label for label in decided.reader.labels if label.available_from <= as_of}
     for decision, eligibility in decided.decisions():
-        one = shadowed.get(decision.transaction_id)
-        if one is None or decision.event_time > as_of:
+        shadow_decision = shadowed.get(decision.transaction_id)
+        if shadow_decision is None or decision.event_time > as_of:
             continue
         if not period.has(decision):
             pairs.left_out.append(decision.event_time)
@@ -159,7 +159,7 @@ def _join(
         action = decision.action if decision.counterfactual_action is None else decision.counterfactual_action
         pairs.payments.append(payment)
         pairs.champion.add(action, decision.score, decision.codes)
-        pairs.shadow.add(one.action, one.score, one.reasons)
+        pairs.shadow.add(shadow_decision.action, shadow_decision.score, shadow_decision.reasons)
         label = known.get(decision.transaction_id)
         pairs.labels.append(UNKNOWN if label is None else int(label.fraud))
         pairs.known_at.append(0 if label is None else label.available_from)
@@ -185,7 +185,8 @@ def _evaluation_set(pairs: PairedDecisions, engine: Engine, as_of: int) -> Evalu
         transaction_id=np.array([payment.transaction_id for payment in payments], object),
         event_time=times,
         amount=np.array(
-            [np.nan if one.amount is None else one.amount / 10**decimals for one in payments], np.float64
+            [np.nan if payment.amount is None else payment.amount / 10**decimals for payment in payments],
+            np.float64,
         ),
         card=card.categorical(),
         label=np.array(pairs.labels, np.int8),

@@ -77,19 +77,25 @@ def compare_shadow(
     )
     project, period = champion.project, _champion_period(registry, champion)
     both = live_traffic(states, challenger, config_id, as_of, period)
-    found = compare(both.evaluation_set, both.champion, both.shadow, project.costs, project.model.seed)
+    comparison = compare(both.evaluation_set, both.champion, both.shadow, project.costs, project.model.seed)
     gate_inputs = _gate_inputs(both, (champion, challenger), states)
-    gate_result = evaluate_gate(found, gate_inputs, project.gate)
+    gate_result = evaluate_gate(comparison, gate_inputs, project.gate)
     return ShadowComparison(
-        release.number, config_id, challenger.bundle.name, both.left_out.size, found, gate_inputs, gate_result
+        release.number,
+        config_id,
+        challenger.bundle.name,
+        both.left_out.size,
+        comparison,
+        gate_inputs,
+        gate_result,
     )
 
 
 def _champion_period(registry: ReleaseRegistry, champion: Engine) -> ChampionPeriod:
     """Return which decisions count as the champion's, with all its messages; current ones win."""
-    champions = dict.fromkeys(one.champion for one in registry.releases())
+    champions = dict.fromkeys(release.champion for release in registry.releases())
     messages: dict[str, str] = {}
-    for bundle, project in (lifecycle.content_of(registry, one) for one in champions):
+    for bundle, project in (lifecycle.content_of(registry, config_id) for config_id in champions):
         if bundle == champion.bundle.name:
             messages |= messages_of(project)
     messages |= messages_of(champion.project)
@@ -109,7 +115,7 @@ def chosen(registry: ReleaseRegistry, config_id: str | None) -> str:
 
 
 def promote(
-    registry: ReleaseRegistry, found: ShadowComparison, author: lifecycle.Author, *, force: bool = False
+    registry: ReleaseRegistry, comparison: ShadowComparison, author: lifecycle.Author, *, force: bool = False
 ) -> Release | None:
     """Promote the shadow if it passes the gate; return None where it does not.
 
@@ -117,18 +123,21 @@ def promote(
     are others than those of the services' profiles, whatever the gate says, and when other answers went
     live since the gate was asked, or the shadow was ended.
     """
-    bundle = lifecycle.bundle_of(registry, found.config_id)
+    bundle = lifecycle.bundle_of(registry, comparison.config_id)
     lifecycle.check_same_features(registry, bundle)
     evidence = registry.store_evidence(
-        f"{found.config_id}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}", msgspec.json.encode(found)
+        f"{comparison.config_id}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}",
+        msgspec.json.encode(comparison),
     )
-    if not found.gate_result.passed:
+    if not comparison.gate_result.passed:
         if not force:
             return None
-        failed = ", ".join(check.name for check in found.gate_result.checks if not check.passed)
+        failed = ", ".join(check.name for check in comparison.gate_result.checks if not check.passed)
         author = lifecycle.Author(author.by, f"{author.reason} (against the gate: {failed})")
-    project = project_of(registry, found.release, found.config_id)
-    return lifecycle.promote(registry, bundle, project, author, evidence, (found.release, found.config_id))
+    project = project_of(registry, comparison.release, comparison.config_id)
+    return lifecycle.promote(
+        registry, bundle, project, author, evidence, (comparison.release, comparison.config_id)
+    )
 
 
 def project_of(registry: ReleaseRegistry, number: int, config_id: str) -> Project:
@@ -140,10 +149,12 @@ def project_of(registry: ReleaseRegistry, number: int, config_id: str) -> Projec
     """
     releases = registry.releases()
     # A shadow that was ended and added again was evaluated since then.
-    since = itertools.takewhile(lambda one: config_id in one.shadows, reversed(releases[:number]))
+    since = itertools.takewhile(lambda release: config_id in release.shadows, reversed(releases[:number]))
     *_, named = since
     champions = named.champion, releases[number - 1].champion
-    then, current, own = (lifecycle.content_of(registry, one)[1] for one in (*champions, config_id))
+    then, current, own = (
+        lifecycle.content_of(registry, configuration)[1] for configuration in (*champions, config_id)
+    )
     if own == then:
         return current
     if current == then:
@@ -166,7 +177,9 @@ def _gate_inputs(both: LiveTraffic, engines: tuple[Engine, Engine], states: Sequ
     if fraud.any():
         seed = champion.project.model.seed
         _, _, gain = ranked((scores[0], scores[1]), fraud, weight, evaluation_set.card.codes[evaluated], seed)
-    latest = [one for state in states for one in _latest(state, challenger.configuration.config_id)]
+    latest = [
+        rescorable for state in states for rescorable in _latest(state, challenger.configuration.config_id)
+    ]
     rescored, different = _rescored(challenger, latest)
     return GateInputs(
         average_precision=gain,
@@ -190,17 +203,21 @@ def _latest(state: Path, config_id: str) -> list[Rescorable]:
     ):
         own = log.own_rows(config_id)
         return [
-            Rescorable(one.transaction_id, event, (served, own.get(one.seq, served)), one.score)
-            for one in log.decisions(config_id)[-RESCORED:]
-            for event, served in state_file.rows(STORED, (one.seq,))
+            Rescorable(
+                decision.transaction_id, event, (served, own.get(decision.seq, served)), decision.score
+            )
+            for decision in log.decisions(config_id)[-RESCORED:]
+            for event, served in state_file.rows(STORED, (decision.seq,))
         ]
 
 
 def _rescored(engine: Engine, latest: Sequence[Rescorable]) -> tuple[int, int]:
     """Score payments again, one at a time; return their number and how many scores differ."""
     scorer = engine.strategy.scorer
-    rescored = [None if scorer is None else scorer.score([array("d", one.rows[1])])[0] for one in latest]
-    return len(rescored), sum(score != one.score for score, one in zip(rescored, latest, strict=True))
+    rescored = [
+        None if scorer is None else scorer.score([array("d", rescorable.rows[1])])[0] for rescorable in latest
+    ]
+    return len(rescored), sum(score != rescorable.score for score, rescorable in zip(rescored, latest, strict=True))
 
 
 def _latencies(engines: tuple[Engine, Engine], latest: Sequence[Rescorable]) -> tuple[float, float]:
@@ -220,9 +237,9 @@ def _payments(
     """Return payments parsed by an engine, with its own feature rows."""
     parser = Parser(engine.project.schema)
     return [
-        (payment, array("d", one.rows[index]))
-        for one in latest
-        if isinstance(payment := parser.parse(one.event, one.transaction_id), Transaction)
+        (payment, array("d", rescorable.rows[index]))
+        for rescorable in latest
+        if isinstance(payment := parser.parse(rescorable.event, rescorable.transaction_id), Transaction)
     ]
 
 
@@ -230,9 +247,9 @@ def _p99(
     decide: Callable[[Sequence[Transaction], Sequence[array[float]]], object],
     payments: Sequence[tuple[Transaction, array[float]]],
 ) -> float:
-    taken = []
+    latencies = []
     for payment, row in payments:
         start = time.perf_counter()
         decide([payment], [row])
-        taken.append(1e6 * (time.perf_counter() - start))
-    return float(np.percentile(taken, 99)) if taken else 0.0
+        latencies.append(1e6 * (time.perf_counter() - start))
+    return float(np.percentile(latencies, 99)) if latencies else 0.0

@@ -105,7 +105,7 @@ def retrain(
     store_bundle(evaluated, settings.out / evaluated.name)
     progress("growing trees", 1.0)
     evaluation = settings.out / f"{evaluated.name}.evaluation"
-    found = evaluate(better, table, settings.out / evaluated.name, evaluation, progress=progress)
+    evaluation_report = evaluate(better, table, settings.out / evaluated.name, evaluation, progress=progress)
     notes, figures, report = _compare_with_champion(
         project, champion, evaluated, settings, dataset, progress, log
     )
@@ -119,13 +119,15 @@ def retrain(
         directory=directory,
         evaluated=evaluated,
         tuned=tuned,
-        challenger=found.metrics,
+        challenger=evaluation_report.metrics,
         champion=figures,
         leakage_suspects=leakage_suspects(slices.train),
         warnings=warnings_of(slices, learned, bundle),
         notes=notes,
         report=report,
-        tracked=_tracked(better, bundle, directory, learned, found) if settings.tracking else None,
+        tracked=_tracked(better, bundle, directory, learned, evaluation_report)
+        if settings.tracking
+        else None,
     )
 
 
@@ -157,11 +159,11 @@ def change_file(bundle: Bundle, champion: Bundle, folder: Path) -> Path:
 
 
 def _tracked(
-    project: Project, bundle: Bundle, directory: Path, learned: Learned, found: EvaluateReport
+    project: Project, bundle: Bundle, directory: Path, learned: Learned, evaluation_report: EvaluateReport
 ) -> str:
-    kept = tracker(project)
-    version = kept.trained(bundle, directory, learned.rounds)
-    kept.evaluated(bundle.name, found.metrics, found.pictures)
+    run = tracker(project)
+    version = run.trained(bundle, directory, learned.rounds)
+    run.evaluated(bundle.name, evaluation_report.metrics, evaluation_report.pictures)
     return version
 
 

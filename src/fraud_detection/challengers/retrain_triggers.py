@@ -75,7 +75,11 @@ def young_challenger(registry: ReleaseRegistry, now: dt.datetime, age_ms: int) -
 
     What made it due lasts until that one is promoted, which takes labels of weeks.
     """
-    named = [one for one in registry.releases() if one.kind == "shadow" and one.reason.startswith(RETRAINED)]
+    named = [
+        release
+        for release in registry.releases()
+        if release.kind == "shadow" and release.reason.startswith(RETRAINED)
+    ]
     if not named:
         return None
     days = (now - dt.datetime.fromisoformat(named[-1].at)) / dt.timedelta(days=1)
@@ -87,26 +91,32 @@ def young_challenger(registry: ReleaseRegistry, now: dt.datetime, age_ms: int) -
 
 def latest_time(states: Sequence[Path]) -> int | None:
     """Return the latest event time of the state files in ms, None without a payment."""
-    found = []
+    watermarks = []
     for path in state_files(states):
         reader = LoggedDecisionReader(path)
-        found.append(reader.watermark)
+        watermarks.append(reader.watermark)
         reader.close()
-    return max([time_ms for time_ms in found if time_ms >= 0], default=None)
+    return max([time_ms for time_ms in watermarks if time_ms >= 0], default=None)
 
 
 def drift_of(champion: Bundle, states: Sequence[Path], now_ms: int) -> Drift:
     """Compare the payments of the last RECENT_DAYS before `now_ms` with those the champion learned from."""
-    decisions = [one for path in state_files(states) for one in _recent(path, now_ms)]
+    decisions = [decision for path in state_files(states) for decision in _recent(path, now_ms)]
     reference, width = champion.contents.reference, len(champion.contents.features.definitions)
-    matrix = np.frombuffer(b"".join(one.features for one in decisions), np.float64).reshape(-1, width)
-    scores = [one.score for one in decisions if one.bundle == champion.name and one.score is not None]
+    matrix = np.frombuffer(b"".join(decision.features for decision in decisions), np.float64).reshape(
+        -1, width
+    )
+    scores = [
+        decision.score
+        for decision in decisions
+        if decision.bundle == champion.name and decision.score is not None
+    ]
     enough = len(scores) >= MIN_PAYMENTS
     indexes = {
         feature.name: stability_index(feature.distribution, matrix[:, index].astype(np.float32))
         for index, feature in enumerate(reference.features)
     }
-    ordered = dict(sorted(indexes.items(), key=lambda one: -one[1])) if len(matrix) else {}
+    ordered = dict(sorted(indexes.items(), key=lambda index: -index[1])) if len(matrix) else {}
     risk = {name: value for name, value in ordered.items() if RISK in name}
     payments = {name: value for name, value in ordered.items() if name not in risk}
     score = stability_index(reference.score, np.array(scores)) if enough else None
@@ -116,11 +126,11 @@ def drift_of(champion: Bundle, states: Sequence[Path], now_ms: int) -> Drift:
 def _recent(path: Path, now_ms: int) -> list[LoggedDecision]:
     """Return the latest decisions of a file, no more than MAX_PAYMENTS."""
     reader = LoggedDecisionReader(path)
-    found: list[LoggedDecision] = []
-    for one in reader.recent(now_ms - RECENT_DAYS * DAY_MS):
-        if one.event_time <= now_ms:
-            found.append(one)
-        if len(found) == MAX_PAYMENTS:
+    decisions: list[LoggedDecision] = []
+    for decision in reader.recent(now_ms - RECENT_DAYS * DAY_MS):
+        if decision.event_time <= now_ms:
+            decisions.append(decision)
+        if len(decisions) == MAX_PAYMENTS:
             break
     reader.close()
-    return found
+    return decisions

@@ -68,7 +68,7 @@ class Shadow:
             [payment for _, payment, _ in rows], [features for _, _, features in rows]
         )
         us = 1e6 * (time.perf_counter() - start) / max(len(rows), 1)
-        kept = [
+        shadow_decisions = [
             ShadowDecision(
                 logged.seq,
                 logged.transaction_id,
@@ -81,8 +81,8 @@ class Shadow:
             for (logged, payment, _), decision in zip(rows, decisions, strict=True)
         ]
         own = [(logged.seq, features.tobytes()) for logged, _, features in rows] if self._rows.own else []
-        self._log.store(self.config_id, kept, part[-1].seq, own)
-        return len(kept)
+        self._log.store(self.config_id, shadow_decisions, part[-1].seq, own)
+        return len(shadow_decisions)
 
 
 class Shadows:
@@ -228,10 +228,10 @@ def _decline_cap(engine: Engine, logs: Sequence[ShadowLog]) -> DeclineCap | None
         return None
     counted = []
     for log in logs:
-        one = DeclineCap(settings)
+        decline_cap = DeclineCap(settings)
         for decided in log.decisions(engine.configuration.config_id):
-            one.add(decided.event_time, declined=decided.action == Action.DECLINE)
-        counted.append(one.counts())
+            decline_cap.add(decided.event_time, declined=decided.action == Action.DECLINE)
+        counted.append(decline_cap.counts())
     return joined(settings, counted)
 
 

@@ -258,14 +258,14 @@ class OwnRows:
             )
 
     def _check_same_history(self, history: History) -> None:
-        found = {historical.payment.transaction_id for historical in history.payments}
-        kept = {row[0] for row in self._state_file.rows("SELECT transaction_id FROM history")}
+        file_ids = {historical.payment.transaction_id for historical in history.payments}
+        state_ids = {row[0] for row in self._state_file.rows("SELECT transaction_id FROM history")}
         # What this schema refuses may have been read by the service's.
-        if found - kept or len(kept - found) > len(history.refused):
+        if file_ids - state_ids or len(state_ids - file_ids) > len(history.refused):
             raise ConfigError(
-                f"{self._state_file.path}: began with {len(kept):,} payments of history, and "
-                f"{self._history} has {len(found & kept):,} of them and {len(found - kept):,} others; name "
-                "the same file with --history"
+                f"{self._state_file.path}: began with {len(state_ids):,} payments of history, and "
+                f"{self._history} has {len(file_ids & state_ids):,} of them and "
+                f"{len(file_ids - state_ids):,} others; name the same file with --history"
             )
 
     def _check_history_in_time(self) -> None:

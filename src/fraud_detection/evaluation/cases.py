@@ -88,10 +88,10 @@ def reasons(
 
 def _message(code: str, arms: tuple[ArmDecisions, ArmDecisions]) -> str:
     """Return what people read for a code; of both arms where a change set gave it another meaning."""
-    told = {arm.messages[code]: arm.name for arm in reversed(arms) if code in arm.messages}
-    if len(told) < len(arms):
-        return next(iter(told), code)
-    return "; ".join(f"{name}: {message}" for message, name in reversed(told.items()))
+    arm_by_message = {arm.messages[code]: arm.name for arm in reversed(arms) if code in arm.messages}
+    if len(arm_by_message) < len(arms):
+        return next(iter(arm_by_message), code)
+    return "; ".join(f"{name}: {message}" for message, name in reversed(arm_by_message.items()))
 
 
 def _often(fired: dict[str, Fired], code: str) -> int:
@@ -120,8 +120,8 @@ def _fired(evaluation_set: EvaluationSet, arm: ArmDecisions, total: Segmentation
 
 def _payments_by_reason(arm: ArmDecisions) -> dict[str, list[int]]:
     """Return the positions in `reasons` of each code."""
-    found: dict[str, list[int]] = {}
+    payments: dict[str, list[int]] = {}
     for index, codes in enumerate(arm.reasons):
         for code in codes:
-            found.setdefault(code, []).append(index)
-    return found
+            payments.setdefault(code, []).append(index)
+    return payments

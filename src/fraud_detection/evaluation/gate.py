@@ -56,20 +56,20 @@ class GateResult(Record, frozen=True):
     checks: tuple[Check, ...]
 
 
-def evaluate_gate(found: Comparison, inputs: GateInputs, gate: Gate) -> GateResult:
+def evaluate_gate(comparison: Comparison, inputs: GateInputs, gate: Gate) -> GateResult:
     """Evaluate every check; the gate passes if all of them pass."""
-    checks = tuple(_checks(found, inputs, gate))
+    checks = tuple(_checks(comparison, inputs, gate))
     return GateResult(passed=all(check.passed for check in checks), checks=checks)
 
 
-def _checks(found: Comparison, inputs: GateInputs, gate: Gate) -> Iterator[Check]:
-    total = found.total
+def _checks(comparison: Comparison, inputs: GateInputs, gate: Gate) -> Iterator[Check]:
+    total = comparison.total
     yield _enough(total, gate)
     yield _better(total, inputs, gate)
     yield _calibrated(inputs, gate)
-    yield _segments(found, gate)
-    yield _unobserved(found, gate)
-    yield _capacity(found, inputs, gate)
+    yield _segments(comparison, gate)
+    yield _unobserved(comparison, gate)
+    yield _capacity(comparison, inputs, gate)
     yield _latency(inputs, gate)
     yield Check(
         name="parity",
@@ -137,19 +137,19 @@ def _calibrated(inputs: GateInputs, gate: Gate) -> Check:
     )
 
 
-def _segments(found: Comparison, gate: Gate) -> Check:
-    whole = {} if found.total is None else {"all": (found.total,)}
+def _segments(comparison: Comparison, gate: Gate) -> Check:
+    whole = {} if comparison.total is None else {"all": (comparison.total,)}
     worse = [
         f"{name} {part.name}: {message}"
-        for name, parts in (whole | found.segments).items()
+        for name, parts in (whole | comparison.segments).items()
         for part in parts
         if (part.effective_frauds or 0.0) >= gate.segment_frauds and (message := _loss(part, gate))
     ]
     return Check(
         name="no segment worse",
-        passed=found.total is not None and not worse,
+        passed=comparison.total is not None and not worse,
         message="no mature labels"
-        if found.total is None
+        if comparison.total is None
         else "; ".join(worse)
         or f"neither in all nor in a segment with {gate.segment_frauds} frauds does recall fall by more than "
         f"{100 * gate.segment_recall_loss:g} points, or is money lost for sure",
@@ -167,10 +167,10 @@ def _loss(part: SegmentMetrics, gate: Gate) -> str:
     return f"money saved {_as_text(difference.money_saved)}" if lost else ""
 
 
-def _unobserved(found: Comparison, gate: Gate) -> Check:
-    if found.total is None or found.unobserved is None or found.total.variant.outcomes is None:
+def _unobserved(comparison: Comparison, gate: Gate) -> Check:
+    if comparison.total is None or comparison.unobserved is None or comparison.total.variant.outcomes is None:
         return Check(name="unobserved outcomes", passed=False, message="no mature labels")
-    unobserved, saved = found.unobserved, found.total.variant.outcomes.money_saved
+    unobserved, saved = comparison.unobserved, comparison.total.variant.outcomes.money_saved
     passed = unobserved.cost <= gate.unobserved * max(saved, 0.0)
     return Check(
         name="unobserved outcomes",
@@ -182,8 +182,8 @@ def _unobserved(found: Comparison, gate: Gate) -> Check:
     )
 
 
-def _capacity(found: Comparison, inputs: GateInputs, gate: Gate) -> Check:
-    part, capacity = found.total or found.all_payments, found.capacity_per_day[1]
+def _capacity(comparison: Comparison, inputs: GateInputs, gate: Gate) -> Check:
+    part, capacity = comparison.total or comparison.all_payments, comparison.capacity_per_day[1]
     # Promoted, it answers what was left out too, and people review that as well.
     reviews = part.variant.reviews_per_day * (1 + inputs.left_out / max(part.payments, 1))
     max_reviews = None if capacity is None else capacity * gate.capacity
@@ -206,9 +206,9 @@ def _latency(inputs: GateInputs, gate: Gate) -> Check:
     )
 
 
-def _as_text(one: Estimate | None) -> str:
-    if one is None or one.value is None:
+def _as_text(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.value is None:
         return "not known"
-    if one.low is None or one.high is None:
-        return f"{one.value:+,.4g}"
-    return f"{one.value:+,.4g} ({one.low:+,.4g} to {one.high:+,.4g})"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:+,.4g}"
+    return f"{estimate.value:+,.4g} ({estimate.low:+,.4g} to {estimate.high:+,.4g})"

@@ -30,11 +30,11 @@ def share_interval(
         return (math.nan, math.nan)
     rng = np.random.default_rng(seed)
     hits, all_of_them = np.zeros(resamples), np.zeros(resamples)
-    for one in np.unique(weight):
-        own = weight == one
-        found = one * rng.poisson(int((own & hit).sum()), resamples)
-        hits += found
-        all_of_them += found + one * rng.poisson(int((own & ~hit).sum()), resamples)
+    for stratum_weight in np.unique(weight):
+        own = weight == stratum_weight
+        stratum_hits = stratum_weight * rng.poisson(int((own & hit).sum()), resamples)
+        hits += stratum_hits
+        all_of_them += stratum_hits + stratum_weight * rng.poisson(int((own & ~hit).sum()), resamples)
     ratios = np.divide(hits, all_of_them, out=np.full(resamples, np.nan), where=all_of_them > 0)
     low, high = middle_95(list(ratios))
     wilson_low, wilson_high = wilson(mean(hit, weight), effective(weight))

@@ -50,16 +50,16 @@ class Ranking:
         if weight is None or are_equal(weight):
             return cls(*_counted(group, fraud, levels.size))
         strata = []
-        for one in np.unique(weight):
-            own = weight == one
-            strata.append(Stratum(float(one), *_counted(group[own], fraud[own], levels.size)))
+        for stratum_weight in np.unique(weight):
+            own = weight == stratum_weight
+            strata.append(Stratum(float(stratum_weight), *_counted(group[own], fraud[own], levels.size)))
         return cls.together(strata)
 
     @classmethod
     def together(cls, strata: Sequence[Stratum]) -> Ranking:
         """Add up strata, each as many times as its payments weigh."""
-        frauds = np.sum([one.weight * one.frauds for one in strata], axis=0)
-        goods = np.sum([one.weight * one.goods for one in strata], axis=0)
+        frauds = np.sum([stratum.weight * stratum.frauds for stratum in strata], axis=0)
+        goods = np.sum([stratum.weight * stratum.goods for stratum in strata], axis=0)
         return cls(frauds, goods, tuple(strata))
 
     def average_precision(self) -> float:
@@ -77,13 +77,13 @@ class Ranking:
         0.5
         """
         allowed = np.cumsum(self.goods) <= false_positive_rate * self.goods.sum()
-        found = float(self.frauds[allowed].sum())
-        return _ratio(found, float(self.frauds.sum()))
+        caught = float(self.frauds[allowed].sum())
+        return _ratio(caught, float(self.frauds.sum()))
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return recall and precision at each distinct score."""
-        found, flagged = np.cumsum(self.frauds), np.cumsum(self.frauds + self.goods)
-        return found / max(float(self.frauds.sum()), 1.0), found / flagged
+        caught, flagged = np.cumsum(self.frauds), np.cumsum(self.frauds + self.goods)
+        return caught / max(float(self.frauds.sum()), 1.0), caught / flagged
 
     def intervals(self, seed: int, resamples: int = RESAMPLES) -> dict[str, tuple[float, float]]:
         """Return 95 % intervals of average precision and AUC by a Poisson bootstrap over payments.
@@ -107,8 +107,10 @@ class Ranking:
         at = np.flatnonzero(starts)
         if self.strata:
             merged = [
-                Stratum(one.weight, np.add.reduceat(one.frauds, at), np.add.reduceat(one.goods, at))
-                for one in self.strata
+                Stratum(
+                    stratum.weight, np.add.reduceat(stratum.frauds, at), np.add.reduceat(stratum.goods, at)
+                )
+                for stratum in self.strata
             ]
             return Ranking.together(merged)
         return Ranking(np.add.reduceat(self.frauds, at), np.add.reduceat(self.goods, at))
@@ -117,7 +119,10 @@ class Ranking:
         """Return frauds and good payments of one resample."""
         if not self.strata:
             return rng.poisson(self.frauds), rng.poisson(self.goods)
-        strata = [Stratum(one.weight, rng.poisson(one.frauds), rng.poisson(one.goods)) for one in self.strata]
+        strata = [
+            Stratum(stratum.weight, rng.poisson(stratum.frauds), rng.poisson(stratum.goods))
+            for stratum in self.strata
+        ]
         resampled = Ranking.together(strata)
         return resampled.frauds, resampled.goods
 
@@ -201,9 +206,9 @@ def card_precision(
     days = event_time // DAY_MS
     for day in np.unique(days):
         on_day = (days == day) & ~caught[number]
-        found = _caught_on_day(score[on_day], fraud[on_day], number[on_day], top)
-        caught[found] = True
-        hits.append(found.size / top)
+        new_hits = _caught_on_day(score[on_day], fraud[on_day], number[on_day], top)
+        caught[new_hits] = True
+        hits.append(new_hits.size / top)
     return float(np.mean(hits)) if hits else math.nan
 
 
@@ -241,11 +246,11 @@ def _caught_on_day(score: np.ndarray, fraud: np.ndarray, card: np.ndarray, top: 
 
 
 def _average_precision(frauds: np.ndarray, goods: np.ndarray) -> np.float64:
-    found, flagged = np.cumsum(frauds), np.cumsum(frauds + goods)
+    caught, flagged = np.cumsum(frauds), np.cumsum(frauds + goods)
     total = frauds.sum()
     if total == 0:
         return np.float64(np.nan)
-    return np.float64((frauds * found / np.maximum(flagged, 1)).sum() / total)
+    return np.float64((frauds * caught / np.maximum(flagged, 1)).sum() / total)
 
 
 def _auc(frauds: np.ndarray, goods: np.ndarray) -> np.float64:

@@ -83,68 +83,70 @@ def rows(part: SegmentMetrics) -> Iterator[Row]:
     yield _counted("approved", baseline.approved, variant.approved)
 
 
-def unobserved_outcomes(found: Comparison) -> str:
+def unobserved_outcomes(comparison: Comparison) -> str:
     """Describe the payments with unobserved outcome that would be approved; empty without any."""
-    if found.unobserved is None or not found.unobserved.payments:
+    if comparison.unobserved is None or not comparison.unobserved.payments:
         return ""
-    one = found.unobserved
+    unobserved = comparison.unobserved
     return (
-        f"no figure counts {money(one.payments)} payments ({money(one.money)} in money) that "
-        f"{found.baseline} stops and {found.variant} approves: their outcome is unobserved; if all were "
-        f"fraud, they would cost {money(one.cost)}"
+        f"no figure counts {money(unobserved.payments)} payments ({money(unobserved.money)} in money) that "
+        f"{comparison.baseline} stops and {comparison.variant} approves: their outcome is unobserved; "
+        f"if all were fraud, they would cost {money(unobserved.cost)}"
     )
 
 
 def _outcomes(part: SegmentMetrics) -> Iterator[Row]:
-    one, two, between = part.baseline.outcomes, part.variant.outcomes, part.difference
-    if one is None or two is None or between is None:
+    baseline, variant, between = part.baseline.outcomes, part.variant.outcomes, part.difference
+    if baseline is None or variant is None or between is None:
         return
     yield Row(
         "money saved",
-        money(one.money_saved),
-        money(two.money_saved),
+        money(baseline.money_saved),
+        money(variant.money_saved),
         signed(between.money_saved),
         "against approving everything, by the prices of the project",
     )
     yield Row(
         "frauds caught",
-        _of(one.frauds_caught, part.frauds),
-        _of(two.frauds_caught, part.frauds),
+        _of(baseline.frauds_caught, part.frauds),
+        _of(variant.frauds_caught, part.frauds),
         signed(between.frauds_caught),
         "declined or sent to review",
     )
     yield Row(
         "fraud caught, in money",
-        _of(one.money_caught, part.fraud_money),
-        _of(two.money_caught, part.fraud_money),
+        _of(baseline.money_caught, part.fraud_money),
+        _of(variant.money_caught, part.fraud_money),
         signed(between.money_caught),
         "amounts of the frauds caught",
     )
-    yield _counted("frauds missed", one.frauds_missed, two.frauds_missed, "approved")
-    yield _counted("fraud missed, in money", one.money_missed, two.money_missed)
-    yield from _hurt(one, two, part)
-    yield Row("precision", share(one.precision), share(two.precision), points(between.precision), PRECISION)
-    yield Row("recall", share(one.recall), share(two.recall), points(between.recall), RECALL)
+    yield _counted("frauds missed", baseline.frauds_missed, variant.frauds_missed, "approved")
+    yield _counted("fraud missed, in money", baseline.money_missed, variant.money_missed)
+    yield from _hurt(baseline, variant, part)
+    yield Row(
+        "precision", share(baseline.precision), share(variant.precision), points(between.precision), PRECISION
+    )
+    yield Row("recall", share(baseline.recall), share(variant.recall), points(between.recall), RECALL)
 
 
 PRECISION = "share of fraud among what was reviewed or declined"
 RECALL = "share of frauds that were reviewed or declined"
 
 
-def _hurt(one: OutcomeMetrics, two: OutcomeMetrics, part: SegmentMetrics) -> Iterator[Row]:
+def _hurt(baseline: OutcomeMetrics, variant: OutcomeMetrics, part: SegmentMetrics) -> Iterator[Row]:
     if part.difference is None:
         return
     yield Row(
         "good payments declined",
-        customer_impact(one.good_declined),
-        customer_impact(two.good_declined),
+        customer_impact(baseline.good_declined),
+        customer_impact(variant.good_declined),
         signed(part.difference.good_declined),
         "customers who did nothing wrong",
     )
     yield Row(
         "good payments reviewed",
-        customer_impact(one.good_reviewed),
-        customer_impact(two.good_reviewed),
+        customer_impact(baseline.good_reviewed),
+        customer_impact(variant.good_reviewed),
         signed(part.difference.good_reviewed),
         "customers who had to wait",
     )
@@ -166,13 +168,13 @@ def _days(days: int | None, whole: float) -> str:
     return "no limit" if days is None else f"{days:,} of {whole:,.0f}"
 
 
-def customer_impact(found: CustomerImpact) -> str:
+def customer_impact(impact: CustomerImpact) -> str:
     """Format the customer impact.
 
     >>> customer_impact(CustomerImpact(payments=12.0, cards=9, money=340.5))
     '12 (9 cards, 340 in money)'
     """
-    return f"{money(found.payments)} ({found.cards:,} cards, {money(found.money)} in money)"
+    return f"{money(impact.payments)} ({impact.cards:,} cards, {money(impact.money)} in money)"
 
 
 def money(value: float | None) -> str:
@@ -186,16 +188,18 @@ def money(value: float | None) -> str:
     return f"{value:z,.0f}" if abs(value) >= INTEGER_FROM else f"{value:z,.1f}".removesuffix(".0")
 
 
-def signed(found: Estimate) -> str:
+def signed(estimate: Estimate) -> str:
     """Format a difference with its interval.
 
     >>> signed(Estimate(value=5.0, low=-1.0, high=11.0))
     '+5 (-1 to +11)'
     """
-    if found.value is None:
+    if estimate.value is None:
         return NOTHING
-    return plus(found.value) + (
-        "" if found.low is None or found.high is None else f" ({plus(found.low)} to {plus(found.high)})"
+    return plus(estimate.value) + (
+        ""
+        if estimate.low is None or estimate.high is None
+        else f" ({plus(estimate.low)} to {plus(estimate.high)})"
     )
 
 
@@ -205,37 +209,37 @@ def plus(value: float) -> str:
     >>> plus(5.0), plus(-5.0), plus(0.0)
     ('+5', '-5', '0')
     """
-    said = money(value)
-    return said if said.startswith("-") or said == "0" else f"+{said}"
+    text = money(value)
+    return text if text.startswith("-") or text == "0" else f"+{text}"
 
 
-def share(found: Estimate) -> str:
+def share(estimate: Estimate) -> str:
     """Format a share in per cent with its interval.
 
     >>> share(Estimate(value=0.5, low=0.25, high=0.75))
     '50.0 % (25.0 to 75.0)'
     """
-    if found.value is None:
+    if estimate.value is None:
         return NOTHING
     edges = (
         ""
-        if found.low is None or found.high is None
-        else f" ({100 * found.low:.1f} to {100 * found.high:.1f})"
+        if estimate.low is None or estimate.high is None
+        else f" ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
     )
-    return f"{100 * found.value:.1f} %{edges}"
+    return f"{100 * estimate.value:.1f} %{edges}"
 
 
-def points(found: Estimate) -> str:
+def points(estimate: Estimate) -> str:
     """Format the difference of two shares in percentage points.
 
     >>> points(Estimate(value=0.015, low=-0.01, high=0.04))
     '+1.5 points (-1.0 to +4.0)'
     """
-    if found.value is None:
+    if estimate.value is None:
         return NOTHING
     edges = (
         ""
-        if found.low is None or found.high is None
-        else f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+        if estimate.low is None or estimate.high is None
+        else f" ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
     )
-    return f"{100 * found.value:+.1f} points{edges}"
+    return f"{100 * estimate.value:+.1f} points{edges}"

@@ -32,15 +32,17 @@ def ranked(
     levels = [_Levels(score) for score in scores]
     cards, card_index = np.unique(card, return_inverse=True)
     rng = np.random.default_rng(seed)
-    found = np.empty((RESAMPLES, 2))
+    resampled = np.empty((RESAMPLES, 2))
     for row in range(RESAMPLES):
         weights = weight * rng.poisson(1.0, cards.size)[card_index]
-        found[row] = [one.average_precision(fraud * weights, (1 - fraud) * weights) for one in levels]
-    exact = [one.average_precision(fraud * weight, (1 - fraud) * weight) for one in levels]
+        resampled[row] = [
+            arm_levels.average_precision(fraud * weights, (1 - fraud) * weights) for arm_levels in levels
+        ]
+    exact = [arm_levels.average_precision(fraud * weight, (1 - fraud) * weight) for arm_levels in levels]
     return (
-        estimate(exact[0], found[:, 0]),
-        estimate(exact[1], found[:, 1]),
-        estimate(exact[1] - exact[0], found[:, 1] - found[:, 0]),
+        estimate(exact[0], resampled[:, 0]),
+        estimate(exact[1], resampled[:, 1]),
+        estimate(exact[1] - exact[0], resampled[:, 1] - resampled[:, 0]),
     )
 
 
@@ -54,6 +56,6 @@ class _Levels:
     def average_precision(self, frauds: np.ndarray, goods: np.ndarray) -> float:
         hit = np.bincount(self._level, weights=frauds, minlength=self._size)
         harmed = np.bincount(self._level, weights=goods, minlength=self._size)
-        found, flagged = np.cumsum(hit), np.cumsum(hit + harmed)
+        caught, flagged = np.cumsum(hit), np.cumsum(hit + harmed)
         total = hit.sum()
-        return float((hit * found / np.maximum(flagged, 1e-12)).sum() / total) if total else float("nan")
+        return float((hit * caught / np.maximum(flagged, 1e-12)).sum() / total) if total else float("nan")

@@ -38,9 +38,9 @@ def bootstrap_sums(
     group, cluster: int64, shape (n,): group and card of each payment.  sums: float64, shape (n, k).
     Payments without a group are not passed in.
     """
-    found = np.zeros((RESAMPLES, groups, sums.shape[1]))
+    resampled = np.zeros((RESAMPLES, groups, sums.shape[1]))
     if not group.size:
-        return found
+        return resampled
     clusters, cluster_index = np.unique(cluster, return_inverse=True)
     pairs, pair = np.unique(group * clusters.size + cluster_index, return_inverse=True)
     columns = [np.bincount(pair, weights=column, minlength=pairs.size) for column in sums.T]
@@ -52,8 +52,8 @@ def bootstrap_sums(
         )
         for number in range(groups):
             own = slice(edges[number], edges[number + 1])
-            found[start : start + len(draws), number] = draws[:, owner[own]] @ values[own]
-    return found
+            resampled[start : start + len(draws), number] = draws[:, owner[own]] @ values[own]
+    return resampled
 
 
 def bootstrap_draws(clusters: np.ndarray, start: int, stop: int, seed: int) -> np.ndarray:
@@ -100,8 +100,8 @@ def share(part: float, whole: float, effective: float, draws: np.ndarray) -> Est
     """
     value = part / whole if whole else math.nan
     bootstrap_draws, (low, high) = estimate(value, draws), wilson(value, effective)
-    lows = [one for one in (bootstrap_draws.low, low) if one is not None and math.isfinite(one)]
-    highs = [one for one in (bootstrap_draws.high, high) if one is not None and math.isfinite(one)]
+    lows = [edge for edge in (bootstrap_draws.low, low) if edge is not None and math.isfinite(edge)]
+    highs = [edge for edge in (bootstrap_draws.high, high) if edge is not None and math.isfinite(edge)]
     return Estimate(
         value=figure(value),
         low=figure(min(lows, default=math.nan)),

@@ -100,12 +100,12 @@ def segment(categorical: Categorical, total: Segmentation, max_slices: int) -> S
     )
     ranked = np.arange(counts.size) if categorical.ordered else np.argsort(-counts, kind="stable")
     order = [int(code) for code in ranked if counts[code]]
-    kept = order if len(order) <= max_slices else order[: max_slices - 1]
-    numbers = np.full(len(categorical.names) + 1, len(kept), np.int64)
-    numbers[kept] = np.arange(len(kept))
-    numbers[NONE] = len(kept) + 1
+    shown = order if len(order) <= max_slices else order[: max_slices - 1]
+    numbers = np.full(len(categorical.names) + 1, len(shown), np.int64)
+    numbers[shown] = np.arange(len(shown))
+    numbers[NONE] = len(shown) + 1
     number_of = np.where(inside, numbers[categorical.codes], NONE)
-    names = [*(categorical.names[code] for code in kept), "others", "missing"]
+    names = [*(categorical.names[code] for code in shown), "others", "missing"]
     used = [number for number in range(len(names)) if (number_of == number).any()]
     final = np.full(len(names) + 1, NONE)
     final[used] = np.arange(len(used))

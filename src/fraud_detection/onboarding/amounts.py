@@ -36,8 +36,8 @@ def infer_amount(columns: ColumnAssignment) -> AmountSource | None:
         _report_none(columns)
         return None
     if profile.kind != "number" or looks_like_money(profile):
-        said = columns.overrides.amount is not None
-        where = f"--amount {profile.name}" if said else f"{columns.origin}: the amount `{profile.name}`"
+        is_named = columns.overrides.amount is not None
+        where = f"--amount {profile.name}" if is_named else f"{columns.origin}: the amount `{profile.name}`"
         raise ConfigError(f"{where}: {not_numbers(profile)}")
     low, high = float(profile.finite.min()), float(profile.finite.max())
     _check_sign(columns, profile)
@@ -104,10 +104,12 @@ def looks_like_money(profile: Profile) -> bool:
 
 def not_numbers(profile: Profile) -> str:
     """Return what to change so that the values become numbers."""
-    said = f"expected numbers, got {', '.join(repr(text[:30]) for text in _strange(profile)[:3])}"
+    message = f"expected numbers, got {', '.join(repr(text[:30]) for text in _strange(profile)[:3])}"
     if looks_like_money(profile):
-        return f"{said}; write them plainly, with a decimal point and without currency or separators: 1234.50"
-    return f"{said}; {profile.numeric:.0%} of its values are numbers; repair it or name another column"
+        return (
+            f"{message}; write them plainly, with a decimal point and without currency or separators: 1234.50"
+        )
+    return f"{message}; {profile.numeric:.0%} of its values are numbers; repair it or name another column"
 
 
 def _strange(profile: Profile) -> list[str]:

@@ -64,7 +64,7 @@ drop one of the two
             "--label-known-at": self.label_known_at,
             "--label-delay": self.label_delay,
         }
-        if self.no_label and (flag := next((flag for flag, said in labels.items() if said), None)):
+        if self.no_label and (flag := next((flag for flag, value in labels.items() if value), None)):
             raise ConfigError(f"{flag} and --no-label contradict each other; drop one of the two")
 
 
@@ -157,8 +157,8 @@ class ColumnAssignment:
         """Return the user's answer, or the default; raise ConfigError where there is neither."""
         answer = self.ask(question).strip() if self.ask is not None else ""
         if not answer and question.default is not None:
-            taken = f"{question.text} Taken: {question.default!r}; override it with {question.flag}"
-            self.add_finding(question.where, taken, "unsure")
+            message = f"{question.text} Taken: {question.default!r}; override it with {question.flag}"
+            self.add_finding(question.where, message, "unsure")
             return question.default
         if not answer:
             raise ConfigError(f"{self.origin}: {question.refusal or question.text}")

@@ -192,10 +192,10 @@ def entity_of(name: str) -> str | None:
     ('email', 'sender', 'account')
     """
     parts = name_tokens(name)
-    found = [ENTITIES[word] for word in parts if word in ENTITIES]
-    if not found or NOT_AN_ID & set(parts) or any("balance" in part for part in parts):
+    entities = [ENTITIES[word] for word in parts if word in ENTITIES]
+    if not entities or NOT_AN_ID & set(parts) or any("balance" in part for part in parts):
         return None
-    return ([entity for entity in found if entity not in _OWNERS] or found)[-1]
+    return ([entity for entity in entities if entity not in _OWNERS] or entities)[-1]
 
 
 def place_fitness(rest: tuple[str, ...]) -> int:

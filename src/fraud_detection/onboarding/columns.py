@@ -128,10 +128,10 @@ def _without_missing(
     for index in strange:
         markers[str(different[index]).strip().lower()] += int(rows[index])
     renumbered = np.full(len(different) + 1, -1, np.int64)
-    kept = np.delete(np.arange(len(different)), strange)
-    renumbered[kept] = np.arange(len(kept))
+    present = np.delete(np.arange(len(different)), strange)
+    renumbered[present] = np.arange(len(present))
     return (
-        tuple(different[index] for index in kept),
+        tuple(different[index] for index in present),
         renumbered[codes],
         {k: n for k, n in markers.items() if k},
     )
@@ -199,9 +199,9 @@ def counts_rows(column: Profile, rows: int) -> bool:
     return bool(rising > 0.99 and 0.5 < reach < 2)  # noqa: PLR2004 - nearly all, nearly one by one
 
 
-def same_partition(one: Profile, other: Profile) -> bool:
+def same_partition(first: Profile, second: Profile) -> bool:
     """Tell whether the two columns put the same rows together, so that either says all the other does."""
-    return one.distinct == other.distinct == _pairs(one, other)
+    return first.distinct == second.distinct == _pairs(first, second)
 
 
 def depends_on(column: Profile, leader: Profile) -> bool:
@@ -215,9 +215,9 @@ def depends_on(column: Profile, leader: Profile) -> bool:
     return _pairs(column, leader) <= len(np.unique(leader.codes[both]))
 
 
-def _pairs(one: Profile, other: Profile) -> int:
-    both = (one.codes >= 0) & (other.codes >= 0)
-    return len(np.unique(one.codes[both] * max(other.distinct, 1) + other.codes[both]))
+def _pairs(first: Profile, second: Profile) -> int:
+    both = (first.codes >= 0) & (second.codes >= 0)
+    return len(np.unique(first.codes[both] * max(second.distinct, 1) + second.codes[both]))
 
 
 def means_missing(value: object) -> bool:

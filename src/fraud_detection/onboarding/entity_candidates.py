@@ -130,8 +130,8 @@ def _entity_name(columns: ColumnAssignment, name: str) -> str:
         for p in columns.profiles.values()
         if set(name_tokens(p.name)) == {"entity", "type"} and p.distinct == 1
     ]
-    said = identifier(kinds[0].texts[0]) if kinds else name
-    return ENTITIES.get(said, said)
+    entity_type = identifier(kinds[0].texts[0]) if kinds else name
+    return ENTITIES.get(entity_type, entity_type)
 
 
 def is_personal_name(profile: Profile) -> bool:
@@ -167,28 +167,28 @@ def _ordered(entities: list[EntityCandidate]) -> list[EntityCandidate]:
 
 def _without_duplicates(columns: ColumnAssignment, entities: list[EntityCandidate]) -> list[EntityCandidate]:
     """Drop entities that always go together with an earlier one."""
-    kept: list[EntityCandidate] = []
+    distinct: list[EntityCandidate] = []
     for entity in entities:
-        twin = next((p for p in kept if p.returns and same_partition(p.profile, entity.profile)), None)
+        twin = next((p for p in distinct if p.returns and same_partition(p.profile, entity.profile)), None)
         if twin is None:
-            kept.append(entity)
+            distinct.append(entity)
         else:
             columns.ignore(
                 entity.profile,
                 f"goes one to one with `{twin.profile.name}`, so it adds nothing here; if it can change, "
                 f"use it with --entity {entity.name}={entity.profile.name}",
             )
-    return kept
+    return distinct
 
 
 def _entity_finding(entity: EntityCandidate, *, first: bool) -> str:
-    said = f"{entity.profile.distinct:,} ids in the sample"
+    finding = f"{entity.profile.distinct:,} ids in the sample"
     if entity.returns:
-        said += f"; a payment shares its id with {entity.repeats:,.1f} others on average"
+        finding += f"; a payment shares its id with {entity.repeats:,.1f} others on average"
     else:
-        said += " that hardly ever come back, so they get no profile"
+        finding += " that hardly ever come back, so they get no profile"
     if entity.name == "card" and all(_PLASTIC.fullmatch(text) for text in entity.profile.texts[:20]):
-        said += "; they look like full card numbers: replace them by tokens before they reach this system"
+        finding += "; they look like full card numbers: replace them by tokens before they reach this system"
     if entity.name == "email":
-        said += "; personal data, used because payments share it: a hash of it does as well"
-    return f"{said}; it orders the stream" if first else said
+        finding += "; personal data, used because payments share it: a hash of it does as well"
+    return f"{finding}; it orders the stream" if first else finding

@@ -36,7 +36,12 @@ def _column(columns: ColumnAssignment) -> Profile | None:
     if columns.overrides.id is not None:
         return _named(columns, columns.profiles[columns.overrides.id])
     return next(
-        iter(best((_fitness(columns, one, _NEARLY_ALL), one) for one in columns.unassigned.values())), None
+        iter(
+            best(
+                (_fitness(columns, profile, _NEARLY_ALL), profile) for profile in columns.unassigned.values()
+            )
+        ),
+        None,
     )
 
 
@@ -88,10 +93,10 @@ def like_ids(profile: Profile) -> bool:
 
 
 def _unique_message(profile: Profile, share: float) -> str:
-    one, many = (" that has one", " that have one") if profile.missing else ("", "")
-    said = f"different in every row{one}"
+    singular, plural = (" that has one", " that have one") if profile.missing else ("", "")
+    message = f"different in every row{singular}"
     if share < 1:
-        said = f"different in {share:.2%} of rows{many}; a row with an id seen before counts as its copy"
+        message = f"different in {share:.2%} of rows{plural}; a row with an id seen before counts as its copy"
     if profile.missing:
-        said += f"; {profile.missing:.2%} of the rows have none: these are known by their offset"
-    return said
+        message += f"; {profile.missing:.2%} of the rows have none: these are known by their offset"
+    return message

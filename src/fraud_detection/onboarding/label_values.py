@@ -89,34 +89,34 @@ def with_numbers(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _by_flags(columns: ColumnAssignment, profile: Profile, texts: list[str]) -> LabelValues:
     """Follow the flags; with one flag, the other values get the other meaning, or mean 'unlabelled'."""
-    said = {
+    values_by_flag = {
         "--label-positive": lowered(columns.overrides.label_positive),
         "--label-negative": lowered(columns.overrides.label_negative),
     }
-    positive, negative = (with_numbers(values) for values in said.values())
+    positive, negative = (with_numbers(values) for values in values_by_flag.values())
     if both := {*positive} & {*negative}:
         raise ConfigError(
             f"--label-positive and --label-negative contradict each other: both name {min(both)!r}; "
             "drop one of the two"
         )
-    _check_values_occur(columns, profile, said, texts)
+    _check_values_occur(columns, profile, values_by_flag, texts)
     rest = with_numbers(tuple(text for text in texts if text not in {*positive, *negative, *UNKNOWN}))
     rest = rest or with_numbers(("1",) if "0" in (*positive, *negative) else ("0",))
     return LabelValues(positive or rest, negative or rest)
 
 
 def _check_values_occur(
-    columns: ColumnAssignment, profile: Profile, said: dict[str, tuple[str, ...]], texts: list[str]
+    columns: ColumnAssignment, profile: Profile, values_by_flag: dict[str, tuple[str, ...]], texts: list[str]
 ) -> None:
     """Check that some row has the values; a sample may lack a rare one, but not all of them."""
     absent = [
         (flag, value)
-        for flag, values in said.items()
+        for flag, values in values_by_flag.items()
         for value in values
         if not {*with_numbers((value,))} & {*texts}
     ]
     has_all_rows = profile.rows >= columns.rows
-    if absent and (has_all_rows or len(absent) == sum(map(len, said.values()))):
+    if absent and (has_all_rows or len(absent) == sum(map(len, values_by_flag.values()))):
         flag, value = absent[0]
         raise ConfigError(
             f"{flag} {value}: no {'row' if has_all_rows else 'sampled row'} of {columns.origin} has it in "
@@ -154,6 +154,6 @@ def _doubt(profile: Profile, texts: list[str], inferred: LabelValues) -> str | N
 def _asked(columns: ColumnAssignment, profile: Profile, texts: list[str], refusal: str) -> LabelValues:
     if len(texts) > MAX_VALUES:
         raise ConfigError(f"{columns.origin}: {refusal} (or name another column with --label)")
-    asked = f"Which of {listed(texts)} means fraud in `{profile.name}`?"
-    answer = columns.choose(Question(WHERE, "--label-positive", asked, tuple(texts), None, refusal))
+    question = f"Which of {listed(texts)} means fraud in `{profile.name}`?"
+    answer = columns.choose(Question(WHERE, "--label-positive", question, tuple(texts), None, refusal))
     return LabelValues((answer,), tuple(text for text in texts if text not in (answer, *UNKNOWN)))

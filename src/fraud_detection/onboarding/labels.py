@@ -103,8 +103,12 @@ def _label_finding(by_row: Floats, values: LabelValues) -> str:
     labelled = np.isfinite(by_row)
     share = f"{np.nanmean(by_row):.2%}" if labelled.any() else "none"
     none = f"; {1 - labelled.mean():.0%} of rows are unlabelled" if not labelled.all() else ""
-    said = f"{'/'.join(values.positive)} means fraud ({share}), {'/'.join(values.negative)} legitimate{none}"
-    return said if np.nansum(by_row) else f"{said}; the sample holds no fraud, so check that the file does"
+    finding = (
+        f"{'/'.join(values.positive)} means fraud ({share}), {'/'.join(values.negative)} legitimate{none}"
+    )
+    return (
+        finding if np.nansum(by_row) else f"{finding}; the sample holds no fraud, so check that the file does"
+    )
 
 
 def _known_at(

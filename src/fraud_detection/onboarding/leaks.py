@@ -34,8 +34,8 @@ def _by_name(profile: Profile) -> str | None:
     parts = set(name_tokens(profile.name))
     if parts & HISTORY:
         return None
-    found = sorted(parts & AFTERWARDS) or ["new balance"] * ({"new", "balance"} <= parts)
-    return f"its name says {found[0]!r}, which is known only after the payment" if found else None
+    keywords = sorted(parts & AFTERWARDS) or ["new balance"] * ({"new", "balance"} <= parts)
+    return f"its name says {keywords[0]!r}, which is known only after the payment" if keywords else None
 
 
 def _by_values(profile: Profile, label: LabelColumn | None) -> str | None:
@@ -64,8 +64,8 @@ def separation(profile: Profile, labels: Floats) -> float:
         return 0.5
     if profile.kind == "number":
         ranked = np.nan_to_num(profile.by_row, nan=-np.inf, posinf=np.inf, neginf=-np.inf)[known]
-        found = area(ranked, labels[known])
-        return max(found, 1 - found)
+        auc = area(ranked, labels[known])
+        return max(auc, 1 - auc)
     if profile.distinct > _MAX_VALUES:
         return 0.5
     return _of_texts(profile.codes[known] + 1, profile.distinct + 1, labels[known])

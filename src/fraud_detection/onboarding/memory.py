@@ -54,13 +54,13 @@ def _memory(
     """Return the memory of one entity; the first also keeps which others it met."""
     time_column, leader = inputs.time_column, returning[0]
     first = entity is leader
-    related = [other.name for other in returning[1:]][:_MAX_RELATED] if first else []
+    related = [entity.name for entity in returning[1:]][:_MAX_RELATED] if first else []
     counted = related if first else [leader.name]
     risk = _RISK_SHORT if time_column.days < _SHORT_DAYS else _RISK
     return EntityFeatures(
         windows=windows(time_column, entity),
         statistics=_WITH_AMOUNT if inputs.amount else ("count",),
-        distinct={other: fitting(_DISTINCT, time_column.days)[:2] for other in counted},
+        distinct={entity_name: fitting(_DISTINCT, time_column.days)[:2] for entity_name in counted},
         first_seen=tuple(related),
         speed=first and inputs.place,
         risk=fitting(risk, time_column.days) if inputs.label else (),

@@ -27,11 +27,11 @@ def report_missing_markers(columns: ColumnAssignment) -> None:
             if share > largest_share.get(word, 0.0):
                 where[word] = f"'{word}' in {share:.1%} of `{profile.name}`"
                 largest_share[word] = share
-    found = "; at most: " + ", ".join(
-        where[word] for word in sorted(largest_share, key=lambda one: -largest_share[one])
+    largest = "; at most: " + ", ".join(
+        where[word] for word in sorted(largest_share, key=lambda word: -largest_share[word])
     )
-    said = found if largest_share else "; none of them occurs in the sample"
-    columns.add_finding(WHERE, f"{len(MISSING_MARKERS)} texts mark a missing value{said}")
+    shares = largest if largest_share else "; none of them occurs in the sample"
+    columns.add_finding(WHERE, f"{len(MISSING_MARKERS)} texts mark a missing value{shares}")
 
 
 def category_source(profile: Profile) -> FieldSource:

@@ -24,9 +24,9 @@ class Namer:
     ('merchant_category', 'merchant_category_code_2')
     """
 
-    def __init__(self, taken: Iterable[str]) -> None:
+    def __init__(self, reserved: Iterable[str]) -> None:
         """Start with names that are taken already."""
-        self._taken = {*taken, *RESERVED}
+        self._taken = {*reserved, *RESERVED}
 
     def number(self, column: str) -> str:
         """Return the name for a numeric column."""

@@ -38,14 +38,14 @@ def infer_place(columns: ColumnAssignment, entities: list[EntityCandidate]) -> P
 
 def _pairs(columns: ColumnAssignment) -> list[tuple[Profile, Profile]]:
     """Return columns of degrees whose names differ only in 'latitude' and 'longitude'."""
-    found: dict[str, dict[str, Profile]] = {}
+    axes_by_name: dict[str, dict[str, Profile]] = {}
     for profile in columns.unassigned.values():
         parts = name_tokens(profile.name)
         for axis, spellings, limit in (("lat", _LATITUDE, 90), ("lon", _LONGITUDE, 180)):
             if set(parts) & set(spellings) and _within(profile, limit):
                 rest = " ".join(part for part in parts if part not in spellings)
-                found.setdefault(rest, {})[axis] = profile
-    return [(pair["lat"], pair["lon"]) for pair in found.values() if len(pair) > 1]
+                axes_by_name.setdefault(rest, {})[axis] = profile
+    return [(pair["lat"], pair["lon"]) for pair in axes_by_name.values() if len(pair) > 1]
 
 
 def _within(profile: Profile, limit: int) -> bool:

@@ -23,8 +23,10 @@ def to_yaml(project: Project, origin: str, findings: Iterable[Finding], ignored:
     """Return the text; `load_project` reads the very same project from it."""
     comments: dict[str, str] = {}
     for finding in findings:
-        said = _one_line(str(finding).removeprefix(f"{finding.where}: "))
-        comments[finding.where] = f"{comments[finding.where]}; {said}" if finding.where in comments else said
+        comment = _one_line(str(finding).removeprefix(f"{finding.where}: "))
+        comments[finding.where] = (
+            f"{comments[finding.where]}; {comment}" if finding.where in comments else comment
+        )
     comments |= {f"schema.ignored.{name}": _one_line(why) for name, why in ignored.items()}
     body = to_plain(project)
     body["schema"] = _non_default(project.schema, "schema", comments)

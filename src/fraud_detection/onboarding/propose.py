@@ -82,8 +82,8 @@ def _column_assignment(
     table: DataFile, sample: dict[str, list[object]], overrides: Overrides, ask: Ask | None
 ) -> ColumnAssignment:
     profiles = [profile(name, values, is_time=name in table.times) for name, values in sample.items()]
-    found = {column.name: find_instants(column) for column in profiles}
-    instants = {name: times for name, times in found.items() if times is not None}
+    candidates = {column.name: find_instants(column) for column in profiles}
+    instants = {name: times for name, times in candidates.items() if times is not None}
     return ColumnAssignment(str(table.path), profiles, instants, table.rows, overrides, ask)
 
 

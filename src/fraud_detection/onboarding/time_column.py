@@ -104,8 +104,8 @@ def _why_not(instants: Instants, time_column: TimeColumn) -> str:
     return "a second time; the model takes numbers, so give it as an age in days if it matters"
 
 
-def _gap(one: Floats, other: Floats) -> Floats:
-    gap = one - other
+def _gap(first: Floats, second: Floats) -> Floats:
+    gap = first - second
     finite: Floats = gap[np.isfinite(gap)]
     return finite
 
@@ -122,7 +122,9 @@ def _from_column(columns: ColumnAssignment) -> TimeColumn | None:
     if not fits:
         return None
     highest, first = fits[0]
-    rivals = [one for fitness, one in fits[1:] if highest - fitness < 1 and _differ(columns, first, one)]
+    rivals = [
+        profile for fitness, profile in fits[1:] if highest - fitness < 1 and _differ(columns, first, profile)
+    ]
     chosen = columns.pick([first, *rivals], WHERE, "--time", "the time of the payment") or first
     return _as_written(columns, chosen, columns.instants[chosen.name])
 
@@ -138,8 +140,8 @@ def _fitness(profile: Profile, instants: Instants) -> float:
     return points + 0.5 * (profile.kind == "text" or profile.is_time) + (profile.distinct > 1)
 
 
-def _differ(columns: ColumnAssignment, one: Profile, other: Profile) -> bool:
-    gap = _gap(columns.instants[one.name].by_row, columns.instants[other.name].by_row)
+def _differ(columns: ColumnAssignment, profile: Profile, rival: Profile) -> bool:
+    gap = _gap(columns.instants[profile.name].by_row, columns.instants[rival.name].by_row)
     return not len(gap) or float(np.ptp(gap)) > DAY_MS
 
 
@@ -200,8 +202,8 @@ def _is_counter(profile: Profile) -> bool:
 
 
 def _counted(columns: ColumnAssignment, profile: Profile) -> TimeColumn:
-    said = columns.overrides.time_unit
-    unit = said or _unit_of(profile) or _ask_unit(columns, profile)
+    named_unit = columns.overrides.time_unit
+    unit = named_unit or _unit_of(profile) or _ask_unit(columns, profile)
     source = TimeSource(field=profile.name, format="number", unit=unit, origin=COUNTED_FROM)
     instants = read(profile, source, f"a number, taken to count {_UNITS[unit]}")
     if instants is None:
@@ -210,7 +212,7 @@ def _counted(columns: ColumnAssignment, profile: Profile) -> TimeColumn:
         f"{instants.description} (another unit: --time-unit) from an arbitrary origin, {COUNTED_FROM}; "
         "dates and weekdays mean nothing"
     )
-    columns.assign(profile, WHERE, reason, "sure" if said else "likely")
+    columns.assign(profile, WHERE, reason, "sure" if named_unit else "likely")
     return TimeColumn(source, instants.by_row, counted=True)
 
 

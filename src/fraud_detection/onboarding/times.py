@@ -98,13 +98,15 @@ def find_instants(profile: Profile) -> Instants | None:
     return _textual(profile) if profile.kind == "text" else None
 
 
-def read(profile: Profile, source: TimeSource, description: str, other: str | None = None) -> Instants | None:
+def read(
+    profile: Profile, source: TimeSource, description: str, alternative: str | None = None
+) -> Instants | None:
     """Read all values by a format; return None if too few can be read."""
     by_value = _read_all(profile.values, source)
     weight = profile.counts[np.isfinite(by_value)].sum() / max(profile.present, 1)
     if weight < _READABLE:
         return None
-    return Instants(source, values_by_row(by_value, profile.codes), description, other)
+    return Instants(source, values_by_row(by_value, profile.codes), description, alternative)
 
 
 def _textual(profile: Profile) -> Instants | None:
@@ -116,16 +118,20 @@ def _textual(profile: Profile) -> Instants | None:
     if _reads(probes[:3], iso):
         return read(profile, iso, "ISO dates and times")
     fitting = [pattern for pattern in PATTERNS if _reads(probes, _patterned(profile, pattern))]
-    found = [read(profile, _patterned(profile, pattern), f"dates written {pattern!r}") for pattern in fitting]
-    return _most_plausible([instants for instants in found if instants is not None])
+    candidates = [
+        read(profile, _patterned(profile, pattern), f"dates written {pattern!r}") for pattern in fitting
+    ]
+    return _most_plausible([instants for instants in candidates if instants is not None])
 
 
-def _most_plausible(found: list[Instants]) -> Instants | None:
+def _most_plausible(candidates: list[Instants]) -> Instants | None:
     """Prefer the reading in which the file is sorted by time; else keep a second one for a question."""
-    if not found:
+    if not candidates:
         return None
-    best, *others = sorted(found, key=lambda instants: -sortedness(instants.by_row))
-    rivals = [one for one in others if not np.array_equal(one.by_row, best.by_row, equal_nan=True)]
+    best, *others = sorted(candidates, key=lambda instants: -sortedness(instants.by_row))
+    rivals = [
+        instants for instants in others if not np.array_equal(instants.by_row, best.by_row, equal_nan=True)
+    ]
     if not rivals or sortedness(best.by_row) >= _SORTED > sortedness(rivals[0].by_row):
         return best
     return replace(best, other=rivals[0].source.format)

@@ -51,7 +51,7 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         score = "no score" if self.score is None else f"probability of fraud {100 * self.score:.2f} %"
-        rows = [(one.message, f"{one.contribution:+.3f}") for one in self.influences[:15]]
+        rows = [(influence.message, f"{influence.contribution:+.3f}") for influence in self.influences[:15]]
         head = table(
             ["payment", "decision", "score", "reasons"],
             [(self.transaction_id, self.action, score, "; ".join(self.reasons) or "-")],
@@ -117,8 +117,13 @@ class Bundle:
             raise ConfigError(f"bundle {self.name}: has no model that could explain")
         values = list(outcome.values)
         (shares,) = strategy.scorer.contributions([values])
-        said = zip(self.features, strategy.reasons.sentences(values), values, map(float, shares), strict=True)
-        influences = sorted((Influence(*one) for one in said), key=lambda one: -abs(one.contribution))
+        contributions = zip(
+            self.features, strategy.reasons.sentences(values), values, map(float, shares), strict=True
+        )
+        influences = sorted(
+            (Influence(*contribution) for contribution in contributions),
+            key=lambda influence: -abs(influence.contribution),
+        )
         return Explanation(
             outcome.payment.transaction_id,
             decision.action.label,
@@ -142,13 +147,16 @@ def load_bundle(path: Path | str) -> Bundle:
 
 
 def _columns(records: list[Record]) -> dict[str, list[object]]:
-    decided = [one if isinstance(one, DecisionRecord) else None for one in records]
+    decisions = [record if isinstance(record, DecisionRecord) else None for record in records]
     return {
-        "transaction_id": [getattr(one, "transaction_id", None) for one in records],
-        "action": [None if one is None else one.action for one in decided],
-        "score": [None if one is None else one.score for one in decided],
-        "reasons": [None if one is None else [reason.message for reason in one.reasons] for one in decided],
-        "problem": [None if isinstance(one, DecisionRecord) else _problem(one) for one in records],
+        "transaction_id": [getattr(record, "transaction_id", None) for record in records],
+        "action": [None if decision is None else decision.action for decision in decisions],
+        "score": [None if decision is None else decision.score for decision in decisions],
+        "reasons": [
+            None if decision is None else [reason.message for reason in decision.reasons]
+            for decision in decisions
+        ],
+        "problem": [None if isinstance(record, DecisionRecord) else _problem(record) for record in records],
     }
 
 

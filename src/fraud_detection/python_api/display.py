@@ -14,7 +14,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     >>> table(["name"], [["<b>"]])
     '<table><tr><th>name</th></tr><tr><td>&lt;b&gt;</td></tr></table>'
     """
-    head = "".join(f"<th>{html.escape(one)}</th>" for one in headings)
+    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
     )

@@ -82,8 +82,10 @@ class Training:
         rows = [
             (name.replace("_", " "), f"{self.metrics[name]:,.4g}") for name in SHOWN if name in self.metrics
         ]
-        warned = [("warning", one) for one in self.warnings]
-        return table(["on the test slice", self.bundle.name], [*rows, *warned]) + pictures(self.pictures)
+        warning_rows = [("warning", warning) for warning in self.warnings]
+        return table(["on the test slice", self.bundle.name], [*rows, *warning_rows]) + pictures(
+            self.pictures
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Backtest:
         return framed(page(self.report))
 
 
-def propose(payments: object, **given: Any) -> Proposal:  # noqa: ANN401 - the options of `fraud init`
+def propose(payments: object, **overrides: Any) -> Proposal:  # noqa: ANN401 - the options of `fraud init`
     """Propose a project file for a frame or a file of payments.
 
     given: what is known already, by the names of the options of `fraud init` (`time`, `label`, ...).
@@ -105,13 +107,13 @@ def propose(payments: object, **given: Any) -> Proposal:  # noqa: ANN401 - the o
     """
     with TemporaryDirectory(prefix="fraud-") as folder:
         file = as_file(payments, Path(folder), "payments")
-        found = onboarding.propose(open_table(file), onboarding.Overrides(**given))
-    findings = tuple(map(str, found.findings))
+        proposal = onboarding.propose(open_table(file), onboarding.Overrides(**overrides))
+    findings = tuple(map(str, proposal.findings))
     if file.parent != Path(folder):
-        return Proposal(found.project, found.yaml_text, findings)
+        return Proposal(proposal.project, proposal.yaml_text, findings)
     # The file that the frame made for a moment is gone, and nobody could train from it.
-    project = msgspec.structs.replace(found.project, history=FRAME_FILE)
-    return Proposal(project, found.yaml_text.replace(str(file), FRAME_FILE), findings)
+    project = msgspec.structs.replace(proposal.project, history=FRAME_FILE)
+    return Proposal(project, proposal.yaml_text.replace(str(file), FRAME_FILE), findings)
 
 
 def load_project(path: Path | str) -> Project:

@@ -101,7 +101,7 @@ def emerging_fraud(
 
     kinds: shape (n,), for each payment the kind of fraud it is, HONEST where it is none.
     """
-    plan, found = question.plan, []
+    plan, evaluated = question.plan, list[Week]()
     first: Watcher | None = None
     for number, day in enumerate(weeks):
         if progress:
@@ -109,8 +109,8 @@ def emerging_fraud(
         fold = Fold.of(day - dt.timedelta(days=plan.train_days + plan.delay_days), plan)
         watcher = Watcher.of(dataset, fold, settings, question)
         first = first or watcher
-        found.append(_week(dataset, kinds, fold, question.kind, (watcher, first)))
-    return found
+        evaluated.append(_week(dataset, kinds, fold, question.kind, (watcher, first)))
+    return evaluated
 
 
 def _week(
@@ -118,7 +118,7 @@ def _week(
 ) -> Week:
     here = (dataset.event_time >= fold.test_from) & (dataset.event_time < fold.test_until)
     rows, its = dataset.take(here), kinds[here]
-    new, other = its == kind, (its != kind) & (its != HONEST)
+    new, other_kinds = its == kind, (its != kind) & (its != HONEST)
     now, never = (watcher.reviews(rows) for watcher in watchers)
     day = dt.date(1970, 1, 1) + dt.timedelta(days=fold.test_from // DAY_MS)
     known, learned = _known(dataset, kinds == kind, fold)
@@ -127,7 +127,7 @@ def _week(
         frauds=int(new.sum()),
         recall=_share(now[new]),
         recall_never_retrained=_share(never[new]),
-        recall_other_kinds=_share(now[other]),
+        recall_other_kinds=_share(now[other_kinds]),
         known=known,
         learned=learned,
         reviewed=_share(now),
@@ -137,10 +137,10 @@ def _week(
 
 def _known(dataset: Dataset, new: np.ndarray, fold: Fold) -> tuple[float, int]:
     """Return the share of the kind's payments that is known as fraud by now, and how many were learned."""
-    told = dataset.labels(fold.test_from) == 1
+    known = dataset.labels(fold.test_from) == 1
     earlier = new & (dataset.event_time < fold.test_from)
-    learned = earlier & told & (dataset.event_time >= fold.history_from) & (dataset.event_time < fold.until)
-    return _share(told[earlier]), int(learned.sum())
+    learned = earlier & known & (dataset.event_time >= fold.history_from) & (dataset.event_time < fold.until)
+    return _share(known[earlier]), int(learned.sum())
 
 
 def _share(flags: np.ndarray) -> float:

@@ -196,11 +196,11 @@ def _calibration(known: Scored) -> dict[str, float]:
 
 def _accuracy(known: Scored, cutoffs: Cutoffs, seed: int) -> dict[str, float]:
     flagged, fraud, weight = known.score >= cutoffs.review_at, known.label == 1, known.weight
-    found = accuracy_measures(flagged, known.label, weight)
+    measures = accuracy_measures(flagged, known.label, weight)
     precision = share_interval(fraud[flagged], weight[flagged], seed)
     recall = share_interval(flagged[fraud], weight[fraud], seed)
     return {
-        **found,
+        **measures,
         "precision_low": precision[0],
         "precision_high": precision[1],
         "recall_low": recall[0],

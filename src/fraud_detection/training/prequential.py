@@ -132,7 +132,7 @@ def learn_fold(dataset: Dataset, fold: Fold, settings: Model, seeds: int) -> Mod
         msgspec.structs.replace(settings, rounds=rounds, seed=settings.seed + number)
         for number in range(seeds)
     ]
-    models = [fit(sample(known), None, one).model for one in each]
+    models = [fit(sample(known), None, seed).model for seed in each]
     return Models(tuple(XGBoostScorer(model, threads=settings.threads) for model in models))
 
 

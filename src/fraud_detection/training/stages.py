@@ -116,9 +116,9 @@ def train_evaluate_and_refit(
     trained, evaluated = train_and_evaluate(project, features, bundle, evaluation, progress, tracking=False)
     trained = refit_bundle(trained, features, progress=progress)
     if tracking:
-        kept = tracker(project)
-        trained = replace(trained, tracked=kept.trained(trained.bundle, bundle, trained.rounds))
-        kept.evaluated(trained.bundle.name, evaluated.metrics, evaluated.pictures)
+        run = tracker(project)
+        trained = replace(trained, tracked=run.trained(trained.bundle, bundle, trained.rounds))
+        run.evaluated(trained.bundle.name, evaluated.metrics, evaluated.pictures)
     return trained, evaluated
 
 

@@ -76,13 +76,13 @@ def folds(cut: Boundaries, delay_ms: int) -> list[Fold]:
         raise ConfigError(
             "the history is too short to tune on: the label delay leaves no days; give more, or --trials 0"
         )
-    found = []
+    fold_list = []
     for index in range(FOLDS):
         until = end - (FOLDS - 1 - index) * length
         test_from = until - length
         learned = test_from - delay_ms
-        found.append(Fold(cut.train_from, learned - length, learned, test_from, until))
-    return found
+        fold_list.append(Fold(cut.train_from, learned - length, learned, test_from, until))
+    return fold_list
 
 
 def tune(
@@ -100,12 +100,15 @@ def tune(
         return Tuned(current)
     usable = _usable(dataset)
     tuner = OptunaTuner(SEARCH_SPACE, current.seed)
-    given = [current, *(changed for one in more if (changed := _turned(current, _values(one))) != current)]
+    initial = [
+        current,
+        *(changed for candidate in more if (changed := _turned(current, _values(candidate))) != current),
+    ]
     until = math.inf if budget.minutes is None else time.monotonic() + 60 * budget.minutes
     tried: list[tuple[float, Model]] = []
     while len(tried) < budget.trials and (not tried or time.monotonic() < until):
-        is_given = len(tried) < len(given)
-        settings = given[len(tried)] if is_given else _turned(current, tuner.propose())
+        is_given = len(tried) < len(initial)
+        settings = initial[len(tried)] if is_given else _turned(current, tuner.propose())
         score = float(np.mean([fold_score(dataset, fold, settings) for fold in usable]))
         if is_given:
             tuner.know(_values(settings), score)
@@ -114,7 +117,7 @@ def tune(
         tried.append((score, settings))
         progress(f"tuning: {len(tried):,} settings tried", (len(tried) - 1) / budget.trials)
     progress(f"tuning: {len(tried):,} settings tried", 1.0)
-    score, best = max(tried, key=lambda one: one[0])
+    score, best = max(tried, key=lambda trial: trial[0])
     return Tuned(best, len(tried), score, tried[0][0])
 
 

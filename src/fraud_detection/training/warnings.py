@@ -28,20 +28,20 @@ def training_warnings(
     >>> len(training_warnings(3, np.array([0.6, 0.6, 0.6]), cutoffs))
     3
     """
-    found = []
+    warnings = []
     if frauds < FEW_FRAUDS:
-        found.append(f"only {frauds} frauds to learn from: the figures are very uncertain")
+        warnings.append(f"only {frauds} frauds to learn from: the figures are very uncertain")
     if score.size and np.ptp(score) == 0:
-        found.append("every payment gets the same score: the model has learned nothing")
+        warnings.append("every payment gets the same score: the model has learned nothing")
     stopped = float((score >= cutoffs.review_at).mean()) if score.size else 0.0
     if stopped > MAX_STOPPED:
-        found.append(
+        warnings.append(
             f"{100 * stopped:.0f} % of payments would be reviewed or declined: the model tells too little "
             "apart for these costs; it needs more labelled frauds, or `policy.review_capacity_per_day`"
         )
     if weight is not None and (weight == 0).any() and not (weight > 1).any():
-        found.append(
+        warnings.append(
             f"{int((weight == 0).sum()):,} payments were stopped and none is in the control group: no figure "
             "speaks of such payments; wait, or raise `control_group.sampling_rate`"
         )
-    return tuple(found)
+    return tuple(warnings)

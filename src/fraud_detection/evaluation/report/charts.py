@@ -60,13 +60,13 @@ def line_chart(
     title: str, x_axis: Axis, y_axis: Axis, lines: Sequence[Series], marks: Sequence[Mark] = ()
 ) -> str:
     """Return a file with a chart of lines, each named at its right end."""
-    xs = [x for line in lines for x, _ in line.points] + [one.x for one in marks if one.x is not None]
-    ys = [y for line in lines for _, y in line.points] + [one.y for one in marks if one.y is not None]
+    xs = [x for line in lines for x, _ in line.points] + [mark.x for mark in marks if mark.x is not None]
+    ys = [y for line in lines for _, y in line.points] + [mark.y for mark in marks if mark.y is not None]
     across = Scale(xs, LEFT, WIDTH - RIGHT, log=x_axis.log)
     up = Scale(ys, HEIGHT - BOTTOM, TOP, log=y_axis.log)
     parts = [*_frame(title, x_axis, y_axis, across, up)]
-    for one in marks:
-        parts += _mark(one, across, up)
+    for mark in marks:
+        parts += _mark(mark, across, up)
     heights = _apart([up.position(line.points[-1][1]) if line.points else TOP for line in lines])
     for number, (line, height) in enumerate(zip(lines, heights, strict=True)):
         parts += _line(line, f"series{number}", across, up, height)
@@ -108,21 +108,26 @@ def by_week(title: str, weeks: Sequence[str], arms: Sequence[Bars], limit: float
 
 def intervals(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
     """Return differences with their intervals, one a line, around a line at 0."""
-    edges = [edge for _, one in rows for edge in (one.value, one.low, one.high) if edge is not None]
+    edges = [
+        edge
+        for _, estimate in rows
+        for edge in (estimate.value, estimate.low, estimate.high)
+        if edge is not None
+    ]
     across = Scale(edges, ROW_NAMES, SMALL_WIDTH - ROW_VALUES)
     height = len(rows) * ROW + 12
     zero = across.position(0.0)
     parts = [svg.line("zero", zero, 4, zero, height - 4)]
-    for index, (name, one) in enumerate(rows):
-        parts += _interval(name, one, across, 6 + index * ROW + ROW / 2)
+    for index, (name, estimate) in enumerate(rows):
+        parts += _interval(name, estimate, across, 6 + index * ROW + ROW / 2)
     return svg.inline(title, SMALL_WIDTH, height, parts)
 
 
-def direction(found: Estimate) -> str:
+def direction(estimate: Estimate) -> str:
     """Return whether a difference is above 0, below it, or may be either."""
-    if found.low is not None and found.low > 0:
+    if estimate.low is not None and estimate.low > 0:
         return "above"
-    return "below" if found.high is not None and found.high < 0 else "either"
+    return "below" if estimate.high is not None and estimate.high < 0 else "either"
 
 
 def _frame(title: str, x_axis: Axis, y_axis: Axis, across: Scale, up: Scale) -> Iterator[str]:
@@ -152,15 +157,15 @@ def _line(line: Series, kind: str, across: Scale, up: Scale, height: float) -> I
     yield svg.text(WIDTH - RIGHT + 10, height + 4, line.name, kind=kind)
 
 
-def _mark(one: Mark, across: Scale, up: Scale) -> Iterator[str]:
-    if one.x is not None:
-        x = across.position(one.x)
+def _mark(mark: Mark, across: Scale, up: Scale) -> Iterator[str]:
+    if mark.x is not None:
+        x = across.position(mark.x)
         yield svg.line("mark", x, TOP, x, HEIGHT - BOTTOM)
-        yield svg.text(x - 6, TOP + 14, one.label, "end")
-    if one.y is not None:
-        y = up.position(one.y)
+        yield svg.text(x - 6, TOP + 14, mark.label, "end")
+    if mark.y is not None:
+        y = up.position(mark.y)
         yield svg.line("mark", LEFT, y, WIDTH - RIGHT, y)
-        yield svg.text(LEFT + 8, y - 6, one.label)
+        yield svg.text(LEFT + 8, y - 6, mark.label)
 
 
 def _apart(heights: Sequence[float], min_gap: float = 16.0) -> list[float]:
@@ -170,7 +175,7 @@ def _apart(heights: Sequence[float], min_gap: float = 16.0) -> list[float]:
     [100.0, 116.0, 50.0]
     """
     moved, last = list(heights), -math.inf
-    for index in sorted(range(len(heights)), key=lambda one: heights[one]):
+    for index in sorted(range(len(heights)), key=lambda index: heights[index]):
         last = moved[index] = max(heights[index], last + min_gap)
     return moved
 
@@ -197,14 +202,14 @@ def _legend(arms: Sequence[Bars]) -> Iterator[str]:
         x += 40 + 7 * len(arm.name)
 
 
-def _interval(name: str, one: Estimate, across: Scale, y: float) -> Iterator[str]:
+def _interval(name: str, estimate: Estimate, across: Scale, y: float) -> Iterator[str]:
     yield svg.text(
         ROW_NAMES - 12, y + 4, name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…", "end"
     )
-    if one.value is None:
+    if estimate.value is None:
         return
-    kind = direction(one)
-    if one.low is not None and one.high is not None:
-        yield svg.line(kind, across.position(one.low), y, across.position(one.high), y)
-    yield svg.dot(kind, across.position(one.value), y, 4)
-    yield svg.text(SMALL_WIDTH - ROW_VALUES + 14, y + 4, signed(one))
+    kind = direction(estimate)
+    if estimate.low is not None and estimate.high is not None:
+        yield svg.line(kind, across.position(estimate.low), y, across.position(estimate.high), y)
+    yield svg.dot(kind, across.position(estimate.value), y, 4)
+    yield svg.text(SMALL_WIDTH - ROW_VALUES + 14, y + 4, signed(estimate))

@@ -85,30 +85,32 @@ def template() -> Template:
     return environment.get_template("backtest.html")
 
 
-def difference(found: Comparison) -> Difference | None:
+def difference(comparison: Comparison) -> Difference | None:
     """Return the difference of the arms in the weeks with mature labels; None without one."""
-    return None if found.total is None else found.total.difference
+    return None if comparison.total is None else comparison.total.difference
 
 
-def week_charts(found: Comparison) -> Iterator[tuple[str, str]]:
+def week_charts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     """Yield the charts of both arms by week, each with its title."""
-    names = [week.since[:10] for week in found.weeks]
+    names = [week.since[:10] for week in comparison.weeks]
     shown: tuple[tuple[str, Callable[[OutcomeMetrics], float]], ...] = (
         ("Money saved", lambda arm: arm.money_saved),
         ("Fraud missed, in money", lambda arm: arm.money_missed),
         ("Good payments declined", lambda arm: arm.good_declined.payments),
     )
-    arms = [week.baseline for week in found.weeks], [week.variant for week in found.weeks]
+    arms = [week.baseline for week in comparison.weeks], [week.variant for week in comparison.weeks]
     for title, take in shown:
         outcomes = [[arm.outcomes for arm in own] for own in arms]
-        values = [[None if one is None else take(one) for one in own] for own in outcomes]
-        yield title, by_week(title, names, _bars(found, values))
+        values = [[None if outcome is None else take(outcome) for outcome in own] for own in outcomes]
+        yield title, by_week(title, names, _bars(comparison, values))
     title, reviews = "Reviews a day", [[arm.reviews_per_day for arm in own] for own in arms]
-    yield title, by_week(title, names, _bars(found, reviews), found.capacity_per_day[1])
+    yield title, by_week(title, names, _bars(comparison, reviews), comparison.capacity_per_day[1])
 
 
-def _bars(found: Comparison, values: Sequence[Sequence[float | None]]) -> list[Bars]:
-    return [Bars(name, own) for name, own in zip((found.baseline, found.variant), values, strict=True)]
+def _bars(comparison: Comparison, values: Sequence[Sequence[float | None]]) -> list[Bars]:
+    return [
+        Bars(name, own) for name, own in zip((comparison.baseline, comparison.variant), values, strict=True)
+    ]
 
 
 def segment_chart(name: str, parts: Sequence[SegmentMetrics]) -> str:

@@ -82,7 +82,7 @@ class Scale:
             return coarse if len(coarse) >= MIN_TICKS else list(self._log_ticks(FINE_STEPS))
         rough = (self.high - self.low) / MIN_TICKS
         unit = 10.0 ** math.floor(math.log10(rough))
-        step = max(unit * one for one in STEPS if unit * one <= rough)
+        step = max(unit * multiple for multiple in STEPS if unit * multiple <= rough)
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         return [number * step for number in range(first, last + 1)]
 

@@ -48,6 +48,8 @@ def pictures(scored: Scored, bundle: Bundle, scorer: XGBoostScorer, costs: Costs
         "precision_recall": plots.precision_recall(ranking, amount_ranking(known), cutoffs, reached),
         "calibration": plots.calibration(risk_bins(known.score, known.label, weight=known.weight)),
         "money": plots.money(savings(known, cutoffs, costs), cutoffs),
-        "importance": plots.importance([title(one) for one in bundle.contents.features.definitions], moved),
+        "importance": plots.importance(
+            [title(definition) for definition in bundle.contents.features.definitions], moved
+        ),
         "score_by_class": plots.score_by_class(known.score, known.label, cutoffs),
     }

@@ -65,9 +65,9 @@ def precision_recall(
     frauds, goods = int(ranking.frauds.sum()), int(ranking.goods.sum())
     base = 100 * frauds / max(frauds + goods, 1)
     figure, (axes,) = _panels("Precision and recall")
-    for one, name, colour, width in ((ranking, "model", GOOD, 2.0), (amount, "amount alone", SOFT, 1.2)):
-        recall, precision = one.curve()
-        label = f"{name}, average precision {one.average_precision():.3f}"
+    for curve, name, colour, width in ((ranking, "model", GOOD, 2.0), (amount, "amount alone", SOFT, 1.2)):
+        recall, precision = curve.curve()
+        label = f"{name}, average precision {curve.average_precision():.3f}"
         axes.plot(100 * recall, 100 * precision, color=colour, linewidth=width, label=label)
     axes.axhline(base, color=INK, linewidth=1, linestyle="--", label=f"share of frauds, {base:.2g} %")
     for name, cutoff, colour in _shown_cutoffs(cutoffs):
@@ -123,9 +123,13 @@ def money(savings: Mapping[str, tuple[np.ndarray, np.ndarray]], cutoffs: Cutoffs
         thresholds, saved = savings[name]
         if not thresholds.size:
             continue
-        other = "decline" if name == "review" else "review"
+        other_name = "decline" if name == "review" else "review"
         axes.step(
-            thresholds, saved, where="post", color=colour, label=f"{name} from here ({other} cut-off fixed)"
+            thresholds,
+            saved,
+            where="post",
+            color=colour,
+            label=f"{name} from here ({other_name} cut-off fixed)",
         )
         at = min(int(np.searchsorted(thresholds, chosen)), thresholds.size - 1)
         label = f"chosen: {name} from {_percent(chosen)}"

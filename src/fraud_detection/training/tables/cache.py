@@ -20,12 +20,12 @@ READ_BYTES = 1 << 20
 
 def source_of(schema: Schema, files: Sequence[Path]) -> str:
     """Return a hash over the files that a table is made of, and over how they are read."""
-    found = hashlib.sha256(msgspec.json.encode(to_plain(schema)))
+    digest = hashlib.sha256(msgspec.json.encode(to_plain(schema)))
     for file in files:
         with file.open("rb") as opened:
             while part := opened.read(READ_BYTES):
-                found.update(part)
-    return found.hexdigest()[:16]
+                digest.update(part)
+    return digest.hexdigest()[:16]
 
 
 def why_not(project: Project, table: Path, files: Sequence[Path]) -> str:

@@ -42,11 +42,11 @@ def declared_columns(
     """
     columns: dict[str, np.ndarray | Sequence[object]] = {}
     for index, name in enumerate(schema.entities):
-        columns[DECLARED + name] = [one.entities[index] for one in payments]
+        columns[DECLARED + name] = [payment.entities[index] for payment in payments]
     for index, name in enumerate(schema.numbers):
-        columns[DECLARED + name] = np.array([one.numbers[index] for one in payments], np.float64)
+        columns[DECLARED + name] = np.array([payment.numbers[index] for payment in payments], np.float64)
     for index, name in enumerate(schema.categories):
-        columns[DECLARED + name] = [one.categories[index] for one in payments]
+        columns[DECLARED + name] = [payment.categories[index] for payment in payments]
     return columns
 
 
@@ -94,15 +94,15 @@ class HistoricalTable:
 
         A label that does not say when it became known tells nothing: its time is reckoned by the delay.
         """
-        told = self.info.known_until
-        return int(self.times()[-1]) if told is None else told
+        known_until = self.info.known_until
+        return int(self.times()[-1]) if known_until is None else known_until
 
     def batches(self, start: int, stop: int, as_of: int) -> Iterator[HistoricalRows]:
         """Yield the payments from row `start` until before row `stop`, as somebody knew them at `as_of`."""
         names = [*COLUMNS, *self._declared, *self._features]
         for columns in read_batches(self.path, names, start, stop, AT_ONCE):
-            told = [typed(name, columns[name]) for name in ("label", "known_at", "corrections")]
-            label, known_at = current_labels(told[0], told[1], told[2], as_of)
+            label_columns = [typed(name, columns[name]) for name in ("label", "known_at", "corrections")]
+            label, known_at = current_labels(label_columns[0], label_columns[1], label_columns[2], as_of)
             amount = typed("amount", columns["amount"])
             features = [np.asarray(columns[name], np.float64) for name in self._features]
             payments = self._payments(columns, amount)
@@ -120,7 +120,7 @@ class HistoricalTable:
         numbers = _rows([_floats(columns[DECLARED + name]) for name in schema.numbers], rows)
         categories = _rows([columns[DECLARED + name] for name in schema.categories], rows)
         fields = zip(ids, times, minor, entities, numbers, categories, strict=True)
-        return [Transaction(*one) for one in fields]
+        return [Transaction(*row) for row in fields]
 
 
 def current_labels(
