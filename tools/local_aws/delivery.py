@@ -43,17 +43,17 @@ def next_step(piece: Piece, done: int, settings: MappingSettings) -> Step:
     """Return what follows when the first `done` records of a piece succeeded.
 
     >>> settings = MappingSettings("s", "f", "LATEST", bisect_on_error=True, maximum_retry_attempts=2)
-    >>> [(half.start, half.stop) for half in follow(Piece(0, 9), 0, settings).left]
+    >>> [(half.start, half.stop) for half in next_step(Piece(0, 9), 0, settings).left]
     [(0, 4), (4, 9)]
 
     Splitting uses up no retry, and an answer that names the failed record splits there:
 
-    >>> follow(Piece(0, 9), 3, settings).left
+    >>> next_step(Piece(0, 9), 3, settings).left
     (Piece(start=3, stop=9, retries=0, invocations=1),)
 
     A single record is tried as often as allowed, then dead-lettered:
 
-    >>> follow(Piece(4, 5, retries=2, invocations=7), 0, settings).given_up
+    >>> next_step(Piece(4, 5, retries=2, invocations=7), 0, settings).given_up
     Piece(start=4, stop=5, retries=2, invocations=8)
     """
     start, retries, invocations = piece.start + done, piece.retries, piece.invocations + 1

@@ -153,12 +153,15 @@ def _rules(redecision: Redecision) -> Iterator[RuleView]:
 
 def _lists(redecision: Redecision) -> Iterator[RuleView]:
     spoke = {
-        one.code for verdict in redecision.engine.strategy.rules.fired(redecision.payment, redecision.values)
+        verdict.code
+        for verdict in redecision.engine.strategy.rules.fired(redecision.payment, redecision.values)
     }
     for list_settings in redecision.engine.project.lists:
         value = _text(redecision.payment, redecision.engine.project.schema, list_settings.of)
         entry = next((entry for entry in list_settings.entries if entry.value == value), None)
-        status = NOT_LISTED if entry is None else _entry_status(list_settings, entry, redecision.payment, spoke)
+        status = (
+            NOT_LISTED if entry is None else _entry_status(list_settings, entry, redecision.payment, spoke)
+        )
         owner, reason = ("", "") if entry is None else (entry.owner, entry.reason)
         what, action = f"{list_settings.of} {value or '(missing)'}", ACTIONS[list_settings.kind].label
         owner, reason = owner or list_settings.owner, reason or list_settings.reason

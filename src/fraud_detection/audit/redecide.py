@@ -217,7 +217,9 @@ def _compare(record: StateReader, redecision: Redecision, configuration: Configu
             Difference("configuration", configuration.config_id, "its content was changed since")
         )
     if redecision.decline_cap is not None and redecision.decline_cap.agrees is False:
-        differences.append(Difference("decline_cap", redecision.decline_cap.did, redecision.decline_cap.should))
+        differences.append(
+            Difference("decline_cap", redecision.decline_cap.did, redecision.decline_cap.should)
+        )
     expected = chain_hash(previous_hash, stored_row[:-1])
     if expected != stored.chain:
         differences.append(Difference("chain", stored.chain.hex(), expected.hex()))

@@ -217,7 +217,9 @@ def _rescored(engine: Engine, latest: Sequence[Rescorable]) -> tuple[int, int]:
     rescored = [
         None if scorer is None else scorer.score([array("d", rescorable.rows[1])])[0] for rescorable in latest
     ]
-    return len(rescored), sum(score != rescorable.score for score, rescorable in zip(rescored, latest, strict=True))
+    return len(rescored), sum(
+        score != rescorable.score for score, rescorable in zip(rescored, latest, strict=True)
+    )
 
 
 def _latencies(engines: tuple[Engine, Engine], latest: Sequence[Rescorable]) -> tuple[float, float]:

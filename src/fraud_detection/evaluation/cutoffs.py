@@ -47,7 +47,7 @@ def expected_costs(fraud: np.ndarray, amount: np.ndarray, costs: Costs) -> Expec
     An unknown amount counts as 0: only the fixed parts of the costs apply.
 
     >>> from fraud_detection.core.project_schema import Costs
-    >>> one = prices(np.array([1.0, 0.0]), np.array([100.0, 100.0]), Costs(review_recall=0.75))
+    >>> one = expected_costs(np.array([1.0, 0.0]), np.array([100.0, 100.0]), Costs(review_recall=0.75))
     >>> one.approved.tolist(), one.reviewed.tolist(), one.declined.tolist()
     ([120.0, 0.0], [33.0, 3.0], [0.0, 15.0])
     """
@@ -109,8 +109,8 @@ def cheapest_cutoffs(score: np.ndarray, each: ExpectedCosts, capacity: float) ->
     plus a part that depends on i, so one pass with a sliding minimum is enough.  Of equally
     cheap pairs the one that disturbs the fewest payments is taken.
 
-    >>> each = Prices(np.array([9.0, 9, 0]), np.array([3.0, 3, 3]), np.array([0.0, 5, 9]))
-    >>> cheapest(np.array([0.9, 0.5, 0.1]), each, math.inf)
+    >>> each = ExpectedCosts(np.array([9.0, 9, 0]), np.array([3.0, 3, 3]), np.array([0.0, 5, 9]))
+    >>> cheapest_cutoffs(np.array([0.9, 0.5, 0.1]), each, math.inf)
     Cutoffs(review_at=0.2, decline_at=0.6, origin='money')
     """
     levels, group = np.unique(-score, return_inverse=True)

@@ -137,8 +137,8 @@ class ArmDecisionsBuilder:
     >>> builder = ArmDecisionsBuilder()
     >>> builder.add(1, 0.7, ("score", "burst"))
     >>> builder.add(0, None, ())
-    >>> answers = builder.answers("champion")
-    >>> answers.action.tolist(), answers.codes(0), answers.score.tolist()
+    >>> decisions = builder.decisions("champion")
+    >>> decisions.action.tolist(), decisions.codes(0), decisions.score.tolist()
     ([1, 0], ('score', 'burst'), [0.7, nan])
     """
 

@@ -217,7 +217,7 @@ def accuracy_measures(
 ) -> dict[str, float]:
     """Return accuracy, precision and recall of the payments that were not simply approved.
 
-    >>> answers(np.array([True, True, False, False]), np.array([1, 0, 0, 0]))
+    >>> accuracy_measures(np.array([True, True, False, False]), np.array([1, 0, 0, 0]))
     {'accuracy': 0.75, 'precision': 0.5, 'recall': 1.0}
     """
     each = np.ones(flagged.size) if weight is None else weight

@@ -208,7 +208,7 @@ def depends_on(column: Profile, leader: Profile) -> bool:
     """Tell whether the column has one value, or none, for each value of `leader`.
 
     >>> card, town = profile("card", ["a", "a", "b", "c"]), profile("town", ["x", "x", "x", "y"])
-    >>> follows(town, card), follows(card, town), same_partition(card, town)
+    >>> depends_on(town, card), depends_on(card, town), same_partition(card, town)
     (True, False, False)
     """
     both = (column.codes >= 0) & (leader.codes >= 0)

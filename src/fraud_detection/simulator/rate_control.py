@@ -173,7 +173,7 @@ class Outbox:
 class Prefetcher(Generic[T]):
     """Runs an iteration in a thread of its own, some items ahead of its reader.
 
-    >>> with Ahead(range(3)) as items:
+    >>> with Prefetcher(range(3)) as items:
     ...     list(items)
     [0, 1, 2]
     """

@@ -56,9 +56,9 @@ SAFE_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 class RequestMemory:
     """What all connections of a server hold of requests, in bytes.
 
-    >>> room = Room(max_bytes=10)
-    >>> room.used += 11
-    >>> room.full
+    >>> memory = RequestMemory(max_bytes=10)
+    >>> memory.used += 11
+    >>> memory.full
     True
     """
 

@@ -112,8 +112,8 @@ def read_request(body: bytes, content_type: str, names: Sequence[str], fingerpri
 def write_response(response: ScoreResponse, accept: str) -> tuple[bytes, str]:
     """Return the answer in the wanted type, JSON where any will do, and the type.
 
-    >>> answer = Answered("b", "f", [Prediction(score=0.0, probability=0.5), Prediction(error="no")])
-    >>> write_answer(answer, "text/csv")[0].split()
+    >>> response = ScoreResponse("b", "f", [Prediction(score=0.0, probability=0.5), Prediction(error="no")])
+    >>> write_response(response, "text/csv")[0].split()
     [b'score,probability,error', b'0.0,0.5,', b',,no']
     """
     if JSON_LINES in accept:
