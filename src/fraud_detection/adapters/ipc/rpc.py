@@ -25,7 +25,7 @@ from fraud_detection.core.errors import RetryError
 LOG = logging.getLogger(__name__)
 
 RequestHandler = Callable[[int, str, Any], Awaitable[Any]]
-"""Handles a request of another worker: its number, the method, and the body.  RetryError refuses."""
+"""Handles a request of another worker: its number, the method, and the body.  RetryError is a refusal."""
 
 REPLY, REFUSAL, GREETING, PING = "", "!", "hello", "ping"
 PINGED = -1
@@ -61,7 +61,7 @@ class RpcClient(asyncio.Protocol):
 
     @property
     def is_healthy(self) -> bool:
-        """Return whether it stands, and the other has been heard on it of late."""
+        """Return whether the connection is open and the peer was heard of lately."""
         return self.connected and asyncio.get_running_loop().time() - self._heard_at < SILENT_AFTER_S
 
     async def stay_connected(self) -> None:
@@ -137,7 +137,7 @@ class RpcClient(asyncio.Protocol):
         self._changed(self.other)
 
     def close(self) -> None:
-        """End the line."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
@@ -178,7 +178,7 @@ class RpcServerConnection(asyncio.Protocol):
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Go on with requests in flight: their effects stand, though nobody can be told."""
+        """Let requests in flight finish: their effects stand, though no reply can be sent."""
         self._transport, self.over = None, True
 
     def data_received(self, data: bytes) -> None:
@@ -202,7 +202,7 @@ class RpcServerConnection(asyncio.Protocol):
             task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """End the line, and leave unanswered what is not answered yet."""
+        """Close the connection; pending requests get no reply."""
         for task in self._tasks:
             task.cancel()
         if self._transport is not None:
@@ -222,7 +222,7 @@ class RpcServerConnection(asyncio.Protocol):
 
 
 class RpcNode:
-    """All lines of one worker: `clients` by the number of the other, on which it asks."""
+    """All RPC connections of one worker: `clients` by the number of the peer."""
 
     def __init__(
         self,
@@ -233,7 +233,7 @@ class RpcNode:
         changed: Callable[[int], None],
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Name the workers; `changed` is called with the number of the other when a line comes or goes."""
+        """Name the workers; `changed` is called with a peer's number when it connects or disconnects."""
         self.own, self._folder, self._handler = own, folder, handler
         others = [worker for worker in range(workers) if worker != own]
         self.clients: Mapping[int, RpcClient] = {
@@ -245,11 +245,11 @@ class RpcNode:
 
     @property
     def connected(self) -> bool:
-        """Return whether all lines stand."""
+        """Return whether all peers are connected."""
         return all(client.connected for client in self.clients.values())
 
     async def open(self, background: Background | None = None) -> None:
-        """Listen, and begin to make the lines, which are kept up as background work."""
+        """Listen, and connect to all peers as background work, which reconnects."""
         path = socket_of(self._folder, self.own)
         # A worker that was killed has left its own behind.
         path.unlink(missing_ok=True)
@@ -273,7 +273,7 @@ class RpcNode:
         return self._connections[-1]
 
     async def close(self) -> None:
-        """End all lines."""
+        """Close all connections."""
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -286,8 +286,8 @@ class RpcNode:
 
 
 def _abort(transport: asyncio.WriteTransport | None, error: FrameError) -> None:
-    """End a line on which nothing can be understood any more; who keeps it makes it anew."""
-    LOG.error("a line between workers is ended: %s", error, extra={"event": "rpc_connection_failed"})
+    """Close a connection whose frames cannot be decoded; its client reconnects."""
+    LOG.error("a connection between workers is closed: %s", error, extra={"event": "rpc_connection_failed"})
     if transport is not None:
         transport.abort()
 

@@ -54,7 +54,7 @@ class StateConnection:
         return self._db
 
     def meta(self, key: str, default: Any) -> Any:  # noqa: ANN401 - each key has a type of its own
-        """Return what was put under `key` by the last commit."""
+        """Return the value committed under `key`."""
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return default if row is None else msgspec.msgpack.decode(row[0])
 
@@ -91,11 +91,11 @@ class StateConnection:
 
     @property
     def failed(self) -> bool:
-        """Tell whether something that is decided could not be committed, or the file is gone."""
+        """Tell whether a commit has failed, or the file is gone."""
         return self._failed or bool(self._error)
 
     def look(self) -> str:
-        """Return what has become of the file while it is open, and what to do; empty when it is well.
+        """Return what happened to the file while it is open, and what to do; empty when it is intact.
 
         Until it is well again nothing is answered.
         """

@@ -47,13 +47,13 @@ class SqliteDedupIndex:
         self._to_enter = {"decisions": "", "history": ""}
 
     def enter(self, decided: Sequence[str]) -> None:
-        """Note payments that are decided, but not in the tables yet."""
+        """Add payments that are decided, but not in the tables yet."""
         self.unflushed.update(decided)
         for transaction_id in decided:
             self._ids.enter(transaction_id)
 
     def enter_from_tables(self, max_ids: int) -> None:
-        """Learn up to so many more ids from the tables; once all are learned, new ones need no look there."""
+        """Load up to so many more ids from the tables; once all are loaded, no new id needs a query."""
         while self._to_enter and max_ids > 0:
             table, after = next(iter(self._to_enter.items()))
             rows = self._db.execute(NEXT_IDS.format(table), (after, max_ids)).fetchall()
@@ -70,7 +70,7 @@ class SqliteDedupIndex:
             self._shared_ids.completed()
 
     def look_for_awaited(self) -> None:
-        """Find out of which payments labels have come before them."""
+        """Find the labels that arrived before their payments."""
         rows = self._db.execute(
             "SELECT transaction_id FROM labels WHERE applied_at IS NULL AND NOT redundant"
         )
@@ -145,7 +145,7 @@ class SqliteDedupIndex:
     def _labels(
         self, transaction_ids: Sequence[str]
     ) -> tuple[dict[str, list[Label]], dict[str, list[Label]]]:
-        """Return the labels that changed something, and the redundant ones."""
+        """Return the current and superseded labels, and the redundant ones."""
         labels: tuple[dict[str, list[Label]], dict[str, list[Label]]] = {}, {}
         of_stream = (
             "SELECT transaction_id, fraud, known_at, source, seq, redundant FROM labels WHERE transaction_id"

@@ -30,7 +30,7 @@ class LoggedEvent(msgspec.Struct, frozen=True):
 
 
 def tables_since(db: sqlite3.Connection, dedup_index: SqliteDedupIndex, seq: int) -> Iterator[LoggedEvent]:
-    """Yield what the tables hold of payments and labels after `seq`, in order."""
+    """Yield the payments and labels of the tables after `seq`, in order."""
     query = """
         SELECT seq AS at, 0 AS number, transaction_id, event, entities, 0, event_time, features, NULL, bundle
         FROM decisions WHERE seq > :seq
@@ -55,7 +55,7 @@ def tables_since(db: sqlite3.Connection, dedup_index: SqliteDedupIndex, seq: int
 
 
 def journal_since(waiting: Sequence[Entry], dedup_index: SqliteDedupIndex, seq: int) -> Iterator[LoggedEvent]:
-    """Yield the same of entries that are in the journal alone; they are later than all in the tables."""
+    """Yield those of unflushed journal entries, which are later than all in the tables."""
     owners: dict[str, Ids] = {}
     events: list[LoggedEvent] = []
     for entry in waiting:

@@ -66,7 +66,7 @@ SourceOffset = tuple[str, int, str]
 
 
 class Checkpoint(msgspec.Struct, array_like=True):
-    """How far this engine has come; written with every batch.
+    """The checkpoint of an engine; written with every batch.
 
     recovery_from_seq: a restart reapplies from this event on.  watermark: the latest event time in ms,
     by which all labels of history were learned.  surveyed: events in the tallies of drift, without
@@ -118,7 +118,7 @@ APPEND = """
     INSERT OR REPLACE INTO journal SELECT ?, ?, ? WHERE (SELECT epoch FROM owner WHERE one = 1) = ?"""
 COUNT_DUPLICATE = "UPDATE quarantine SET count = count + 1, last_at = max(last_at, ?) WHERE seq = ?"
 ADD_ORIGIN = "INSERT OR IGNORE INTO quarantine_origins VALUES (?)"
-"""Where somebody has deleted the row of an event, its origins are there still."""
+"""Origins outlive a deleted row of an event."""
 
 STORE_LEFT_SOURCE = """
     INSERT INTO sources VALUES (?, ?, ?, ?, '') ON CONFLICT (name) DO UPDATE
@@ -126,7 +126,7 @@ STORE_LEFT_SOURCE = """
 
 
 def append(db: sqlite3.Connection, flushed: int, slot: int, entry: Entry, epoch: int) -> bool:
-    """Commit the entry that has a slot, from 1 on, among those that wait; no transaction may be open.
+    """Commit an entry under its slot, from 1 on; no transaction may be open.
 
     flushed: number of the latest entry that is in the tables.  epoch: of the owner that writes;
     returns False, and nothing is written, where the file has another owner since.
@@ -141,7 +141,7 @@ def last_flushed(db: sqlite3.Connection) -> int:
 
 
 def entries(db: sqlite3.Connection) -> list[Entry]:
-    """Return what is not in the tables yet, in order."""
+    """Return the unflushed entries, in order."""
     waiting = """
         SELECT content FROM journal
         WHERE slot > 0 AND number > (SELECT number FROM journal WHERE slot = 0) ORDER BY number"""
@@ -149,7 +149,7 @@ def entries(db: sqlite3.Connection) -> list[Entry]:
 
 
 def flush(db: sqlite3.Connection, flushed: int, waiting: list[Entry]) -> None:
-    """Write all entries that wait into the tables, and say so; inside a transaction."""
+    """Flush all waiting entries into the tables and record that; inside a transaction."""
     for entry in waiting:
         _insert(db, "decisions", entry.decisions)
         _insert(db, "labels", entry.labels)
@@ -195,7 +195,7 @@ class Rows(msgspec.Struct):
 
 
 def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes, quarantine: SqliteQuarantine) -> Rows:
-    """Return the rows of a batch, numbered and linked behind those before."""
+    """Return the rows of a batch, numbered and chained to those before."""
     rows = Rows(seq, chain)
     for outcome in outcomes:
         rows.seq += 1
@@ -213,7 +213,7 @@ def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes, quarantine: Sqli
 
 
 def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
-    """Return a decided payment as the tables hold it, linked to the row before it."""
+    """Return a decided payment as the tables hold it, chained to the row before it."""
     decision, payment, assignment = outcome.decision, outcome.payment, outcome.decision.control_group
     reasons = [(v.action.label, v.code, v.message) for v in decision.reasons]
     row = (
@@ -238,7 +238,7 @@ def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
 
 
 def label_row(seq: int, outcome: AppliedLabel | RedundantLabel, chain: bytes) -> LabelRow:
-    """Return a label as the tables hold it, linked to the row before it."""
+    """Return a label as the tables hold it, chained to the row before it."""
     label, redundant = outcome.label, isinstance(outcome, RedundantLabel)
     head = (seq, label.transaction_id, label.fraud, label.known_at, label.source)
     supersedes_known_at = outcome.supersedes_known_at if isinstance(outcome, AppliedLabel) else None
@@ -256,7 +256,7 @@ def label_row(seq: int, outcome: AppliedLabel | RedundantLabel, chain: bytes) ->
 
 
 def quarantine_row(seq: int, outcome: Quarantined, arrival: Arrival, chain: bytes) -> QuarantineRow:
-    """Return a quarantined event as the tables hold it, linked to the row before it."""
+    """Return a quarantined event as the tables hold it, chained to the row before it."""
     row = (seq, outcome.reason, outcome.path, bytes(outcome.raw), outcome.transaction_id)
     return (*row, arrival.digest, 1, arrival.at, arrival.at, chain_hash(chain, row))
 

@@ -1,4 +1,4 @@
-"""Read what a state file has decided and been told; another process may be at work on it meanwhile.
+"""Read the decisions and labels of a state file; another process may write it meanwhile.
 
 Nothing is written.  All that is read is of one moment, however long the reading takes: rows are only ever
 added to a state file.
@@ -29,7 +29,7 @@ COLUMNS = """
 
 
 class LoggedDecision(msgspec.Struct, frozen=True, gc=False):
-    """A payment that was decided: its raw event, and how it was answered.
+    """A decided payment: its raw event and its decision.
 
     reasons: as JSON.  features: the served values, float64, as bytes.  counterfactual_action, sampling_rate:
     of the control group, see `events.ControlGroupAssignment`.
@@ -84,7 +84,7 @@ class LoggedDecisionReader:
 
     @cached_property
     def labels(self) -> list[Label]:
-        """Those that changed what is known, in the order in which they came; later ones take earlier back.
+        """Labels that superseded another one, in order of arrival; later ones supersede earlier ones.
 
         Each says which time payments had reached when it came: the latest of those decided shortly before,
         or the moment before the first one.
@@ -126,7 +126,7 @@ class LoggedDecisionReader:
         self._state_file.close()
 
     def decisions(self) -> Iterator[LoggedDecision]:
-        """Yield all decisions, in the order in which they were taken."""
+        """Yield all decisions, in order."""
         done = 0
         query = f"SELECT {COLUMNS} FROM decisions WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - our own columns
         while rows := self._state_file.rows(query, (done, self._last, READ_ROWS)):

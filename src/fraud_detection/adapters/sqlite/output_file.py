@@ -1,4 +1,4 @@
-"""A file of decisions beside the state file, which misses none and repeats none after a kill.
+"""Output file of decisions: none is lost or repeated after a kill.
 
 The state file notes how long the file was after each batch.  At the start whatever stands behind that is
 cut off, and what was committed since is written again from the tables.
@@ -56,7 +56,7 @@ def find_decision(state_file: StateFile, transaction_id: str) -> tuple[Decision,
 
 
 def outcomes_since(state_file: StateFile, seq: int) -> Iterator[LoggedOutcome]:
-    """Yield what became of the events after number `seq`, in order; duplicates leave no trace."""
+    """Yield the outcomes after number `seq`, in order; duplicates are not logged."""
     for _, kind, *row in state_file.rows(SINCE, {"seq": seq}):
         if kind == 0:
             yield _decision(*row)
@@ -85,7 +85,7 @@ class OutputFile:
         self.write(missing)
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Write lines about all that is committed so far, and store the length."""
+        """Write the lines of all committed outcomes, and store the length."""
         data = b"".join(lines)
         self._file.write(data)
         self._file.flush()

@@ -19,7 +19,7 @@ CREATE INDEX IF NOT EXISTS replication_log_worker ON replication_log (worker, un
 
 
 class ReplicationEntry(msgspec.Struct, frozen=True):
-    """The events of a worker's log after number `after`, up to number `until`, taken in as number `seq`."""
+    """The events of a worker's log after number `after`, up to number `until`, applied as number `seq`."""
 
     seq: int
     worker: int
@@ -36,16 +36,16 @@ class ReplicationLog:
         self._db.executescript(f"BEGIN; {TABLES} COMMIT;")
 
     def append(self, part: ReplicationEntry) -> None:
-        """Put down a part that is about to be taken in; inside a transaction."""
+        """Append a part that is about to be applied; inside a transaction."""
         self._db.execute("INSERT INTO replication_log VALUES (?,?,?,?)", msgspec.structs.astuple(part))
 
     def reached(self, worker: int) -> int:
-        """Return the number up to which a worker's log was taken in."""
+        """Return the last number that was applied of a worker's log."""
         query = "SELECT MAX(until) FROM replication_log WHERE worker = ?"
         return int(self._db.execute(query, (worker,)).fetchone()[0] or 0)
 
     def cut_off(self, worker: int, seq: int) -> None:
-        """Forget what was read of a log behind number `seq`: it is not there any more."""
+        """Drop the entries of a log after number `seq`, which it has lost."""
         query = """
             UPDATE replication_log SET after = MIN(after, :seq), until = :seq
             WHERE worker = :worker AND until > :seq"""

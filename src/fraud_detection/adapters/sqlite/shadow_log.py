@@ -1,4 +1,4 @@
-"""What shadows decided, in a file of its own beside the state file they follow.
+"""Decisions of shadow challengers, in a file beside the state file whose log they read.
 
 The offset reached in the log of decisions is committed with what was decided up to it: a process that is
 killed goes on where it was, and decides nothing twice.
@@ -32,14 +32,14 @@ CREATE TABLE IF NOT EXISTS own_rows (
 ) WITHOUT ROWID;
 """
 STORED_ROWS = 500
-"""Of each shadow that makes its features itself: enough to score its latest payments again."""
+"""Rows stored of each shadow with its own features: enough to score its latest payments again."""
 FORGET = """
     DELETE FROM own_rows WHERE config_id = :config_id AND seq <= (
         SELECT seq FROM own_rows WHERE config_id = :config_id ORDER BY seq DESC LIMIT 1 OFFSET :stored)"""
 
 
 class ShadowDecision(msgspec.Struct, frozen=True):
-    """What a shadow would have answered.
+    """A decision of a shadow.
 
     seq: number of the payment in the log of decisions.  reasons: their codes.  us: how long scoring and
     deciding took, a payment, in microseconds.
@@ -55,7 +55,7 @@ class ShadowDecision(msgspec.Struct, frozen=True):
 
 
 def shadow_path(state: Path) -> Path:
-    """Return where the decisions of shadows stand that follow a state file."""
+    """Return the path of the shadow file of a state file."""
     return state.with_name(state.name + SUFFIX)
 
 
@@ -83,7 +83,7 @@ class ShadowLog:
             self._lock.release()
 
     def decided_until(self, config_id: str, first: int) -> int:
-        """Return up to which number a shadow has decided; a new one begins behind `first`."""
+        """Return the last number that a shadow has decided; a new one begins after `first`."""
         self._db.execute("INSERT OR IGNORE INTO offsets VALUES (?, ?, ?)", (config_id, first, first))
         query = "SELECT seq FROM offsets WHERE config_id = ?"
         return int(self._db.execute(query, (config_id,)).fetchone()[0])
@@ -122,11 +122,11 @@ class ShadowLog:
                 self._db.execute(FORGET, {"config_id": config_id, "stored": STORED_ROWS})
 
     def config_ids(self) -> list[str]:
-        """Return which shadows have decided here."""
+        """Return the config ids of the shadows in this file."""
         return [row[0] for row in self._db.execute("SELECT config_id FROM offsets ORDER BY first, config_id")]
 
     def decisions(self, config_id: str, since_ms: int = 0) -> list[ShadowDecision]:
-        """Return what a shadow decided of payments from a moment on, in order of the log."""
+        """Return the decisions of a shadow on payments from a time on, in order of the log."""
         query = """
             SELECT seq, transaction_id, event_time, action, score, reasons, us FROM decided
             WHERE config_id = ? AND event_time >= ? ORDER BY seq"""

@@ -19,8 +19,7 @@ HEAD_BYTES = 64
 SIZE = HEAD_BYTES + 64 * FIRST_BLOCKS * (2**MAX_LAYERS - 1)
 """Two gigabytes of addresses; what is never written takes no memory."""
 LAYERS, ROOM, COMPLETE = 0, 1, 2
-"""What stands in the head: how many layers there are, for how many more ids the last one has room, and
-whether all ids of the state file are in."""
+"""Header fields: number of layers, free capacity of the last one, and whether all ids are in."""
 
 _LOCK = threading.Lock()
 
@@ -36,7 +35,7 @@ class SharedIds:
     """An `BloomFilter` over shared memory; its worker alone enters."""
 
     def __init__(self, memory: int) -> None:
-        """Go on with what is there; `memory` is a descriptor of `shared_memory`."""
+        """Open the filter in `memory`, a descriptor of `shared_memory`."""
         self._bytes = memoryview(mmap.mmap(memory, SIZE))
         self._head = self._bytes[:HEAD_BYTES].cast("q")
         self._end = HEAD_BYTES
@@ -53,7 +52,7 @@ class SharedIds:
         return self._complete
 
     def completed(self) -> None:
-        """Say that all ids of the state file are in."""
+        """Mark the filter as complete: all ids of the state file are in."""
         self._head[COMPLETE] = 1
 
     def enter(self, transaction_id: str) -> None:

@@ -44,15 +44,15 @@ STORE_SOURCE = """
 MAX_ROWS = 64
 """A larger batch goes straight into the tables."""
 MAX_ENTRIES = 64
-"""More than so many do not wait, even if nobody asks to settle them."""
+"""Maximum of unflushed journal entries; more are flushed at once."""
 IDS_AT_START = 100_000
-"""So many ids are learned in a tenth of a second; the others follow between the payments."""
+"""Ids loaded at the start, in a tenth of a second; the others are loaded between payments."""
 
 
 class StateFile(StateConnection):
-    """StateStore and record of outcomes, in one file with one writer.
+    """StateStore and decision log in one SQLite file with one writer.
 
-    dedup_index: payments and labels that were processed.  quarantine: events that were refused.
+    dedup_index: payments and labels that were processed.  quarantine: events that cannot be decided.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class StateFile(StateConnection):
         self._failed = False
 
     def _write_marker(self, guard: StateGuard) -> None:
-        """Mark as answered what is committed; raise RetryError when that cannot be written."""
+        """Write the commit marker; raise RetryError when that cannot be written."""
         try:
             guard.mark_committed(self.checkpoint.seq, self.checkpoint.chain)
         except RetryError:
@@ -160,7 +160,7 @@ class StateFile(StateConnection):
             self._failed = False
 
     def flush(self) -> None:
-        """Move what is in the journal alone into the tables; raise RetryError when that cannot be."""
+        """Flush the journal into the tables; raise RetryError when that fails for now."""
         if not self._waiting or self._reading:
             return
         self._failed = True
@@ -182,7 +182,7 @@ class StateFile(StateConnection):
         self._left, self._source_offset = left, (source, offset, fingerprint)
 
     def store_source(self, source: KnownSource, path: str = "") -> bool:
-        """Keep a source and the path of its file; return whether another one was read at that path before."""
+        """Store a source and its path; return whether another source was read at that path before."""
         former = "SELECT 1 FROM sources WHERE path = ? AND name <> ? AND (offset OR name = ?)"
         with self.transaction():
             row = self._db.execute(former, (path, source.name, self.checkpoint.source)).fetchone()
@@ -193,7 +193,7 @@ class StateFile(StateConnection):
         return row is not None
 
     def store_checkpoint(self, recovery_from_seq: int) -> None:
-        """Put down the number reached, and from where on a restart reapplies events; inside a transaction.
+        """Store the last number, and from which one on a restart reapplies events; inside a transaction.
 
         The journal must be settled: what it says of the progress would be older.
         """
@@ -203,17 +203,17 @@ class StateFile(StateConnection):
         self.put_meta("checkpoint", self.checkpoint)
 
     def store_configuration(self, config_id: str, content: bytes) -> None:
-        """Keep what answers from now on, by its name; raise RetryError when that cannot be written now."""
+        """Store the configuration that decides from now on; raise RetryError when that fails now."""
         if not self.rows("SELECT 1 FROM configurations WHERE config_id = ?", (config_id,)):
             with self.transaction():
                 self._db.execute("INSERT INTO configurations VALUES (?, ?)", (config_id, content))
 
     def store_output_length(self, name: str, length: int) -> None:
-        """Put down that all is told in a file of that length in bytes; inside a transaction."""
+        """Store that an output file of this length in bytes holds all decisions; inside a transaction."""
         self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", (name, self.seq, length))
 
     def sources(self, beginning: str) -> list[KnownSource]:
-        """Return what is known of the sources whose names begin so."""
+        """Return the known sources whose names have this prefix."""
         query = "SELECT name, length, fingerprint, offset FROM sources WHERE substr(name, 1, ?) = ?"
         by_name = {row[0]: KnownSource(*row) for row in self.rows(query, (len(beginning), beginning))}
         offsets = [entry.left_source for entry in self._waiting if entry.left_source is not None]

@@ -123,12 +123,12 @@ class StateGuard:
             raise RetryError(self.look() or f"{self.path}: has lost a part of itself")
 
     def committed(self) -> None:
-        """Take note, after a commit that looked, how long the file and its log are now."""
+        """Store the sizes of the file and its log after a commit that checked them."""
         if self._looks:
             self._sizes = self._sizes_now()
 
     def mark_committed(self, seq: int, chain_hash: bytes) -> None:
-        """Mark that all up to a number is committed; raise RetryError when that cannot be written."""
+        """Write a committed number to the commit marker; raise RetryError when that fails."""
         if seq != self._marked_seq:
             try:
                 self._marker.write(seq, chain_hash, self._state_id)
@@ -137,7 +137,7 @@ class StateGuard:
             self._marked_seq, self._chain_hash = seq, chain_hash
 
     def look(self) -> str:
-        """Return what has become of the file since it was opened, and what to do; empty when it is well."""
+        """Return what happened to the file since it was opened, and what to do; empty when it is intact."""
         message = self._gone()
         if not message and not self._marker.is_there:
             self._remake_marker()

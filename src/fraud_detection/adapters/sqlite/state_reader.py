@@ -41,7 +41,7 @@ DISPLACED = """
         WHEN history.transaction_id IS NOT NULL THEN one.seq
         WHEN decided.seq IS NOT NULL THEN max(one.seq, decided.seq) END
     ORDER BY one.seq"""
-"""Labels that were not learned when they came or, where they came first, with their payment."""
+"""Labels applied neither on arrival nor, where they came first, with their payment."""
 
 
 class StoredDecision(msgspec.Struct, frozen=True, array_like=True):
@@ -84,7 +84,7 @@ class StoredLabel(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StoredQuarantined(msgspec.Struct, frozen=True, array_like=True):
-    """An event that was refused: from how many origins it came, and when first and last, in ms."""
+    """A quarantined event: from how many origins it came, and when first and last, in ms."""
 
     seq: int
     reason: str
@@ -107,7 +107,7 @@ class EarlierDecision(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class StateReader:
     """One state file at one moment.
 
-    waiting: what is in the journal alone.
+    waiting: unflushed journal entries.
     """
 
     def __init__(self, path: Path) -> None:
@@ -153,7 +153,7 @@ class StateReader:
         return [_converted(row, StoredLabel, self.path) for row in self.rows(query, (transaction_id,))]
 
     def quarantined_events(self) -> Iterator[StoredQuarantined]:
-        """Yield each event that was refused; what came again is counted in its row."""
+        """Yield each quarantined event; duplicates are counted in its row."""
         query = """
             SELECT seq, reason, path, event,
                 count + (SELECT count(*) FROM duplicates AS d WHERE d.seq = one.seq),
@@ -168,7 +168,7 @@ class StateReader:
         return bool(self.rows("SELECT 1 FROM history WHERE transaction_id = ?", (transaction_id,)))
 
     def configurations(self) -> dict[str, bytes]:
-        """Return the content of everything that has answered, by its name."""
+        """Return every configuration that has decided, by its config id."""
         return dict(self.rows("SELECT config_id, CAST(content AS BLOB) FROM configurations"))
 
     def previous_hash(self, seq: int) -> bytes:
@@ -180,7 +180,7 @@ class StateReader:
         return max(hashes, default=(0, START))[1]
 
     def decisions_before(self, seq: int, since_ms: int) -> list[EarlierDecision]:
-        """Return what was answered before a number and is of later than a time, the latest first."""
+        """Return the decisions before a number on payments after a time, the latest first."""
         decisions: list[EarlierDecision] = []
         while True:
             part = [
@@ -206,14 +206,14 @@ class StateReader:
         yield from journal_since(self.waiting, self.dedup_index, seq)
 
     def replication_entries(self) -> list[ReplicationEntry]:
-        """Return which parts of the other workers' logs were taken in, in order."""
+        """Return which parts of the other workers' logs were applied, in order."""
         if not self.rows("SELECT 1 FROM sqlite_master WHERE name = 'replication_log'"):
             return []
         query = "SELECT seq, worker, after, until FROM replication_log ORDER BY seq"
         return [ReplicationEntry(*row) for row in self.rows(query)]
 
     def _join(self) -> None:
-        """Let queries find what waits in the journal beside what is in the tables."""
+        """Let queries read the unflushed journal entries too."""
         for table in TABLES:
             self._db.execute(f"CREATE TEMP TABLE waiting_{table} AS SELECT * FROM main.{table} WHERE 0")  # noqa: S608 - our own tables
             self._db.execute(
@@ -267,7 +267,7 @@ def _converted(row: Sequence[object], kind: type[T], path: Path) -> T:
 
 
 def _waiting_rows(waiting: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
-    """Yield what is in the journal alone as `hash_chain.ROWS` has it."""
+    """Yield the unflushed journal rows in the columns of `hash_chain.ROWS`."""
     for entry in waiting:
         rows: list[tuple[Any, ...]] = [(row[0], 0, *row) for row in entry.decisions]
         for (

@@ -66,7 +66,7 @@ CREATE TABLE profiles (
 
 
 STATE_ID = "state_id"
-"""The key in `meta` of what tells this file from any other; its commit marker has it too."""
+"""The key in `meta` of the id of this file; its commit marker has it too."""
 
 
 def create_state(path: Path) -> None:
