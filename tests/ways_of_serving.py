@@ -106,18 +106,18 @@ def fields_of(event: bytes) -> dict[str, Any]:
 class Result(msgspec.Struct):
     """What became of a stream.
 
-    told: the record of each index, as `plain` returns it.  first: the answers that came first, by id.
+    records: the record of each index, as `plain` returns it.  first: the answers that came first, by id.
     counts: by the service's own counters, where it has some: decided, repeated, conflicts, quarantined,
     labels.
     """
 
-    told: dict[int, tuple[str, str]] = {}
+    records: dict[int, tuple[str, str]] = {}
     counts: dict[str, int] | None = None
     first: dict[str, Any] = {}
 
     def of_kinds(self, kinds: frozenset[str]) -> dict[int, tuple[str, str]]:
-        """Return what was told of events that became one of these."""
-        return {index: one for index, one in sorted(self.told.items()) if one[0] in kinds}
+        """Return the records of events that became one of these."""
+        return {index: one for index, one in sorted(self.records.items()) if one[0] in kinds}
 
 
 def plain(case: Case, line: bytes | str) -> tuple[str, str]:
@@ -308,7 +308,7 @@ def read_response(case: Case, indices: range, body: bytes, result: Result) -> No
         found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         responses = [bytes(found["record"]) if "record" in found else body]
     for index, response in zip(indices, responses, strict=True):
-        result.told[index] = plain(case, response)
+        result.records[index] = plain(case, response)
         record = json.loads(response)
         if record["type"] == "decision":
             redelivers = record.pop("duplicate", False)
@@ -391,7 +391,7 @@ def log_result(case: Case, lines: Sequence[dict[str, Any]], index_of: dict[str, 
             index = index_of[line["delivery"]["sequence_number"]]
             found = plain(case, json.dumps(line))
             # Told again, it is told alike.
-            assert result.told.setdefault(index, found) == found
+            assert result.records.setdefault(index, found) == found
         elif line["type"] == "batch":
             batches.update({name: line[name] for name in TALLIED})
     # Told without labels: of duplicates this log counts payments and labels alike.
@@ -426,7 +426,7 @@ class WorkersWay:
                 services[worker].run_deferred_work()
                 replicate_all(services)
                 for index, outcome in zip(indices, outcomes, strict=True):
-                    result.told[index] = plain(case, outcome_line(outcome))
+                    result.records[index] = plain(case, outcome_line(outcome))
         for service in services:
             counts += self._ended(service, "closed")
         result.counts = ingested(counts)

@@ -27,14 +27,14 @@ def start(request: pytest.FixtureRequest) -> Start:
         return lambda response: FakeRuntime(lambda _: response)
     client = request.getfixturevalue("moto")("sagemaker-runtime")
 
-    def told(response: bytes) -> Any:  # noqa: ANN401 - botocore's client has no type
+    def respond(response: bytes) -> Any:  # noqa: ANN401 - botocore's client has no type
         results = [{"Body": response.decode(), "ContentType": "application/json"}]
         request = json.dumps({"region": client.meta.region_name, "results": results}).encode()
         address = f"{client.meta.endpoint_url}/moto-api/static/sagemaker/endpoint-results"
         with urlopen(Request(address, request, {"Content-Type": "application/json"})):  # noqa: S310 - our own server
             return client
 
-    return told
+    return respond
 
 
 def scorer(client: Any) -> SageMakerScorer:  # noqa: ANN401 - botocore's client has no type

@@ -103,7 +103,7 @@ def test_each_event_of_an_aggregate_has_a_sequence_number_of_its_own(
         [payments[0], aggregate([("k", payment) for payment in payments[1:41]]), payments[41]]
     )
     assert cloud.processor().handle(SHARD, records) == []
-    logged = [item["delivery"]["sequence_number"] for item in cloud.told("decision")]
+    logged = [item["delivery"]["sequence_number"] for item in cloud.lines_of("decision")]
     assert logged[0] == str(FIRST)
     assert logged[-1] == str(FIRST + 2)
     assert all(item.startswith(f"{FIRST + 1}.") for item in logged[1:-1])
@@ -118,7 +118,7 @@ def test_what_failed_is_named_by_the_record_of_kinesis(
     processor = cloud.processor()
 
     def busy_later(_operation: str) -> None:
-        if len(cloud.told("batch")) == 1:
+        if len(cloud.lines_of("batch")) == 1:
             raise refusal("ThrottlingException", "x")
 
     cloud.inject_faults(busy_later)
@@ -126,7 +126,7 @@ def test_what_failed_is_named_by_the_record_of_kinesis(
     assert processor.handle(SHARD, records) == [str(FIRST)]
     cloud.inject_faults(lambda _: None)
     assert processor.handle(SHARD, records) == []
-    assert len({item["transaction_id"] for item in cloud.told("decision")}) == len(cloud.decisions())
+    assert len({item["transaction_id"] for item in cloud.lines_of("decision")}) == len(cloud.decisions())
 
 
 @pytest.mark.parametrize(

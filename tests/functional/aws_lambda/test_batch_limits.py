@@ -125,7 +125,7 @@ def sayings(start: int, count: int) -> list[ShardEvent]:
     ]
 
 
-def told(cloud: Cloud) -> list[int]:
+def label_numbers(cloud: Cloud) -> list[int]:
     """Return the numbers of the labels of the payment, as another processor reads them."""
     dedup_index = cloud.processor().dedup_index
     dedup_index.shard = "shard-1"
@@ -144,7 +144,7 @@ def test_very_many_labels_of_one_payment_stop_nobody(
     cloud, batch = Cloud(small_simulation), part // 2
     for start in range(0, SAYINGS * part, batch):
         assert cloud.processor().handle("shard-1", sayings(start, batch)) == []
-    assert told(cloud) == list(range(SAYINGS * part))
+    assert label_numbers(cloud) == list(range(SAYINGS * part))
     largest = max(map(item_bytes, cloud.dynamo.tables["labels"].values()))
     assert largest <= MAX_ITEM_BYTES * part / LABELS_A_PART
     # What comes again is known, and changes nothing.
@@ -176,7 +176,7 @@ def test_labels_that_fill_a_part_are_all_there_after_a_kill(
         cloud.processor().handle("shard-1", sayings(800, 400))
     cloud.inject_faults(nothing)
     assert cloud.processor().handle("shard-1", sayings(800, 400)) == []
-    assert told(cloud) == list(range(1_200))
+    assert label_numbers(cloud) == list(range(1_200))
 
 
 def payments(simulation: SmallSimulation, count: int, **more: object) -> list[ShardEvent]:
@@ -203,7 +203,7 @@ def test_a_batch_with_all_that_callers_can_make_grow_stays_within_what_the_log_t
     for index in (252, 253):
         records[index] = msgspec.structs.replace(records[index], data=b'{"' + b"x" * 60_000 + b'": nothing')
     assert cloud.processor().handle("shard-1", records) == []
-    (counted,) = cloud.told("batch")
+    (counted,) = cloud.lines_of("batch")
     assert (counted["decided"], counted["quarantined"], counted["drift_left_out"] > 800) == (498, 2, True)
     assert max(len(json.dumps(line)) for line in cloud.lines) < MAX_LOG_LINE_BYTES // 4
 

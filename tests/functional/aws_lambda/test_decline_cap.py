@@ -217,10 +217,10 @@ def test_four_shards_at_once_decline_at_most_what_three_batches_decline_more(
         batch = shards[shard][at[shard] : at[shard] + size]
         at[shard] += len(batch)
         busy.add(shard)
-        before = Counter[str](line["action"] for line in stream.cloud.told("decision"))
+        before = Counter[str](line["action"] for line in stream.cloud.lines_of("decision"))
         assert stream.processor().handle(shard, batch) == []
         busy.discard(shard)
-        after = Counter[str](line["action"] for line in stream.cloud.told("decision"))
+        after = Counter[str](line["action"] for line in stream.cloud.lines_of("decision"))
         declines.append(after["decline"] - before["decline"])
 
     def interfere(operation: str) -> None:

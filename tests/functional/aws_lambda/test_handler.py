@@ -96,7 +96,7 @@ class Cloud:
         for service in (self.dynamo, self.features):
             service.before, service.after = before, after or before
 
-    def told(self, kind: str) -> list[dict[str, Any]]:
+    def lines_of(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["type"] == kind]
 
     def aside(self) -> list[QuarantinedEvent]:
@@ -222,22 +222,22 @@ def test_each_valid_payment_is_decided_once_and_each_malformed_record_quarantine
 ) -> None:
     good = valid(small_simulation, events)
     assert undisturbed.decisions().keys() == good.keys()
-    assert sorted(line["transaction_id"] for line in undisturbed.told("decision")) == sorted(good)
+    assert sorted(line["transaction_id"] for line in undisturbed.lines_of("decision")) == sorted(good)
     set_aside = undisturbed.aside()
-    assert len(positions(set_aside)) == len(undisturbed.told("quarantined")) > 5
+    assert len(positions(set_aside)) == len(undisturbed.lines_of("quarantined")) > 5
     assert all(record.reason and record.path.startswith("$") for record in set_aside)
     sums = Counter[str]()
-    for line in undisturbed.told("batch"):
+    for line in undisturbed.lines_of("batch"):
         sums.update({key: line[key] for key in ("records", "decided", "labels", "duplicates", "quarantined")})
     assert sums["records"] == len(events) == sum(sums.values()) - sums["records"]
 
 
 def test_one_call_of_the_endpoint_decides_a_batch(undisturbed: Cloud) -> None:
     doubtful = sum(
-        line["action"] != "approve" and line["score"] is None for line in undisturbed.told("decision")
+        line["action"] != "approve" and line["score"] is None for line in undisturbed.lines_of("decision")
     )
     assert doubtful == 0
-    assert undisturbed.runtime.calls == sum(line["decided"] > 0 for line in undisturbed.told("batch"))
+    assert undisturbed.runtime.calls == sum(line["decided"] > 0 for line in undisturbed.lines_of("batch"))
 
 
 def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores(
@@ -251,7 +251,7 @@ def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores
     (shard, records), *_ = by_shard(events).items()
     assert processor.handle(shard, records[:BATCH]) == []
     assert cloud.runtime.calls == 1
-    lines = cloud.told("decision")
+    lines = cloud.lines_of("decision")
     assert lines
     assert {line["action"] for line in lines} <= {"review", "decline"}
     kept = [{reason["code"] for reason in line["reasons"]} - {"always", "score"} for line in lines]
@@ -268,7 +268,7 @@ def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
     again = [ShardEvent(str(later + index), record.data, 1.0) for index, record in enumerate(records[:BATCH])]
     for batch in (records[:BATCH], again):
         assert processor.handle(shard, batch) == []
-    first, second = cloud.told("batch")
+    first, second = cloud.lines_of("batch")
     assert first["scored"] == first["decided"] > 0
     assert sum(first[f"band{index}"] for index in range(4)) == first["scored"]
     assert (second["decided"], second["scored"], second["above_decline"], second["bundle"]) == (
@@ -283,12 +283,12 @@ def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
 def test_the_log_names_nobody_and_gives_the_same_token_for_the_same_id(
     small_simulation: SmallSimulation, events: list[bytes], undisturbed: Cloud
 ) -> None:
-    text = json.dumps(undisturbed.told("decision"))
+    text = json.dumps(undisturbed.lines_of("decision"))
     good = valid(small_simulation, events)
     assert not any(str(one.entities[0]) in text for one in good.values())
     tokens = {
         (good[line["transaction_id"]].entities[0], line["delivery"]["entities"]["card"])
-        for line in undisturbed.told("decision")
+        for line in undisturbed.lines_of("decision")
     }
     assert len(tokens) == len({card for card, _ in tokens}) == len({token for _, token in tokens})
 
@@ -344,7 +344,7 @@ def test_batches_that_come_again_have_the_effect_of_one_delivery(
     assert profiles(cloud) == profiles(undisturbed)
     assert bool(cloud.features.groups[GROUP]) is (store == "feature-store")
     assert cloud.decisions().keys() == undisturbed.decisions().keys()
-    logged = Counter(json.dumps(line) for line in cloud.told("decision"))
+    logged = Counter(json.dumps(line) for line in cloud.lines_of("decision"))
     assert len(logged) == len(cloud.decisions())
     assert positions(cloud.aside()) == positions(undisturbed.aside())
 
@@ -424,7 +424,7 @@ def test_an_endpoint_that_is_away_means_review_and_never_approval(
     cloud.runtime.fault = fault
     (shard, records), *_ = by_shard(events).items()
     assert cloud.processor().handle(shard, records[:BATCH]) == []
-    lines = cloud.told("decision")
+    lines = cloud.lines_of("decision")
     assert lines
     assert all(
         line["score"] is None and line["action"] != "approve" and line["reasons"][0]["code"] == "no_score"
@@ -476,11 +476,11 @@ def test_a_store_that_stays_busy_ends_the_batch_and_loses_nothing(
 
     getattr(cloud, busy_one).before = busy
     assert cloud.processor().handle(shard, records[:BATCH]) == [records[0].number]
-    assert cloud.told("decision") == []
-    assert cloud.told("retry")[0]["from"] == records[0].number
+    assert cloud.lines_of("decision") == []
+    assert cloud.lines_of("retry")[0]["from"] == records[0].number
     getattr(cloud, busy_one).before = lambda _: None
     assert cloud.processor().handle(shard, records[:BATCH]) == []
-    assert cloud.told("decision")
+    assert cloud.lines_of("decision")
 
 
 def test_a_wrong_environment_is_refused_by_its_name() -> None:

@@ -97,7 +97,7 @@ def alone(small_simulation: SmallSimulation) -> Alone:
 def assert_right(cloud: Cloud, alone: Alone) -> None:
     """Each id has one decision, told alike each time; elsewhere it is set aside and leaves no trace."""
     lines = dict[str, dict[str, Any]]()
-    for line in cloud.told("decision"):
+    for line in cloud.lines_of("decision"):
         assert lines.setdefault(line["transaction_id"], line) == line
     assert lines.keys() == cloud.decisions().keys()
     assert len(lines) == 2 * PAYMENTS - len(BOTH)

@@ -148,7 +148,7 @@ def test_payments_without_ids_that_are_redriven_are_decided_and_counted_once(
         aws.put(OTHER)
         aws.deliver(aws.fresh())
         assert len(aws.decisions()) == len(calm.decisions()) == 7
-        assert sum(line["conflicts"] for line in aws.told("batch")) == 0
+        assert sum(line["conflicts"] for line in aws.lines_of("batch")) == 0
         assert profiles(aws) == profiles(calm)
     assert {0, 5} <= stored_before
 
@@ -165,7 +165,7 @@ def test_a_sequence_number_that_somebody_forged_takes_no_decision_from_anybody(
     for event, found in ((EVENT, (0, 1, 0)), (OTHER, (0, 0, 1))):
         aws.put(event, key=redriven_key(aws.shard, number, "c1"))
         aws.deliver(aws.fresh())
-        batch = aws.told("batch")[-1]
+        batch = aws.lines_of("batch")[-1]
         assert (batch["decided"], batch["duplicates"], batch["conflicts"]) == found
     assert aws.decisions() == before
     # A sequence number that is still to come cannot be taken: each record is known by its own.

@@ -61,7 +61,7 @@ def test_a_batch_of_bad_records_costs_one_call_however_many_and_large_they_are(
     handle(cloud, [bad(number, size) for number in range(count)])
     assert cloud.s3.puts == 1
     assert [record.sequence_number for record in cloud.aside()] == [str(FIRST + n) for n in range(count)]
-    assert len(cloud.told("quarantined")) == count
+    assert len(cloud.lines_of("quarantined")) == count
 
 
 def test_a_batch_without_bad_records_costs_no_call(small_simulation: SmallSimulation) -> None:
@@ -93,8 +93,8 @@ def test_equal_events_of_a_batch_are_one_line_with_all_their_sequence_numbers(
             1_700_000_000_000 + numbers[-1],
         )
     # Metrics and log count and tell each.
-    assert cloud.told("batch")[0]["quarantined"] + cloud.told("batch")[0]["conflicts"] == 60
-    assert len(cloud.told("quarantined")) + len(cloud.told("conflict")) == 60
+    assert cloud.lines_of("batch")[0]["quarantined"] + cloud.lines_of("batch")[0]["conflicts"] == 60
+    assert len(cloud.lines_of("quarantined")) + len(cloud.lines_of("conflict")) == 60
 
 
 def test_a_batch_that_was_killed_and_comes_again_writes_the_same_object(

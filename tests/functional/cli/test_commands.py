@@ -40,7 +40,7 @@ def fraud(*arguments: object, folder: Path, stdin: bytes | None = None) -> subpr
     return subprocess.CompletedProcess(argv, code, *said)
 
 
-def told(result: subprocess.CompletedProcess[bytes]) -> str:
+def stderr_of(result: subprocess.CompletedProcess[bytes]) -> str:
     return result.stderr.decode()
 
 
@@ -77,12 +77,12 @@ def payments_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.usefixtures("no_pictures")
 def test_from_nothing_but_a_file_to_decisions(payments_csv: Path, tmp_path: Path) -> None:
     init = fraud("init", "--data", payments_csv, "--yes", folder=tmp_path)
-    assert init.returncode == 0, told(init)
+    assert init.returncode == 0, stderr_of(init)
     train = fraud("train", "--no-tracking", "--json", "train.json", folder=tmp_path)
-    assert train.returncode == 0, told(train)
+    assert train.returncode == 0, stderr_of(train)
     assert json.loads((tmp_path / "train.json").read_bytes())["average_precision"] > 0.3
     score = fraud("score", payments_csv, "--json", "score.json", folder=tmp_path)
-    assert score.returncode == 0, told(score)
+    assert score.returncode == 0, stderr_of(score)
     lines = [json.loads(line) for line in score.stdout.splitlines()]
     assert [line["transaction_id"] for line in lines] == [f"r{number}" for number in range(PAYMENTS)]
     figures = json.loads((tmp_path / "score.json").read_bytes())
@@ -95,7 +95,7 @@ def test_a_project_file_is_not_replaced_without_being_asked(payments_csv: Path, 
     (tmp_path / "params.yaml").write_text("mine")
     again = fraud("init", "--data", payments_csv, "--yes", folder=tmp_path)
     assert (again.returncode, (tmp_path / "params.yaml").read_text()) == (2, "mine")
-    assert "--force" in told(again)
+    assert "--force" in stderr_of(again)
 
 
 def test_the_same_events_by_file_and_by_pipe_get_the_same_decisions(
@@ -107,7 +107,7 @@ def test_the_same_events_by_file_and_by_pipe_get_the_same_decisions(
     (tmp_path / "events.jsonl").write_bytes(events)
     by_file = fraud("score", "events.jsonl", "--bundle", small_simulation.bundle, folder=tmp_path)
     by_pipe = fraud("score", "-", "--bundle", small_simulation.bundle, folder=tmp_path, stdin=events)
-    assert by_file.returncode == by_pipe.returncode == 0, told(by_pipe)
+    assert by_file.returncode == by_pipe.returncode == 0, stderr_of(by_pipe)
     assert by_file.stdout == by_pipe.stdout
     assert by_file.stdout.count(b'"action"') == 500
 
@@ -118,7 +118,7 @@ def test_a_file_of_another_kind_on_standard_input_is_refused(
     command = ("score", "-", "--bundle", small_simulation.bundle)
     result = fraud(*command, folder=tmp_path, stdin=payments_csv.read_bytes())
     assert (result.returncode, result.stdout) == (2, b"")
-    assert "must be JSON Lines, but begins with b'ref,when" in told(result)
+    assert "must be JSON Lines, but begins with b'ref,when" in stderr_of(result)
 
 
 def test_history_makes_the_features_of_the_next_file_warm(
@@ -131,7 +131,7 @@ def test_history_makes_the_features_of_the_next_file_warm(
     common = ("events.jsonl", "--bundle", small_simulation.bundle)
     cold = fraud("score", *common, folder=tmp_path)
     with_history = fraud("score", *common, "--history", latest, folder=tmp_path)
-    assert with_history.returncode == 0, told(with_history)
+    assert with_history.returncode == 0, stderr_of(with_history)
     assert cold.stdout != with_history.stdout
 
 
@@ -145,8 +145,8 @@ def test_rules_that_were_changed_after_training_are_reported(
     command = ("score", "events.jsonl", "--bundle", small_simulation.bundle)
     for text, expected in ((own, False), (own.replace("card_testing", "testing_of_cards"), True)):
         (tmp_path / "params.yaml").write_text(text)
-        assert ("other rules" in told(fraud(*command, folder=tmp_path))) is expected
-        assert "other rules" not in told(fraud(*command, "--config", "params.yaml", folder=tmp_path))
+        assert ("other rules" in stderr_of(fraud(*command, folder=tmp_path))) is expected
+        assert "other rules" not in stderr_of(fraud(*command, "--config", "params.yaml", folder=tmp_path))
 
 
 def test_payments_and_labels_that_come_twice_are_counted_apart(
@@ -157,7 +157,7 @@ def test_payments_and_labels_that_come_twice_are_counted_apart(
     news = [label % json.loads(row)["transaction_id"].encode() for row in rows[:7]]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join([*rows, *rows[:20], *news, *news]) + b"\n")
     result = fraud("score", "events.jsonl", "--bundle", small_simulation.bundle, folder=tmp_path)
-    assert "60 decided + 0 quarantined (and 20 duplicates, 7 labels, 7 duplicate labels)" in told(result)
+    assert "60 decided + 0 quarantined (and 20 duplicates, 7 labels, 7 duplicate labels)" in stderr_of(result)
 
 
 def test_run_stores_everything_in_its_state_file_and_schema_report_shows_the_drift(
@@ -169,12 +169,12 @@ def test_run_stores_everything_in_its_state_file_and_schema_report_shows_the_dri
         "run", "--source", "-", "--bundle", small_simulation.bundle, "--state", "s.db", "--json", "run.json",
         folder=tmp_path, stdin=b"\n".join(events),
     )  # fmt: skip
-    assert result.returncode == 0, told(result)
+    assert result.returncode == 0, stderr_of(result)
     figures = json.loads((tmp_path / "run.json").read_bytes())
     assert figures["transactions"] == figures["decided"] + figures["quarantined"]
     assert min(figures["seconds"], figures["transactions_per_s"], figures["p50_ms"], figures["p99_ms"]) > 0
     report = fraud("schema-report", "--state", "s.db", "--json", "drift.json", folder=tmp_path)
-    assert report.returncode == 0, told(report)
+    assert report.returncode == 0, stderr_of(report)
     drifts = json.loads((tmp_path / "drift.json").read_bytes())["drifts"]
     rows = {(row["kind"], row["field"]): row for row in drifts}
     assert 0.3 < rows["repaired", "amount"]["share"] < 0.7
@@ -186,8 +186,8 @@ def run_file(folder: Path, simulation: SmallSimulation, *more: object) -> tuple[
     made(folder / "build/state.db")
     command = ("run", "--source", "events.jsonl", "--bundle", simulation.bundle, "--json", "run.json", *more)
     result = fraud(*command, folder=folder)
-    assert result.returncode == 0, told(result)
-    return json.loads((folder / "run.json").read_bytes()), told(result)
+    assert result.returncode == 0, stderr_of(result)
+    return json.loads((folder / "run.json").read_bytes()), stderr_of(result)
 
 
 def test_run_reads_on_leaves_a_half_written_line_and_notices_another_file(
@@ -217,7 +217,7 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
     common = ("score", "new.parquet", "--bundle", small_simulation.bundle, "--history")
     apart = fraud(*common, "history.parquet", folder=tmp_path)
     both = fraud(*common, latest, folder=tmp_path)
-    assert apart.returncode == both.returncode == 0, told(both)
+    assert apart.returncode == both.returncode == 0, stderr_of(both)
     assert apart.stdout == both.stdout
     assert apart.stdout.count(b'"action"') == 200
 
@@ -295,7 +295,7 @@ def test_a_refusal_is_one_sentence_and_exit_code_2(
 
 def test_parity_holds_on_a_short_stream(tmp_path: Path) -> None:
     result = fraud("parity", "--events", "2500", "--json", "parity.json", folder=tmp_path)
-    assert result.returncode == 0, told(result)
+    assert result.returncode == 0, stderr_of(result)
     report = json.loads((tmp_path / "parity.json").read_bytes())
     assert report["events"] == 2_500
     assert report["restarts"] >= 3
@@ -309,8 +309,8 @@ def test_training_on_a_file_without_labels_says_so(payments_csv: Path, tmp_path:
     (tmp_path / "new.csv").write_text("\n".join(rows))
     refused = fraud("train", "--data", "new.csv", "--no-tracking", folder=tmp_path)
     assert refused.returncode == 2
-    assert "no payment has a label" in told(refused)
-    assert "in the field `fraudulent`" in told(refused)
+    assert "no payment has a label" in stderr_of(refused)
+    assert "in the field `fraudulent`" in stderr_of(refused)
 
 
 @pytest.mark.parametrize("bad", [0, 2, 40, 160])
@@ -326,7 +326,7 @@ def test_the_reason_is_reported_where_more_than_a_few_events_are_quarantined(
         "run", "--source=events.jsonl", "--bundle", small_simulation.bundle, "--state=s.db", folder=tmp_path
     )
     assert (scored.returncode, decided.returncode) == (2 if bad > 100 else 0, 0)
-    for said in (told(scored), told(decided)):
+    for said in (stderr_of(scored), stderr_of(decided)):
         assert (f"{bad} of them for `$.amount` (expected a number, got '3,50')" in said) is (bad > 2)
 
 
@@ -338,5 +338,5 @@ def test_what_mlflow_cannot_use_is_said_before_the_work(payments_csv: Path, tmp_
     # By itself, since MLflow's libraries warn.
     refused = fraud("train", "--data", payments_csv, folder=tmp_path, stdin=b"")
     assert refused.returncode == 2
-    assert "is no database that MLflow can use" in told(refused)
+    assert "is no database that MLflow can use" in stderr_of(refused)
     assert not (tmp_path / "build" / "features.parquet").exists()

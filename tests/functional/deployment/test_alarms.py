@@ -283,7 +283,7 @@ def labels_alone(scene: Scene) -> None:
         label = {"type": "label", "is_fraud": 1, "label_known_at": one["event_time"], **names}
         scene.hours.minute([json.dumps(label).encode()])
         scene.silent()
-    counted = scene.hours.cloud.told("batch")
+    counted = scene.hours.cloud.lines_of("batch")
     assert sum(one["labels"] for one in counted) == len(paid)
 
 

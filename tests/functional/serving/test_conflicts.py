@@ -185,15 +185,15 @@ def test_the_processor_sets_a_conflict_aside_and_counts_it(small_simulation: Sma
     # The same records once more, as after a failure, and the other content on another shard.
     assert processor.handle("shard-0", records(SMALL, LARGE)) == []
     assert cloud.processor().handle("shard-1", records(COPY, LARGE)) == []
-    assert [line["transaction_id"] for line in cloud.told("decision")] == ["A1", "A1"]
+    assert [line["transaction_id"] for line in cloud.lines_of("decision")] == ["A1", "A1"]
     assert len(cloud.decisions()) == 1
-    assert [line["conflicts"] for line in cloud.told("batch")] == [1, 1, 1]
-    assert [line["duplicates"] for line in cloud.told("batch")] == [0, 1, 1]
-    assert [line["quarantined"] for line in cloud.told("batch")] == [0, 0, 0]
-    names = [item["Name"] for item in cloud.told("batch")[0]["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
+    assert [line["conflicts"] for line in cloud.lines_of("batch")] == [1, 1, 1]
+    assert [line["duplicates"] for line in cloud.lines_of("batch")] == [0, 1, 1]
+    assert [line["quarantined"] for line in cloud.lines_of("batch")] == [0, 0, 0]
+    names = [item["Name"] for item in cloud.lines_of("batch")[0]["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
     assert "conflicts" in names
-    assert {line["delivery"]["shard"] for line in cloud.told("conflict")} == {"shard-0", "shard-1"}
-    assert {line["reason"] for line in cloud.told("conflict")} == {DIFFERENT}
+    assert {line["delivery"]["shard"] for line in cloud.lines_of("conflict")} == {"shard-0", "shard-1"}
+    assert {line["reason"] for line in cloud.lines_of("conflict")} == {DIFFERENT}
     set_aside = [json.loads(line) for body in cloud.s3.objects.values() for line in body.splitlines()]
     assert [record["reason"] for record in set_aside] == [DIFFERENT, DIFFERENT]
 

@@ -251,7 +251,7 @@ def test_a_process_killed_at_any_moment_loses_nothing_and_decides_nothing_twice(
     assert quarantine(state) == quarantine(tmp_path / "steady.db")
     assert max(count for *_, count in quarantine(state)) > 1
     # What is repeated leaves no trace in the tables, so its line may be missing after a kill.
-    whole, lines = (told(tmp_path / f"{name}.db.jsonl") for name in ("steady", "killed"))
+    whole, lines = (first_records(tmp_path / f"{name}.db.jsonl") for name in ("steady", "killed"))
     assert lines == whole
 
 
@@ -260,7 +260,7 @@ def quarantine(state: Path) -> list[tuple[int, bytes, int]]:
         return db.execute("SELECT seq, event, count FROM quarantine ORDER BY seq").fetchall()
 
 
-def told(path: Path) -> list[bytes]:
+def first_records(path: Path) -> list[bytes]:
     return [line for line in path.read_bytes().splitlines() if b'"duplicate":true' not in line]
 
 

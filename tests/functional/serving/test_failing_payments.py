@@ -204,17 +204,19 @@ def test_the_function_goes_on_behind_a_payment_that_raises(
     broken = msgspec.structs.replace(strategy, rules=BrokenRules(strategy.rules))
     processor.engine = msgspec.structs.replace(processor.engine, strategy=broken)
     assert processor.handle(SHARD, records) == []
-    actions = {item["transaction_id"]: (item["action"], item["score"]) for item in cloud.told("decision")}
-    expected = {item["transaction_id"]: (item["action"], item["score"]) for item in healthy.told("decision")}
+    actions = {item["transaction_id"]: (item["action"], item["score"]) for item in cloud.lines_of("decision")}
+    expected = {
+        item["transaction_id"]: (item["action"], item["score"]) for item in healthy.lines_of("decision")
+    }
     assert actions == expected | {FAILING: ("review", None)}
     (aside,) = cloud.aside()
     assert (aside.reason, aside.event) == ("internal_error", events[MANY // 2])
     assert "4111111111111111" in aside.error
-    (body,) = cloud.told("internal_error")
+    (body,) = cloud.lines_of("internal_error")
     assert body["transaction_id"] == FAILING
     assert "BugError" in body["error"]
     assert "4111111111111111" not in json.dumps(cloud.lines)
-    assert [item["internal_errors"] for item in cloud.told("batch")] == [1]
+    assert [item["internal_errors"] for item in cloud.lines_of("batch")] == [1]
 
 
 def damage_profile(dynamo: FakeDynamo, card: str) -> None:
@@ -237,7 +239,7 @@ def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_o
     assert cloud.decisions().keys() == {json.loads(event)["transaction_id"] for event in events}
     failed = {
         item["transaction_id"]
-        for item in cloud.told("decision")
+        for item in cloud.lines_of("decision")
         if [reason["code"] for reason in item["reasons"]] == ["internal_error"]
     }
     assert failed == mine
@@ -257,7 +259,7 @@ def test_an_id_that_comes_again_with_other_content_is_a_conflict_where_its_profi
     records = [ShardEvent(str(FIRST + 1 + index), event, 1.0) for index, event in enumerate(sent)]
     assert cloud.processor().handle(SHARD, records) == []
     assert {record.kind for record in cloud.aside()} == {"conflict"}
-    batches = cloud.told("batch")[1:]
+    batches = cloud.lines_of("batch")[1:]
     assert [sum(batch[count] for batch in batches) for count in ("duplicates", "conflicts", "decided")] == [
         1,
         1,
@@ -273,7 +275,7 @@ def test_a_decision_that_cannot_be_read_sets_its_copies_aside_and_decides_all_ot
     cloud.dynamo.tables["decisions"] = {transaction_id: {"id": {"S": transaction_id}, "d": {"B": b"no"}}}
     records = [ShardEvent(str(FIRST + index), event, 1.0) for index, event in enumerate(events)]
     assert cloud.processor().handle(SHARD, records) == []
-    payload = {line["transaction_id"] for line in cloud.told("decision")}
+    payload = {line["transaction_id"] for line in cloud.lines_of("decision")}
     assert payload == {json.loads(event)["transaction_id"] for event in events} - {transaction_id}
     (aside,) = cloud.aside()
     assert aside.event == events[5]

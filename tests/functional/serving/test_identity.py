@@ -159,7 +159,7 @@ def test_records_of_a_stream_are_known_by_shard_and_number(
             read_bundle(small_simulation.bundle), processor.scorer, open_project(config)
         )
         assert processor.handle("shardId-000000000001", records) == []
-        batch = cloud.told("batch")[-1]
+        batch = cloud.lines_of("batch")[-1]
         assert (batch["decided"], batch["duplicates"], batch["conflicts"]) == ((3, 0, 0), (0, 3, 0))[turn]
     assert cloud.decisions().keys() == {f"shardId-000000000001:{FIRST + index}" for index in range(3)}
 

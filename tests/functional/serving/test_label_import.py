@@ -54,7 +54,7 @@ def decided(simulation: SmallSimulation, state: Path, count: int) -> list[dict[s
     return [json.loads(event) for event in events]
 
 
-def told(payment: dict[str, Any], days: int, *, fraud: int, source: str = "analyst") -> dict[str, object]:
+def label_of(payment: dict[str, Any], days: int, *, fraud: int, source: str = "analyst") -> dict[str, object]:
     at = dt.datetime.fromisoformat(payment["event_time"]) + dt.timedelta(days=days)
     return {
         "transaction_id": payment["transaction_id"],
@@ -84,11 +84,11 @@ def test_no_decision_is_overwritten_and_nothing_counts_twice(
     state = tmp_path / "state.db"
     first, second, third = decided(small_simulation, state, 3)
     rows = [
-        told(first, 5, fraud=1, source="customer"),
-        told(first, 9, fraud=1, source="chargeback"),
-        told(first, 20, fraud=0, source="chargeback"),
-        told(second, 3, fraud=0),
-        {**told(third, 3, fraud=1), "transaction_id": "still to come"},
+        label_of(first, 5, fraud=1, source="customer"),
+        label_of(first, 9, fraud=1, source="chargeback"),
+        label_of(first, 20, fraud=0, source="chargeback"),
+        label_of(second, 3, fraud=0),
+        {**label_of(third, 3, fraud=1), "transaction_id": "still to come"},
     ]
     file = write_csv(tmp_path / "labels.csv", rows)
     arguments = (str(file), f"--bundle={small_simulation.bundle}", f"--state={state}")
@@ -117,10 +117,10 @@ def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_le
     state = tmp_path / "state.db"
     first, second = decided(small_simulation, state, 2)
     rows = [
-        told(first, 5, fraud=1),
-        {**told(second, 5, fraud=1), "is_fraud": "perhaps"},
-        {**told(second, 5, fraud=1), "happened_at": told(second, 9, fraud=1)["label_known_at"]},
-        {**told(second, 5, fraud=1), "source": "x" * 41},
+        label_of(first, 5, fraud=1),
+        {**label_of(second, 5, fraud=1), "is_fraud": "perhaps"},
+        {**label_of(second, 5, fraud=1), "happened_at": label_of(second, 9, fraud=1)["label_known_at"]},
+        {**label_of(second, 5, fraud=1), "source": "x" * 41},
     ]
     file = write_csv(tmp_path / "labels.csv", rows)
     counts = imported(tmp_path, str(file), f"--bundle={small_simulation.bundle}", f"--state={state}")
@@ -143,7 +143,7 @@ def test_a_file_of_which_every_row_is_refused_is_no_success(
 ) -> None:
     state = tmp_path / "state.db"
     payments = decided(small_simulation, state, 3)
-    rows = [{**told(payment, 5, fraud=1), "is_fraud": "perhaps"} for payment in payments]
+    rows = [{**label_of(payment, 5, fraud=1), "is_fraud": "perhaps"} for payment in payments]
     command = ["label", "import", str(write_csv(tmp_path / "labels.csv", rows)), "--plain"]
     command.append(f"--json={tmp_path / 'figures.json'}")
     if to_a_server:
@@ -166,7 +166,7 @@ def test_a_file_that_comes_again_is_a_success_though_nothing_is_new(
 ) -> None:
     state = tmp_path / "state.db"
     (payment,) = decided(small_simulation, state, 1)
-    rows = [told(payment, 5, fraud=1), {**told(payment, 5, fraud=1), "is_fraud": "perhaps"}]
+    rows = [label_of(payment, 5, fraud=1), {**label_of(payment, 5, fraud=1), "is_fraud": "perhaps"}]
     file = write_csv(tmp_path / "labels.csv", rows)
     for learned in (1, 0):
         counts = imported(tmp_path, str(file), f"--bundle={small_simulation.bundle}", f"--state={state}")
@@ -178,7 +178,7 @@ def test_a_running_server_learns_the_labels_of_a_file(
 ) -> None:
     state = tmp_path / "state.db"
     payments = decided(small_simulation, state, 4)
-    file = write_csv(tmp_path / "labels.csv", [told(payment, 4, fraud=1) for payment in payments])
+    file = write_csv(tmp_path / "labels.csv", [label_of(payment, 4, fraud=1) for payment in payments])
     with served(small_simulation, state) as server:
         # The state is the server's: whoever wants to write beside it is told so.
         command = ["label", "import", str(file), f"--bundle={small_simulation.bundle}", f"--state={state}"]

@@ -51,7 +51,7 @@ def paid(number: int, day: float, card: str = "c") -> bytes:
     ).encode()
 
 
-def told(number: int, day: float, *, fraud: bool) -> bytes:
+def label_event(number: int, day: float, *, fraud: bool) -> bytes:
     time_ms = START + int(day * DAY)
     event = {"type": "label", "id": f"t{number}", "fraud": int(fraud), "label_known_at": time_ms}
     return json.dumps(event).encode()
@@ -71,7 +71,8 @@ def risk(service: EmbeddedService, outcome: object, window: str = "30d") -> tupl
 
 def test_the_same_verdict_sent_again_counts_once(tmp_path: Path) -> None:
     service = open_service(tmp_path / "s.db")
-    serve(service, [paid(1, 0), told(1, 3, fraud=True), told(1, 4, fraud=True), told(1, 3, fraud=True)])
+    labels = [label_event(1, day, fraud=True) for day in (3, 4, 3)]
+    serve(service, [paid(1, 0), *labels])
     assert risk(service, serve(service, [paid(2, 5)])[0]) == (1, 1.0)
     # What was told at another time is kept, though it changes nothing.
     assert (service.tally.labels, service.tally.duplicates, service.tally.duplicate_labels) == (2, 1, 1)
@@ -84,11 +85,11 @@ def test_the_same_verdict_sent_again_counts_once(tmp_path: Path) -> None:
 
 def test_a_correction_takes_the_earlier_label_back_and_older_news_change_nothing(tmp_path: Path) -> None:
     service = open_service(tmp_path / "s.db")
-    serve(service, [paid(1, 0), paid(2, 0), told(1, 3, fraud=True), told(2, 3, fraud=False)])
+    serve(service, [paid(1, 0), paid(2, 0), label_event(1, 3, fraud=True), label_event(2, 3, fraud=False)])
     assert risk(service, serve(service, [paid(3, 5)])[0]) == (1, 0.5)
-    serve(service, [told(1, 6, fraud=False)])
+    serve(service, [label_event(1, 6, fraud=False)])
     assert risk(service, serve(service, [paid(4, 7)])[0]) == (0, 0.0)
-    serve(service, [told(1, 4, fraud=True)])
+    serve(service, [label_event(1, 4, fraud=True)])
     assert risk(service, serve(service, [paid(5, 8)])[0]) == (0, 0.0)
     service.close()
 
@@ -103,7 +104,7 @@ def test_what_a_payment_sees_is_the_current_labels_whatever_came_in_which_order(
 ) -> None:
     """Naive recount, with labels before their payments, and a process that dies in the middle."""
     state = tmp_path_factory.mktemp("s") / "s.db"
-    events = [told(number, day, fraud=fraud) for number, day, fraud in news]
+    events = [label_event(number, day, fraud=fraud) for number, day, fraud in news]
     events[early:early] = [paid(number, 0) for number in (1, 2, 3)]
     service = open_service(state)
     serve(service, events[:killed])
@@ -152,7 +153,7 @@ def test_a_label_of_history_that_the_stream_carries_too_counts_once_and_can_be_c
 ) -> None:
     service = open_service(tmp_path / "s.db")
     service.preload_history(HISTORY, lambda: None)
-    serve(service, [told(2, 10, fraud=True), told(1, 10, fraud=False)])
+    serve(service, [label_event(2, 10, fraud=True), label_event(1, 10, fraud=False)])
     assert risk(service, serve(service, [paid(11, 13)])[0]) == (1, 0.5)
     service.close()
 
@@ -189,7 +190,7 @@ def test_where_the_stream_carries_the_labels_of_history_they_count_when_it_does(
         pass
     store_replayed_history(service.state_file, replay, HISTORY, labels_in_stream=True)
     assert risk(service, serve(service, [paid(10, 13)])[0]) == (1, 1.0)
-    serve(service, [told(2, 14, fraud=True), told(1, 3, fraud=True)])
+    serve(service, [label_event(2, 14, fraud=True), label_event(1, 3, fraud=True)])
     assert (service.tally.labels, service.tally.duplicates) == (1, 1)
     assert risk(service, serve(service, [paid(11, 15)])[0]) == (2, 1.0)
     service.close()

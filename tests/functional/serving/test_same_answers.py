@@ -87,8 +87,8 @@ def wanted(case: Case, setting: Setting, tmp_path_factory: pytest.TempPathFactor
     """Return what a file in one piece becomes."""
     folder = tmp_path_factory.mktemp("reference")
     reference = REFERENCE.decide(case, [Part(0, len(case.events))], folder)
-    assert len(reference.told) == len(case.events)
-    assert any(setting.matters in content for _, content in reference.told.values())
+    assert len(reference.records) == len(case.events)
+    assert any(setting.matters in content for _, content in reference.records.values())
     return reference
 
 
@@ -133,7 +133,7 @@ def test_every_service_answers_as_a_file_in_one_piece_does(
 def decided_once(case: Case, wanted: Result) -> list[tuple[str, str]]:
     """Return what was told in order, as a file of decisions has it: equal refused bytes are one line."""
     lines: dict[object, tuple[str, str]] = {}
-    for index, one in sorted(wanted.told.items()):
+    for index, one in sorted(wanted.records.items()):
         lines.setdefault((one, case.events[index]) if one[0] in REFUSED else index, one)
     return list(lines.values())
 

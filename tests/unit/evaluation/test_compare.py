@@ -68,7 +68,7 @@ def recounted(paid: list[Paid], arm: str) -> dict[str, float]:
     return {**found, "declined_cards": len(cards["declined"]), "reviewed_cards": len(cards["reviewed"])}
 
 
-def told(part: SegmentMetrics, arm: str) -> dict[str, float]:
+def reported(part: SegmentMetrics, arm: str) -> dict[str, float]:
     """Return the same figures of a report, without those that are 0."""
     own = getattr(part, arm).outcomes
     flagged = own.frauds_caught / own.precision.value if own.precision.value else None
@@ -105,12 +105,12 @@ def test_caught_missed_hurt_and_money_are_those_of_a_naive_recount(paid: list[Pa
     mature = [one for one in paid if one.week < 2]
     assert found.total is not None
     for arm in ("baseline", "variant"):
-        same(told(found.total, arm), recounted(mature, arm))
+        same(reported(found.total, arm), recounted(mature, arm))
         for number, week in enumerate(found.weeks[:2]):
-            same(told(week, arm), recounted([one for one in paid if one.week == number], arm))
+            same(reported(week, arm), recounted([one for one in paid if one.week == number], arm))
         for part in found.segments["channel"]:
             name = None if part.name == "missing" else part.name
-            same(told(part, arm), recounted([one for one in mature if one.channel == name], arm))
+            same(reported(part, arm), recounted([one for one in mature if one.channel == name], arm))
 
 
 @few
@@ -161,7 +161,7 @@ def test_a_payment_without_a_label_is_counted_and_is_neither_good_nor_fraud(paid
     if known is not None:
         assert known.total is not None
         for arm in ("baseline", "variant"):
-            same(told(known.total, arm), told(found.total, arm))
+            same(reported(known.total, arm), reported(found.total, arm))
 
 
 @few
@@ -203,8 +203,8 @@ def test_a_weight_of_two_counts_as_two_payments(paid: list[Paid]) -> None:
     assert twice.total is not None
     assert doubled.total is not None
     same(
-        {k: v for k, v in told(doubled.total, "variant").items() if "cards" not in k},
-        {k: v for k, v in told(twice.total, "variant").items() if "cards" not in k},
+        {k: v for k, v in reported(doubled.total, "variant").items() if "cards" not in k},
+        {k: v for k, v in reported(twice.total, "variant").items() if "cards" not in k},
     )
     # What people have to do is no estimate: it is counted as it was.
     assert doubled.total.variant.reviewed == once.total.variant.reviewed

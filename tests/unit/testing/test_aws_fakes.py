@@ -81,7 +81,7 @@ def kept(key: int) -> Callable[[], object]:
     return lambda: FakeS3().put_object(Bucket="b", Key="k" * key, Body=b"")
 
 
-def told(size: int = 0, metrics: int = 1, values: int = 1) -> Callable[[], object]:
+def log_event(size: int = 0, metrics: int = 1, values: int = 1) -> Callable[[], object]:
     names = [f"m{index}" for index in range(metrics)]
     directive = {"Namespace": "n", "Dimensions": [[]], "Metrics": [{"Name": name} for name in names]}
     line: dict[str, Any] = {"_aws": {"CloudWatchMetrics": [directive]}} | {
@@ -113,9 +113,9 @@ def told(size: int = 0, metrics: int = 1, values: int = 1) -> Callable[[], objec
             request(4_000_001, 1, aws_fakes.MAX_SERVERLESS_BYTES),
         ),
         (kept(1_024), kept(1_025)),
-        (told(256 << 10), told((256 << 10) + 1)),
-        (told(metrics=100), told(metrics=101)),
-        (told(values=100), told(values=101)),
+        (log_event(256 << 10), log_event((256 << 10) + 1)),
+        (log_event(metrics=100), log_event(metrics=101)),
+        (log_event(values=100), log_event(values=101)),
     ],
 )
 def test_what_is_one_too_much_is_refused(

@@ -15,7 +15,7 @@ from fraud_detection.cli.command import command
 from fraud_detection.cli.extras import require, tracks
 from fraud_detection.cli.printing import Figures, Output, print_line
 from fraud_detection.cli.release.backtest import lines
-from fraud_detection.cli.train.quality import NAMES, told
+from fraud_detection.cli.train.quality import NAMES, shown
 from fraud_detection.cli.train.training import history_file, print_warnings
 from fraud_detection.core.errors import ConfigError
 
@@ -161,8 +161,8 @@ def _print_summary(screen: Terminal, retrained: Retrained) -> None:
         )
     print_line(f"{'on the latest mature slice':44}{'champion':>12}{'challenger':>12}")
     for name, label in NAMES.items():
-        before = "-" if retrained.champion is None else told(name, retrained.champion[name])
-        print_line(f"  {label:42}{before:>12}{told(name, retrained.challenger[name]):>12}")
+        before = "-" if retrained.champion is None else shown(name, retrained.champion[name])
+        print_line(f"  {label:42}{before:>12}{shown(name, retrained.challenger[name]):>12}")
     if retrained.report is not None:
         for line in lines(retrained.report):
             print_line(line)

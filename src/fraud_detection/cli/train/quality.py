@@ -23,10 +23,10 @@ NAMES = {
 Metrics = Mapping[str, float]
 
 
-def told(name: str, value: float) -> str:
+def shown(name: str, value: float) -> str:
     """Return one of the figures above as a person reads it.
 
-    >>> told("money_saved_major_units", 333_400.0), told("recall_at_1_percent_false_positives", 0.5)
+    >>> shown("money_saved_major_units", 333_400.0), shown("recall_at_1_percent_false_positives", 0.5)
     ('333,400', '50.0 %')
     """
     if name.startswith("recall"):

@@ -120,12 +120,12 @@ class RequestBatcher:
         """
         future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
 
-        def told(results: list[Result] | RetryError) -> None:
+        def on_results(results: list[Result] | RetryError) -> None:
             if done is not None:
                 done()
             _resolve(future, results)
 
-        self.enqueue(events, told, sender, identities)
+        self.enqueue(events, on_results, sender, identities)
         return future
 
     def take_stream_batch(self, batch: Batch, source: str) -> None:

@@ -145,7 +145,7 @@ async def serve_with_stream(
     if stream_input is not None:
         stream_input.begin(asyncio.get_running_loop())
 
-    def told() -> bool:
+    def should_stop() -> bool:
         api.requests.health.look()
         if releases is not None:
             releases.look()
@@ -155,7 +155,7 @@ async def serve_with_stream(
     await serve_on(
         listening.socket,
         api,
-        told,
+        should_stop,
         certificate=listening.certificate,
         private_key=listening.private_key,
         max_connections=listening.max_connections,
