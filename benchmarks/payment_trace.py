@@ -169,7 +169,7 @@ class _Transport(asyncio.Transport):
 
 
 async def _nothing(_scope: object, _receive: object, _send: object) -> None:
-    """Stand where uvicorn wants an ASGI application; nobody asks it."""
+    """Stand in for the ASGI application that uvicorn wants; it is never called."""
 
 
 def traced(simulation: SmallSimulation, folder: Path, serve: Serve) -> dict[str, Recorder]:

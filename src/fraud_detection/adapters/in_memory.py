@@ -43,7 +43,7 @@ class MemoryDedupIndex:
         self._first[transaction_id] = first
 
     def add_label(self, label: Label) -> None:
-        """Enter a label, whether its payment has come or not."""
+        """Add a label, whether its payment has arrived or not."""
         self._labels.setdefault(label.transaction_id, []).append(label)
 
     def add_redundant_label(self, label: Label) -> None:
@@ -51,7 +51,7 @@ class MemoryDedupIndex:
         self._redundant.setdefault(label.transaction_id, []).append(label)
 
     def batch_state(self, payments: Sequence[str], labelled: Sequence[str]) -> BatchState:
-        """Return what is known of these payments, and of those that labels speak of."""
+        """Load deduplication and label state of these payments, and of the labelled ones."""
         return BatchState(
             {transaction_id: 0 for transaction_id in payments if transaction_id in self._entities},
             {

@@ -110,7 +110,7 @@ class MlflowTracker:
         return str(made.version)
 
     def _name(self, version: str) -> None:
-        """Call what was trained last the challenger; the very first one is the champion too."""
+        """Name the latest version challenger; the very first one is the champion too."""
         model = self.settings.model
         self.client.set_registered_model_alias(model, CHALLENGER, version)
         if CHAMPION not in self.client.get_registered_model(model).aliases:

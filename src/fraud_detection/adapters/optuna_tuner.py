@@ -1,4 +1,4 @@
-"""Optuna: propose settings, and learn from their scores; the only module that imports optuna.
+"""Optuna: propose settings from the scores of earlier ones; the only module that imports optuna.
 
 Nothing is trained here.  The proposals depend on the seed and on what was told, and on nothing else.
 """
@@ -57,7 +57,7 @@ class OptunaTuner:
         self._open: optuna.Trial | None = None
 
     def know(self, values: Mapping[str, float], score: float) -> None:
-        """Take note of values that were tried already; what is out of range counts as its end."""
+        """Register trials that were run already; values out of range are clipped."""
         near = {name: self._plain(name, self._knobs[name].within(value)) for name, value in values.items()}
         trial = self._optuna.trial.create_trial(params=near, distributions=self._space, value=score)
         self._study.add_trial(trial)

@@ -1,4 +1,4 @@
-"""What a person sees: progress, a live table, plain lines where there is no terminal."""
+"""Terminal output: progress, a live table, plain lines where there is no terminal."""
 
 from __future__ import annotations
 

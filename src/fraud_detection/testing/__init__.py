@@ -1,4 +1,4 @@
-"""Fakes of AWS that ship with the package, for your tests and ours: they refuse what the services refuse.
+"""Fakes of AWS that ship with the package, for your tests and ours: they reject what the services reject.
 
 Hand them to the code that takes boto3's clients.  Each says in its docstring where it differs from its
 service, and docs/testing.md tests a rule change through the Lambda function on them.  The contract suite runs

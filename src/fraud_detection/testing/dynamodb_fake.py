@@ -158,7 +158,7 @@ class FakeDynamo:
             return {"Error": details | {"Code": STATEMENT_CODES.get(details["Code"], details["Code"])}}
 
     def _execute(self, text: str, values: list[Any]) -> str:
-        """Carry a statement out, and return its table; raise what it is refused for."""
+        """Execute a statement, and return its table; raise the error that rejects it."""
         operation = "BatchExecuteStatement"
         insert, update = INSERT.fullmatch(text), UPDATE.fullmatch(text)
         parsed = insert or update

@@ -69,7 +69,7 @@ class FakeFeatureStore:
         self._now, self._lock = now, Lock()
 
     def put_record(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
-        """Keep a record if its event time is later than that of the record that is there."""
+        """Store a record if its event time is later than that of the stored one."""
         self._begin("PutRecord", request)
         group = request["FeatureGroupName"]
         if group not in self.groups:

@@ -151,7 +151,7 @@ class FakeKinesis:
             self._add(middle, shard.high, (name,))
 
     def records(self, name: str) -> list[dict[str, Any]]:
-        """Return what lies in a shard."""
+        """Return the records of a shard."""
         with self._lock:
             return [record for shard in self._shards if shard.name == name for record in shard.records]
 

@@ -40,7 +40,7 @@ def patient_client(service: str, region: str | None = None) -> Any:  # noqa: ANN
 
 
 def clients_of(environment: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return what makes clients for another environment than this process's: that of local services.
+    """Return a client factory for another environment than this process's: that of local services.
 
     >>> make = clients_of({
     ...     "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
@@ -77,7 +77,7 @@ def _once(service: str) -> Config:
 
 @cache
 def _descriptions() -> Any:  # noqa: ANN401 - botocore's loader
-    """Return what reads AWS's descriptions of its services: each file once, not once a client."""
+    """Return a loader of AWS's service descriptions that reads each file once, not once a client."""
     return botocore.session.get_session().get_component("data_loader")
 
 

@@ -1,4 +1,4 @@
-"""One CloudFormation stack: what runs, change sets, and their progress told event by event."""
+"""One CloudFormation stack: its state, change sets, and their progress event by event."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Stack:
         return True
 
     def _wait_for_start(self, seen_ids: set[str]) -> None:
-        """Wait until the change shows: right after it was asked for, the stack still looks unchanged."""
+        """Wait until the change shows: right after the request the stack still looks unchanged."""
         deadline = time.monotonic() + START_S
         while not self.status().endswith(WORKING) and not self.seen() - seen_ids:
             if time.monotonic() > deadline:
@@ -129,7 +129,7 @@ class Stack:
             time.sleep(self._pause_s)
 
     def events(self, since: set[str]) -> Iterator[Event]:
-        """Tell what happens until the stack is stable; `since` are the ids of events told before."""
+        """Report events until the stack is stable; `since` are the ids of events reported before."""
         while True:
             status = self.status()
             yield from self._news(since)
@@ -176,7 +176,7 @@ class Stack:
                     raise _refused(self.name, error) from None
 
     def _news(self, since: set[str]) -> Iterator[Event]:
-        """Return the events that were not told yet, the oldest first."""
+        """Return the events that were not reported yet, the oldest first."""
         fresh: list[dict[str, Any]] = []
         request: dict[str, str] = {}
         while True:

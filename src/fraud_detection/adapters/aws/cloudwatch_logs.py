@@ -17,7 +17,7 @@ EVENTS_A_PUT, BYTES_A_PUT, BYTES_AN_EVENT = 10_000, 1 << 20, 26
 
 
 class LogTail:
-    """Reads on where it stopped; every line comes once.
+    """Tail of a log group: continues where it stopped; every line comes once.
 
     since_ms: from when on, in ms since 1970.  overlap_ms: how late a line may become visible.
     """
@@ -62,7 +62,7 @@ class LogTail:
 
 
 class LogWriter:
-    """Puts lines into one stream of a group, as Lambda does with what a function prints."""
+    """Writes lines into one log stream, as Lambda does with what a function prints."""
 
     def __init__(self, client: Any, group: str, stream: str) -> None:  # noqa: ANN401 - boto3's client has no type
         """Make the stream, if it is not there."""

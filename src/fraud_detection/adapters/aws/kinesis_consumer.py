@@ -102,7 +102,7 @@ class ShardReader:
         return Reading(records, response.get("MillisBehindLatest", 0), closed=self._iterator is None)
 
     def resume(self, iterator: str) -> None:
-        """Go on at an iterator that somebody else has asked for."""
+        """Read on at an iterator that another caller requested."""
         self._iterator = iterator
 
     def _get_records(self, limit: int) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Waiting(msgspec.Struct, gc=False):
     sent_as: str = ""
 
     def size(self) -> int:
-        """Return what counts against the limits, in bytes."""
+        """Return the bytes that count against the limits."""
         return len(self.data) + len((self.sent_as or self.key).encode())
 
     def entry(self) -> dict[str, object]:

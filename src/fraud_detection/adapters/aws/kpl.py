@@ -1,4 +1,4 @@
-"""Take apart what the Kinesis Producer Library aggregates: many events in one record of Kinesis.
+"""Deaggregate records of the Kinesis Producer Library: many events in one record of Kinesis.
 
 An aggregate is four magic bytes, a protobuf message, and the MD5 of that message.  Only that one message is
 read here, because a function that starts cold should not have to load protobuf for three kinds of fields.
@@ -45,7 +45,7 @@ def is_aggregate(data: bytes) -> bool:
 
 
 def take_apart(data: bytes) -> list[Part]:
-    """Return the events of an aggregate, in their order; raise AggregateError, that says what is broken."""
+    """Return the events of an aggregate, in their order; raise AggregateError with the reason."""
     message, digest = data[len(MAGIC) : -DIGEST_BYTES], data[-DIGEST_BYTES:]
     if len(data) < len(MAGIC) + DIGEST_BYTES:
         raise AggregateError(f"its {len(data)} bytes are too few to hold a checksum")

@@ -1,4 +1,4 @@
-"""What Lambda's API tells about a function: its settings, its package, and the mappings that feed it."""
+"""Lambda's API: the settings, the package and the event source mappings of a function."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DeployedFunction(msgspec.Struct, frozen=True):
 
 
 class LambdaApi:
-    """Reads what is deployed; changes nothing."""
+    """Reads a deployed function; changes nothing."""
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - botocore's client has no type
         """Take botocore's client."""

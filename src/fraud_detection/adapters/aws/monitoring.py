@@ -1,4 +1,4 @@
-"""What a person on call asks of AWS: alarms, the queue of failures, the endpoint, the age of what waits."""
+"""State of a deployment for a person on call: alarms, failure queue, endpoint, age of waiting records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StackMonitor:
     """Questions to AWS's services; `clients` makes boto3's client of each by its name."""
 
     def __init__(self, clients: Callable[[str], Any]) -> None:
-        """Take what makes the clients."""
+        """Take the factory of clients."""
         self._clients = clients
 
     def alarms(self, prefix: str) -> dict[str, str]:
@@ -33,7 +33,7 @@ class StackMonitor:
         return int(response["Attributes"][name])
 
     def endpoint(self, name: str) -> str:
-        """Return the state of an endpoint, with what goes on while a new model goes out."""
+        """Return the status of an endpoint, and of a model deployment under way."""
         response = _call(lambda: self._clients("sagemaker").describe_endpoint(EndpointName=name))
         pending = response.get("PendingDeploymentSummary")
         going_out = f", {pending['EndpointConfigName']} is going out" if pending else ""

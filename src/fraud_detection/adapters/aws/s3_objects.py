@@ -18,7 +18,7 @@ class Objects:
         self._client, self._bucket = client, bucket
 
     def put_once(self, key: str, content: bytes) -> bool:
-        """Put an object unless one of this key is there, for keys that name their content; tell whether."""
+        """Put an object unless its key exists, for keys that name their content; return whether it did."""
         if key in set(self.keys(key)):
             return False
         self.put(key, content)

@@ -26,14 +26,14 @@ and only its beginning is stored; the program met an error with it."""
 
 
 class RecordPosition(msgspec.Struct, frozen=True):
-    """Where an event lay in its shard, behind a point in its aggregate; the key with which it was put."""
+    """Sequence number of an event, after a point its index in an aggregate, and its partition key."""
 
     sequence_number: str
     partition_key: str
 
 
 class QuarantinedEvent(msgspec.Struct, frozen=True):
-    """A line of such an object.
+    """A quarantined event: one line of an object.
 
     sequence_number, partition_key: of its record.  error: the traceback where it was an error of the program.
     count: equal events of the batch; all but the first lay in `duplicates`.  first_at, last_at: when the
@@ -65,14 +65,14 @@ class QuarantinedEvent(msgspec.Struct, frozen=True):
 
 
 class S3Quarantine:
-    """Puts what is set aside of a batch under `quarantine/<shard>/<first sequence number>.jsonl`."""
+    """Stores the quarantined events of a batch under `quarantine/<shard>/<first sequence number>.jsonl`."""
 
     def __init__(self, client: Any, bucket: str) -> None:  # noqa: ANN401 - boto3's client has no type
         """Take boto3's client."""
         self._client, self._bucket = client, bucket
 
     def put(self, records: Sequence[QuarantinedEvent]) -> None:
-        """Keep what is set aside of a batch; raise RetryError when that fails."""
+        """Store the quarantined events of a batch; raise RetryError when that fails."""
         if not records:
             return
         body = b"".join([msgspec.json.encode(record) + b"\n" for record in _merged(records)])
@@ -95,7 +95,7 @@ def _merged(records: Sequence[QuarantinedEvent]) -> Iterator[QuarantinedEvent]:
 
 
 def read_quarantined(name: str, content: bytes) -> Iterator[QuarantinedEvent]:
-    """Yield the records of an object; raise ConfigError that names the line which is none."""
+    """Yield the records of an object; raise ConfigError with the number of a line that is none."""
     for number, line in enumerate(content.splitlines(), 1):
         try:
             yield msgspec.json.decode(line, type=QuarantinedEvent)

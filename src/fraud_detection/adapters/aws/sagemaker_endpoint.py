@@ -34,7 +34,7 @@ class RuntimeClient(Protocol):
 
 
 class SageMakerScorer:
-    """A Scorer that asks an endpoint, and keeps the reasons that came with the last scores.
+    """A Scorer that calls an endpoint, and caches the reasons that came with the last scores.
 
     budget_s: how long one batch may take, retries included; the client's own time-outs must be shorter.
     explain_at: rows from this probability on come with reasons.
@@ -65,7 +65,7 @@ class SageMakerScorer:
         self._reasons: dict[int, list[tuple[str, float]]] = {}
 
     def forget(self) -> None:
-        """Begin a batch: nothing was asked for it yet, and nothing need be, if no payment of it is new."""
+        """Begin a batch: no call was made for it yet, and none is needed if no payment of it is new."""
         self.response, self.last_error, self.seconds = NOTHING, "", 0.0
 
     def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:

@@ -1,4 +1,4 @@
-"""One SQS queue: messages sent, and taken out when what they ask for is done."""
+"""One SQS queue: messages are sent, and deleted once they are processed."""
 
 from __future__ import annotations
 

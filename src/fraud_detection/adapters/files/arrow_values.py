@@ -62,7 +62,7 @@ def plain(column: Any, name: str, path: Path) -> list[object]:  # noqa: ANN401 -
 
 
 def brief(error: Exception) -> str:
-    """Return what Arrow says is wrong, on one line."""
+    """Return Arrow's error message on one line."""
     return " ".join(str(error).split())[:_QUOTED]
 
 

@@ -1,4 +1,4 @@
-"""The log of what serves: one line for each thing that happened, as text or JSON.
+"""Server log: one line an event, as text or JSON.
 
 Every line has a time, a level and an `event`; docs/runbook.md lists the events.
 """
@@ -85,6 +85,6 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Log what ends the process though nobody foresaw it."""
+    """Log an unexpected error that ends the process."""
     message = "an error of the program; this process ends"
     logging.getLogger(PACKAGE).critical(message, exc_info=(kind, error, trace), extra={"event": "crashed"})

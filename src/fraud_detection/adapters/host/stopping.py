@@ -1,4 +1,4 @@
-"""End work when somebody asks: a signal, or a caller."""
+"""Stop work on request: a signal, or a caller."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from types import FrameType
 
 
 class Stop:
-    """Becomes true when somebody asks to end: a signal, or a caller."""
+    """Becomes true on a request to stop: a signal, or a caller."""
 
     def __init__(self) -> None:
-        """Go on until asked."""
+        """Start in the running state."""
         self.requested = False
 
     def __call__(self, *_: object) -> None:

@@ -29,7 +29,7 @@ LOG = logging.getLogger(__name__)
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 MAX_PIPELINED = 64
-"""When so many requests of one connection wait for their answers, no more is taken of it."""
+"""Pipelined requests of one connection; beyond these nothing more is read from it."""
 SLICE = 1 << 12
 BODY_SLICE = 1 << 14
 """So much is parsed before it is looked at whether more may be taken."""
@@ -40,7 +40,7 @@ WRITE_WITHIN_S = 10.0
 
 
 class HttpConnection(RequestReader, asyncio.Protocol):
-    """What uvicorn makes of each connection, as its own protocols are made.
+    """The asyncio protocol of an HTTP/1.1 connection, in place of uvicorn's own.
 
     It belongs to `server_state.connections` as long as it is open, and ends after the answers in hand when
     `shutdown` is called.
@@ -55,7 +55,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         room: RequestMemory | None = None,
     ) -> None:
-        """Take what answers, and what uvicorn gives; `room` is of all connections."""
+        """Take the application and uvicorn's arguments; `room` is shared by all connections."""
         self._application = application
         self._idle_s = config.timeout_keep_alive
         self._server = server_state
@@ -75,7 +75,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
 
     @property
     def served(self) -> int:
-        """Return how many requests have come."""
+        """Return how many requests have arrived."""
         return self._count
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,7 +87,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         self._timer = self._loop.call_later(self._idle_s, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the reason
-        """Forget the connection; what it asked is decided, and told to nobody."""
+        """Forget the connection; its requests are decided, and their responses dropped."""
         self._server.connections.discard(cast("Any", self))
         self._ending = True
         self._turns.clear()
@@ -120,7 +120,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         return self._full or in_hand >= MAX_PIPELINED or self._in_hand > MAX_PENDING_BYTES
 
     def _pump(self) -> None:
-        """Take what was read before, as far as may be, and read on when all of it is taken."""
+        """Process buffered bytes up to the limits, and resume reading when all are processed."""
         if self._pumping:
             return
         self._pumping = True
@@ -149,7 +149,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
             (self._transport.pause_reading if paused else self._transport.resume_reading)()
 
     def eof_received(self) -> bool:
-        """Answer what has been asked, to somebody who asks no more."""
+        """Answer the pending requests of a client that has closed its side."""
         self._end_after_responses()
         return bool(self._turns)
 
@@ -158,7 +158,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         self._end_after_responses()
 
     def pause_writing(self) -> None:
-        """Take no more of somebody who does not read the answers, and hang up if that lasts."""
+        """Stop reading from a client that does not read its responses; close if that lasts."""
         self._full = True
         self._hold(paused=True)
         self._late = self._loop.call_later(WRITE_WITHIN_S, self._transport.abort)
@@ -202,7 +202,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         self._transport.close()
 
     def _send_continue(self) -> None:
-        """Tell a caller that waits to send its body, behind the answers to what it asked before."""
+        """Send 100 Continue to a client that waits for it, after the responses to its earlier requests."""
         if self._waits and not self._turns and not self._ending:
             self._waits = False
             self._transport.write(CONTINUE)
@@ -214,7 +214,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         self._transport.write(encoded(response, headers, request.id, last=turn.last, bare=bare))
 
     def _reject(self, status: HTTPStatus, message: str) -> None:
-        """Answer somebody who cannot be understood, and hear no more of it."""
+        """Respond to a malformed request, and read no more of the connection."""
         if self._ending:
             return
         turn = PendingRequest(Request("", "", b"", b"", self._id_or_own()), last=True)
@@ -256,7 +256,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
             self._close()
 
     def _look(self) -> None:
-        """Close a connection that has long asked nothing: one timer a minute, not one a request."""
+        """Close a connection that is idle: one timer a minute, not one a request."""
         remaining_s = self.active_at + self._idle_s - self._loop.time()
         if remaining_s <= 0 and not self._turns:
             self._close()

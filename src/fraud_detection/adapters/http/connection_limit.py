@@ -1,4 +1,4 @@
-"""A bound on how many connections are open: whoever comes beyond it is told so, and has to go.
+"""Limit on open connections: one more is answered 503 and closed.
 
 A connection that has long asked nothing makes room for a new one: who only holds connections keeps nobody
 out.  How handshakes of TLS count stands in `tls_listener`.
@@ -25,7 +25,7 @@ IDLE_AFTER_S = 10.0
 """Where all connections are taken, one that has asked nothing for so long makes room; one that never has,
 after a second."""
 LEAVES_WITHIN_S = 1.0
-"""So long what somebody sends who has to go is thrown away: closed at once, the answer might be lost."""
+"""How long a rejected connection's bytes are discarded: closed at once, the response might be lost."""
 MAX_CLOSING = 64
 """More than so many are closed at once all the same."""
 LOG_EVERY_S = 60.0
@@ -50,7 +50,7 @@ class Bound:
         self._logged_at: float | None = None
 
     def lets_in(self, state: ServerState, now: float) -> bool:
-        """Return whether one more may come in; one that has long been idle makes room for it."""
+        """Return whether one more connection may open; one that has long been idle is closed for it."""
         connections = cast("set[Any]", state.connections)
         if len(connections) < self.max_connections:
             return True
@@ -84,7 +84,7 @@ class LimitedConnection(HttpConnection):
     """A connection that is let in where there is room."""
 
     def __init__(self, application: Application, bound: Bound, **arguments: Any) -> None:  # noqa: ANN401 - uvicorn's
-        """Take what answers, the bound, and what uvicorn gives."""
+        """Take the application, the limit, and uvicorn's arguments."""
         super().__init__(application, room=bound.room, **arguments)
         self._bound = bound
 

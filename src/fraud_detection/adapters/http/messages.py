@@ -1,4 +1,4 @@
-"""What passes between an HTTP connection and the application behind it."""
+"""Requests and responses between an HTTP connection and the application."""
 
 from __future__ import annotations
 

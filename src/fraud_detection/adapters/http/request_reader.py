@@ -1,4 +1,4 @@
-"""Read the requests of one HTTP connection, and refuse what nobody should have to hold.
+"""Parse the requests of one HTTP connection, and reject what exceeds the limits.
 
 The parser is httptools'; here its pieces become a `Request`, counted while they come: a head and trailers, a
 body, and what all connections hold together.
@@ -82,16 +82,16 @@ class PendingRequest:
     __slots__ = ("last", "refused", "request", "response", "size")
 
     def __init__(self, request: Request, *, last: bool, refused: Response | None = None) -> None:
-        """Take the request; `refused` is the answer to one that nobody else has to see."""
+        """Take the request; `refused` is the response to one that the application does not see."""
         self.request, self.last, self.size, self.refused = request, last, len(request.body), refused
         self.response: Response | None = None
 
 
 class RequestReader:
-    """Makes requests of the bytes of a connection; what becomes of them is said by who derives from it."""
+    """Parses the bytes of a connection into requests; a subclass says what becomes of them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, room: RequestMemory) -> None:
-        """Start with an empty line."""
+        """Start with an empty buffer."""
         self._loop, self._room = loop, room
         self._ending = False
         self.active_at = 0.0
@@ -111,7 +111,7 @@ class RequestReader:
 
     @abstractmethod
     def _reject(self, status: HTTPStatus, message: str) -> None:
-        """Answer somebody who cannot be understood, and hear no more of it."""
+        """Respond to a malformed request, and read no more of the connection."""
 
     @abstractmethod
     def _end_after_responses(self) -> None:
@@ -150,7 +150,7 @@ class RequestReader:
     # --- called by the parser -----------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Start a request; it has to come whole within the time that a silent line has."""
+        """Start a request; it has to arrive completely within the idle timeout."""
         self.active_at = self._loop.time()
         self._begin()
 

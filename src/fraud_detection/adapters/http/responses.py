@@ -1,4 +1,4 @@
-"""Answers of an HTTP connection in bytes, and errors as RFC 9457 tells them."""
+"""Answers of an HTTP connection in bytes, and problem details as RFC 9457 defines them."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ from fraud_detection.adapters.http.tls_listener import MIN_HANDSHAKES, TlsListen
 from fraud_detection.core.errors import ConfigError
 
 IDLE_S = 75
-"""Longer than the minute after which common load balancers close a line: they must be the first to do so."""
+"""Longer than the minute after which common load balancers close a connection: they must be first."""
 
 GRACE_S = 10
-"""How long requests in hand may still take when the server has been told to stop."""
+"""How long requests in flight may still take when the server stops."""
 
 BACKLOG = 2048
 
@@ -42,7 +42,7 @@ def prepare(
     port: int,
     host: str,
 ) -> Callable[[], None]:
-    """Import all that serving takes, open the port, and return what serves until SIGTERM or SIGINT.
+    """Import what serving needs, open the port, and return a coroutine that serves until SIGTERM or SIGINT.
 
     Between the two the process may become a user who may read none of it.  Requests in hand are answered
     before the end, within `GRACE_S`.
@@ -97,7 +97,7 @@ def make_room(max_connections: int) -> None:
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """Return a socket that keeps a port for processes of ours, and takes no connection itself.
+    """Return a socket that reserves a port for our processes, and accepts no connection itself.
 
     Port 0 is any that is free.  Raises ConfigError when somebody listens there.
     """
@@ -125,7 +125,7 @@ def listen(host: str, port: int, *, shared: bool) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that also asks somebody else whether to stop."""
+    """A server that also stops when a callable says so."""
 
     def __init__(
         self,
@@ -163,12 +163,12 @@ class _Server(uvicorn.Server):
         self.servers.append(server)
 
     async def on_tick(self, counter: int) -> bool:
-        """Return whether to stop; asked ten times a second."""
+        """Return whether to stop; called ten times a second."""
         return bool(self._should_stop()) or await super().on_tick(counter)
 
 
 async def _nothing(_scope: object, _receive: object, _send: object) -> None:
-    """Stand where uvicorn wants an ASGI application; nobody asks it."""
+    """Stand in for the ASGI application that uvicorn wants; it is never called."""
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:

@@ -20,9 +20,9 @@ LOG = logging.getLogger(__name__)
 
 HANDSHAKE_WITHIN_S = 5.0
 MIN_HANDSHAKES = 64
-"""So many may be under way though all connections are taken: who comes then is told so."""
+"""So many may be under way though all connections are taken: the next one is answered 503."""
 ACCEPT_PAUSE_S = 0.1
-"""How long nobody is accepted when no file can be opened."""
+"""How long no connection is accepted when no file can be opened."""
 TRIM_AFTER_S = 5.0
 TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
 """Of glibc; other libraries need none."""
@@ -30,7 +30,7 @@ PASSING = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR, errno.EPROTO}
 
 
 class TlsListener:
-    """What uvicorn keeps of a server: it is closed, and waited for.
+    """The server object that uvicorn holds: it is closed, and waited for.
 
     line: makes the protocol of a connection.  free_slots: how many handshakes may be under way now.
     """
@@ -57,7 +57,7 @@ class TlsListener:
         self._listen()
 
     def close(self) -> None:
-        """Accept no more, and drop what is unfinished."""
+        """Stop accepting, and drop unfinished handshakes."""
         self._closed = True
         self._loop.remove_reader(self._listening)
         self._listening.close()
@@ -116,7 +116,7 @@ class TlsListener:
             TRIM(0)
 
     def _pause_accepting(self, error: OSError) -> None:
-        """Accept nobody for a moment; what cannot be accepted would be reported for ever."""
+        """Stop accepting for a moment; a socket that cannot be accepted stays readable for ever."""
         message = "no connection can be accepted just now: %s"
         LOG.warning(message, error, extra={"event": "connections_refused"})
         self._loop.remove_reader(self._listening)

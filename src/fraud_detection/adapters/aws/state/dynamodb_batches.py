@@ -1,4 +1,4 @@
-"""Batch calls of DynamoDB: cut into what one call takes, and what was left undone asked again.
+"""Batch calls of DynamoDB: chunked to the limits of a call; unprocessed items are requested again.
 
 Not here: what is read and written, which the tables' own modules know.
 """
@@ -37,7 +37,7 @@ def statement(text: str, *values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def insertion(table: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the write of an item; one that is there already is refused: another shard was faster."""
+    """Return the write of an item; an existing one is refused: another shard was faster."""
     names = ", ".join(f"'{name}': ?" for name in item)
     return statement(f'INSERT INTO "{table}" VALUE {{{names}}}', item)
 
@@ -119,7 +119,7 @@ def _got(
 
 
 def batch_put(client: Any, table: str, items: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - boto3's client
-    """Write items, whatever stands there; raise RetryError when the table stays busy."""
+    """Overwrite items; raise RetryError when the table stays busy."""
     _batch_write(client, table, [{"PutRequest": {"Item": item}} for item in items])
 
 

@@ -1,4 +1,4 @@
-"""What the decline cap of each shard has counted, in DynamoDB, beside the journal of its events.
+"""Decline cap counts of each shard in DynamoDB, beside the journal of its events.
 
 A shard writes its own counts alone, in the item of its journal: one write puts down both what is begun and
 what was counted before it.  So a batch that fails at any moment is counted once when it comes again.  The
@@ -22,7 +22,7 @@ from fraud_detection.core.decide.decline_cap import NOTHING, DeclineCounts
 SHARDS = "\n"
 """The id of the item that names the shards; ids of payments are stripped of blanks and never begin so."""
 SILENT_DAYS = 2
-"""A shard that has written nothing for so long is not asked any more, until it writes again."""
+"""A shard that has written nothing for so long is not read any more, until it writes again."""
 NAME, ATTRIBUTE = "shards", "n"
 
 
@@ -68,7 +68,7 @@ class ShardCounts:
         self.others = self._read(sorted(named - {shard}))
 
     def counted(self, through: int, counts: DeclineCounts) -> None:
-        """Take what an earlier batch has left, and is counted by now."""
+        """Load the counts that an earlier batch stored."""
         self.through, self.settled, self.begun = through, counts, counts
 
     def begin(self, counts: DeclineCounts) -> None:
@@ -81,7 +81,7 @@ class ShardCounts:
         return {ATTRIBUTE: {"B": zlib.compress(msgspec.msgpack.encode(counted), 1)}}
 
     def _read(self, shards: Sequence[str]) -> list[DeclineCounts]:
-        """Return what other shards have counted; those that are silent for long are not asked any more."""
+        """Return the counts of other shards; those that are silent for long are left out."""
         counts_by_key: dict[str, Counted] = {}
         for part in chunks(shards, KEYS_A_CALL):
             keys = [{"id": {"S": journal_key(shard)}} for shard in part]

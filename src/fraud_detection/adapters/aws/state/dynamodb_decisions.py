@@ -99,7 +99,7 @@ class DynamoDedupIndex:
         self._labels.forget()
 
     def batch_state(self, payments: Sequence[str], labelled: Sequence[str]) -> BatchState:
-        """Return what is known of these payments, and of those that labels speak of.
+        """Load deduplication and label state of these payments, and of the labelled ones.
 
         Numbers are those of this shard's events; what came by another shard has none.
         """
@@ -179,7 +179,7 @@ class DynamoDedupIndex:
         batch_put(self._client, self._decisions, [item])
 
     def _store_parts(self, content: bytes) -> list[str]:
-        """Keep what is too much for one item in others, and return their ids.
+        """Store what exceeds one item in further items, and return their ids.
 
         They are named after the whole content and written before it is spoken of: what stood there is never
         overwritten, so a batch that ends at any moment leaves a whole journal, of before or of now.

@@ -48,7 +48,7 @@ class DynamoLabels:
         self._full.clear()
 
     def read(self, payments: Sequence[str]) -> None:
-        """Read what is known of these payments, where it was not read before."""
+        """Read the labels of these payments that were not read before."""
         absent = dict.fromkeys(
             transaction_id for transaction_id in payments if transaction_id not in self._by_payment
         )

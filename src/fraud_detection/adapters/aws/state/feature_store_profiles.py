@@ -79,7 +79,7 @@ class FeatureStoreProfiles:
         return profiles
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
-        """Save all of them, whatever stands there: nobody else may write them at the same time."""
+        """Overwrite all of them: no other process may write them at the same time."""
         if len(profiles) <= 1:
             for key, profile in profiles.items():
                 self._put(key, profile)
@@ -120,7 +120,7 @@ class FeatureStoreProfiles:
         self._saved_ms[key] = saved_ms
 
     def _get(self, request: Mapping[RecordKey, ProfileKey]) -> dict[RecordKey, dict[str, str]]:
-        """Return the records that exist; ask again for what was left out, failed, or is older than ours."""
+        """Return the records that exist; request again those left out, failed, or older than ours."""
         records_by_key: dict[RecordKey, dict[str, str]] = {}
         remaining: set[RecordKey] = set(request)
         waits = pauses("feature groups " + ", ".join(sorted({group for group, _ in request})))
@@ -169,7 +169,7 @@ def records(response: Mapping[str, Any]) -> dict[RecordKey, dict[str, str]]:
 
 
 def unprocessed(response: Mapping[str, Any]) -> set[RecordKey]:
-    """Return what to ask again; raise RetryError for an error that no waiting changes."""
+    """Return what to request again; raise RetryError for an error that no waiting changes."""
     left = {
         (_name(part), identifier)
         for part in response["UnprocessedIdentifiers"]

@@ -37,7 +37,7 @@ class RoutedProfiles:
         return self._ordering.load(own) | self._shared.load([key for key in keys if key[0] != ORDERING])
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
-        """Save them; return those of the shared ones that somebody else has changed meanwhile.
+        """Save profiles; return the shared ones with a write conflict: another shard changed them meanwhile.
 
         The shared ones go first: the shorter the time since they were loaded, the fewer are refused.
         """

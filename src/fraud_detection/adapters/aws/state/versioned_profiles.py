@@ -1,4 +1,4 @@
-"""What the stores that several shards use have in common: what each shard has given to a profile.
+"""Common part of profile stores that several shards write: the last event of each shard in a profile.
 
 A stored profile carries, for each shard, the number of the last event that it has taken in.  So a batch
 that comes again changes only the profiles that had not seen its events.
@@ -26,7 +26,7 @@ Seen = dict[str, bytes]
 
 
 class VersionedProfileStore(StateStore, Protocol):
-    """A StateStore whose profiles know what each shard has given; `shard` is the one being decided."""
+    """A StateStore whose profiles know the last event of each shard; `shard` is the one being decided."""
 
     shard: str
 
@@ -38,7 +38,7 @@ class VersionedProfileStore(StateStore, Protocol):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A profile as it was loaded: its version, 0 for a new one, and what each shard has given.
+    """A profile as it was loaded: its version, 0 for a new one, and the last event of each shard.
 
     saved_ms: when it was saved, in ms since 1970; 0 where the store has no time.
     """
@@ -65,7 +65,7 @@ def pack(profile: bytes, seen: Mapping[str, bytes], shard: str) -> bytes:
 
 
 def unpack(stored: bytes, shard: str) -> tuple[Seen, bytes]:
-    """Return what each shard has given, and the profile with this shard's number, "0" for none.
+    """Return the last event of each shard, and the profile with this shard's number, "0" for none.
 
     >>> stored = pack(msgspec.msgpack.encode(["7", b"..."]), {}, "a")
     >>> msgspec.msgpack.decode(unpack(stored, "a")[1]), msgspec.msgpack.decode(unpack(stored, "b")[1])
