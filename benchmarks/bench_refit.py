@@ -30,7 +30,7 @@ TRAINED, WEEKS, BEGINS = 154, 4, 98
 
 
 def silent(_stage: str, _share: float) -> None:
-    """Tell nobody."""
+    """Discard the progress."""
 
 
 def average_precision(bundle: Bundle, rows: Dataset) -> float:

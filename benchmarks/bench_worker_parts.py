@@ -56,7 +56,7 @@ def main() -> None:
     ownership = Ownership(engine.project.schema, 2)
     began = time.process_time()
     owners = [ownership.route(event).owner for event in events]
-    _print("tell its owner", time.process_time() - began, len(events))
+    _print("send to its owner", time.process_time() - began, len(events))
     _claim()
     first = [event for event, owner in zip(events, owners, strict=True) if owner == 0]
     with tempfile.TemporaryDirectory() as scratch:

@@ -88,7 +88,7 @@ def _dependencies(graph: grimp.ImportGraph, home: Mapping[str, str]) -> Dependen
 
 
 def _figures(graph: grimp.ImportGraph, home: Mapping[str, str]) -> Imports:
-    """Measure a graph whose modules belong to the packages that `home` tells."""
+    """Measure a graph whose modules belong to the packages that `home` returns."""
     dependencies = _dependencies(graph, home)
     chain = longest_chain(dependencies)
     return Imports(

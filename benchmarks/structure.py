@@ -62,7 +62,7 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All figures of a checkout; trace: as `benchmarks.payment_trace` tells it."""
+    """All figures of a checkout; trace: as `benchmarks.payment_trace` measures it."""
 
     imports: dict[str, Imports]
     sizes: Sizes
@@ -155,7 +155,7 @@ def _spent(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def trace(copy: Path) -> Trace:
-    """Return what a copy's own trace of a payment tells: another checkout has other names."""
+    """Return what a copy's own trace of a payment measures: another checkout has other names."""
     return msgspec.json.decode(_run(copy, "-m", "benchmarks.payment_trace", "--json"), type=Trace)
 
 

@@ -109,7 +109,7 @@ def unread(pipe: IO[bytes] | None) -> int:
 
 
 def is_quiet(out: Path) -> bool:
-    """Tell whether a file is there and does not grow for a second: of duplicates it gets no line."""
+    """Return whether a file is there and does not grow for a second: of duplicates it gets no line."""
     before = out.stat().st_size if out.exists() else 0
     time.sleep(1)
     return before > 0 and out.stat().st_size == before

@@ -161,7 +161,7 @@ class Client:
 
 
 def main() -> None:
-    """Run the job that standard input holds; slices and the whole are told as lines of JSON."""
+    """Run the job that standard input holds; slices and the whole are written as lines of JSON."""
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     bodies = read_bodies(Path(job.bodies))
     max_requests = math.inf if not job.target.once else len(bodies) * max(job.plan.copies, 1) - job.plan.first

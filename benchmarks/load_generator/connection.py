@@ -73,7 +73,7 @@ def _is_complete(read: bytes, head: int) -> bool:
 
 
 def content_length(head: bytes) -> int:
-    r"""Return the length that the head of an answer, in lower case, tells; 0 where it tells none.
+    r"""Return the length that the head of an answer, in lower case, states; 0 where it states none.
 
     >>> content_length(b"http/1.1 200 ok\r\ncontent-length: 12\r\nx: y")
     12

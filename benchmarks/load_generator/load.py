@@ -35,7 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
     independent customers do, not at even distances.  warm_up_s: comes before `seconds` and is not counted.
     copies: so many names (none, 001, 002 ...) take the place of the holes in a body; each body is sent once
     for each name, `block` bodies with one name and then with the next.  first: the request to begin with.
-    slice_s: also tell the figures of each such time; 0: do not.  timeout_s: what is not answered so long
+    slice_s: also report the figures of each such time; 0: do not.  timeout_s: what is not answered so long
     after the end is counted as without response.
     """
 
@@ -116,7 +116,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What the client's process is told: the target without its bodies, where these are, and the plan."""
+    """What the client's process is given: the target without its bodies, where these are, and the plan."""
 
     target: Target
     bodies: str
@@ -183,7 +183,7 @@ def _in_a_process(job: bytes, on_slice: Callable[[Slice], None]) -> Load:
         finally:
             client.kill()
     if found is None:
-        raise ConfigError("the client of the load ended before it told its figures; what it said is above")
+        raise ConfigError("the client of the load ended before it gave its figures; what it said is above")
     return found
 
 

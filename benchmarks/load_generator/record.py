@@ -21,7 +21,7 @@ def latencies(histogram: LatencyHistogram) -> Latencies:
 class Record:
     """Counts the requests that were due after the warm-up; times are seconds after the start.
 
-    tell: takes each slice once it is over.  A slice stays open for one slice more, for answers that are late.
+    on_slice: takes each slice at its end.  A slice stays open for one slice more, for answers that are late.
     """
 
     def __init__(self, plan: Plan, on_slice: Callable[[Slice], None]) -> None:

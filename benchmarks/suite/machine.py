@@ -45,7 +45,7 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Meter:
-    """Tells how much of the machine others took while something was measured here."""
+    """Measures how much of the machine others took while something was measured here."""
 
     def __init__(self) -> None:
         """Begin now."""
@@ -89,7 +89,7 @@ def machine() -> Machine:
 
 
 def memory_of(pid: int | str = "self") -> Memory:
-    """Return what a process holds; zeros where the system does not tell (it is Linux that does)."""
+    """Return what a process holds; zeros where the system does not say (Linux does)."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         return Memory(0.0, 0.0)

@@ -72,7 +72,7 @@ class ScaleFigures(msgspec.Struct, frozen=True):
 
 
 class ScaleJob(msgspec.Struct, frozen=True):
-    """What the fresh process is told: states and payments as files, one payment a line."""
+    """What the fresh process is given: states and payments as files, one payment a line."""
 
     bundle: str
     few_state: str
@@ -113,7 +113,7 @@ def measure_scale(
 
 
 def main() -> None:
-    """Do the job that standard input holds, and tell the figures as JSON."""
+    """Do the job that standard input holds, and print the figures as JSON."""
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=ScaleJob)
     settings = job.settings
     few, many = (open_service(Path(job.bundle), Path(state))[1] for state in (job.few_state, job.many_state))

@@ -29,8 +29,8 @@ class Piece(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """What follows from one invocation.
 
-    checkpoint: everything before it is done.  given_up: what is told to the on-failure destination; done too,
-    once it is told.  left: what is delivered next, in order.  again: the same is tried again, after a pause.
+    checkpoint: everything before it is done.  given_up: what is sent to the on-failure destination; done too,
+    once it is sent.  left: what is delivered next, in order.  again: the same is tried again, after a pause.
     """
 
     checkpoint: int

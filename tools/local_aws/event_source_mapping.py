@@ -26,7 +26,7 @@ class EventSourceMapping:
     """Delivers from `start` to `stop`, or for as long as a `with` block lasts.
 
     functions: makes the function of a shard, given its name.
-    tell: takes messages about records that were dead-lettered; without it they are only counted.
+    on_failure: takes messages about records that were dead-lettered; without it they are only counted.
     checkpoints: where to go on, by shard, as `checkpoints` gave them before.
     """
 

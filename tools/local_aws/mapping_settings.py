@@ -72,7 +72,7 @@ class MappingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "mapping gives one batch of a shard at a time, as the function needs it: set it to 1"
             )
         if self.on_failure is not None and ":sqs:" not in self.on_failure:
-            raise ConfigError(f"{self.on_failure}: the local mapping tells failures to SQS queues only")
+            raise ConfigError(f"{self.on_failure}: the local mapping sends failures to SQS queues only")
 
     @classmethod
     def of(cls, response: Mapping[str, Any]) -> MappingSettings:

@@ -85,7 +85,7 @@ class ModelServer:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
 
     def is_ready(self) -> bool:
-        """Tell whether it answers a ping."""
+        """Return whether it answers a ping."""
         connection = HTTPConnection(LOOPBACK, self.port, timeout=1.0)
         try:
             connection.request("GET", "/ping")

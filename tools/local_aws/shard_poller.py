@@ -1,6 +1,6 @@
-"""Reads one shard and delivers it to one function, one batch at a time, in order, until it is told to stop.
+"""Reads one shard and delivers it to one function, one batch at a time, in order, until it is asked to stop.
 
-A checkpoint moves only behind records that succeeded, or were told to the on-failure destination.  A
+A checkpoint moves only behind records that succeeded, or were sent to the on-failure destination.  A
 poller that is stopped or dies starts again behind its checkpoint.
 """
 
@@ -63,7 +63,7 @@ class PollIntervals(msgspec.Struct, frozen=True):
 class ShardProgress:
     """What a shard has come to.
 
-    records: done.  invocations, retries, splits: of the function.  given_up: records told to the on-failure
+    records: done.  invocations, retries, splits: of the function.  given_up: records sent to the on-failure
     destination, or dropped where there is none.  behind_ms: how far reading is behind the shard's end.
     since_put: from a record's arrival in the stream to its first invocation.
     """
@@ -91,7 +91,7 @@ class ShardPoller:
         stopping: threading.Event,
         progress: ShardProgress,
     ) -> None:
-        """Take the ends; `on_failure` takes what is told about records that were dead-lettered."""
+        """Take the ends; `on_failure` takes messages about records that were dead-lettered."""
         self.progress = progress
         self.idle_s = NEVER
         """When the last read began that found nothing, with nothing left to deliver."""
@@ -109,7 +109,7 @@ class ShardPoller:
         self._next_read_s = NEVER
 
     def run(self, changed: Callable[[], object]) -> None:
-        """Read and deliver until told to stop, or to the end of a closed shard."""
+        """Read and deliver until asked to stop, or to the end of a closed shard."""
         while not self._stopping.is_set():
             if self._due():
                 self._deliver(self._take())

@@ -111,14 +111,14 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
         def _pass_on(self, call: Call, headers: Message) -> Reply:
             self.connection = self.connection or HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
             given = {name: value for name, value in headers.items() if name.lower() in PASSED}
-            # The signature tells a local service the account and the region.
+            # The signature names to a local service the account and the region.
             given |= {"authorization": headers["authorization"]} if "authorization" in headers else {}
             self.connection.request("POST", self.path, call.body, given)
             response = self.connection.getresponse()
             return Reply(response.status, response.read(), response.getheader("content-type", ""))
 
         def log_message(self, *_: object) -> None:
-            """Say nothing: what passes is told to `saw`."""
+            """Log nothing: what passes goes to `saw`."""
 
         def finish(self) -> None:
             super().finish()

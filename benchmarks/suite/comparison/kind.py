@@ -46,7 +46,7 @@ class Kind(Protocol):
     name: no other kind has it.  environment: the name of its environment and its lock
     (`requirements/comparison-NAME.lock`).
     title: as tables and charts show it.
-    packages: whose versions are told with the figures.
+    packages: whose versions are given with the figures.
     ready: the path that answers 200 when it can be asked.
     path: where a row is scored.
     """

@@ -34,7 +34,7 @@ _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # A server that is away is told within half a minute; MLflow itself would try for many.
+    # A server that is away is reported within half a minute; MLflow itself would try for many.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
@@ -155,7 +155,7 @@ class MlflowTracker:
         except ImportError as error:
             raise ConfigError(f"MLflow is not installed ({error}); install the extra 'track'") from None
         except Exception as error:
-            # Told by name: importing MLflow's class would import MLflow, which may be what failed.
+            # Recognized by name: importing MLflow's class would import MLflow, which may be what failed.
             kinds = {kind.__name__ for kind in type(error).__mro__}
             if "DatabaseError" in kinds:
                 problem = str(error).partition("\n")[0]
@@ -169,7 +169,7 @@ class MlflowTracker:
 
 
 def registry_exists(uri: str) -> bool:
-    """Tell whether there is a registry: a file that exists, or a server that is named.
+    """Return whether there is a registry: a file that exists, or a server that is named.
 
     >>> registry_exists("sqlite:////nowhere/mlflow.db"), registry_exists("https://mlflow.example")
     (False, True)

@@ -1,6 +1,6 @@
 """Optuna: propose settings from the scores of earlier ones; the only module that imports optuna.
 
-Nothing is trained here.  The proposals depend on the seed and on what was told, and on nothing else.
+Nothing is trained here.  The proposals depend on the seed and on the reported scores, and on nothing else.
 """
 
 from __future__ import annotations

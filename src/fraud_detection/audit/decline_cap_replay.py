@@ -98,7 +98,7 @@ def replay_decline_cap(
 
 
 def _has_others(record: StateReader) -> bool:
-    """Tell whether the file is that of one worker of several."""
+    """Return whether the file is that of one worker of several."""
     shard = record.meta("shard")
     return isinstance(shard, dict) and shard.get("workers", 1) > 1
 

@@ -51,7 +51,7 @@ class Undecided(msgspec.Struct, frozen=True):
 
     @property
     def is_known(self) -> bool:
-        """Tell whether anything was ever heard of it."""
+        """Return whether anything was ever heard of it."""
         return bool(self.is_history or self.quarantined or self.labels)
 
 
@@ -145,7 +145,7 @@ def _quarantined(record: StateReader, transaction_id: str) -> Iterator[Quarantin
 
 
 def _names(event: bytes, transaction_id: str) -> bool:
-    """Tell whether an event that was refused names a payment; one that is no JSON object may hold its id."""
+    """Return whether a quarantined event names a payment; one that is no JSON object may hold its id."""
     try:
         values = object_of(event).values()
     except RejectError:

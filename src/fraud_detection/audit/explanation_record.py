@@ -82,7 +82,7 @@ class RuleView(msgspec.Struct, frozen=True):
 
     @property
     def fired(self) -> bool:
-        """Tell whether it spoke."""
+        """Return whether it spoke."""
         return self.status == FIRED
 
 

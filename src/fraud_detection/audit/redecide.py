@@ -154,14 +154,14 @@ def _undecided(stored: StoredDecision) -> Decision:
 
 
 def _wants_decline(redecision: Redecision) -> bool:
-    """Tell whether rules and score ask for a decline, which a decline cap may refuse."""
+    """Return whether rules and score ask for a decline, which a decline cap may refuse."""
     fired = redecision.engine.strategy.rules.fired(redecision.payment, redecision.values)
     score = None if redecision.stored.score is None else redecision.scorer.score([redecision.values])[0]
     return redecision.engine.strategy.policy.verdicts(score, fired)[0] is Action.DECLINE
 
 
 def _met_an_error(stored: StoredDecision) -> bool:
-    """Tell whether the program met an error with the payment, which then went to review."""
+    """Return whether the program met an error with the payment, which then went to review."""
     reasons: list[tuple[str, str, str]] = msgspec.json.decode(stored.reasons)
     return bool(reasons) and reasons[0][1] == INTERNAL_ERROR
 

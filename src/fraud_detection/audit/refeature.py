@@ -85,7 +85,7 @@ class FeatureReplay:
             extract_or_missing(memory, payment)
 
     def is_near(self, ids: Ids) -> bool:
-        """Tell whether these entities share one with the payment."""
+        """Return whether these entities share one with the payment."""
         return any(
             entity_id is not None and entity_id == own for entity_id, own in zip(ids, self.ids, strict=False)
         )

@@ -69,7 +69,7 @@ class Verified(msgspec.Struct):
 
     @property
     def is_intact(self) -> bool:
-        """Tell whether everything is as it was written."""
+        """Return whether everything is as it was written."""
         return not self.fault_count
 
     def fault(self, message: str, entry: ChainEntry | None = None) -> None:

@@ -237,7 +237,7 @@ def _scored(model: Model, engine: Engine, rows: HistoricalRows) -> tuple[list[ar
             reader.read(payment, row)
         except NOT_OF_ONE_EVENT:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one payment
             row = missing_row(payment, error, width)
         own.append(row)
     matrix = np.array(own, np.float64).reshape(len(own), width)
@@ -263,7 +263,7 @@ def window_of(
     """Return the time to decide again, cut to whole days that the table has.
 
     Without a start it begins where the bundle stopped learning; without `as_of` it is evaluated at the last
-    moment that the table tells of.  Raises ConfigError when the table knows less than is asked for.
+    moment that the table knows of.  Raises ConfigError when the table knows less than is asked for.
     """
     table_as_of = table.info.as_of
     if as_of is not None and table_as_of is not None and as_of > table_as_of:

@@ -136,7 +136,7 @@ def _moment(table: HistoricalTable, as_of: int | None, window: Window) -> Iterat
         yield f"{evaluated}: the table was made as of then."
     elif info.known_until is None:
         yield (
-            f"{evaluated}, the last payment: an older version made the table, and it does not tell which "
+            f"{evaluated}, the last payment: an older version made the table, and it does not say which "
             "labels say when they became known. Make it anew with `fraud features`, or name the moment with "
             "--as-of."
         )

@@ -53,7 +53,7 @@ class ChampionPeriod:
     messages: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, decision: LoggedDecision) -> bool:
-        """Tell whether the champion made a decision."""
+        """Return whether the champion made a decision."""
         if decision.bundle != self.bundle:
             return False
         return self.config_ids is None or decision.config_id in self.config_ids

@@ -47,7 +47,7 @@ TABLE = "features.parquet"
 class RetrainSettings(msgspec.Struct, frozen=True):
     """Settings of a retraining: history, tuning budget, and output folder.
 
-    champion: the bundle in force.  data: a file of historical payments; None where state files tell all.
+    champion: the bundle in force.  data: a file of historical payments; None where state files hold all.
     as_of: in ms; without it that of the last payment.
     new_features: let categories, and features where the project file asks for others, be learned anew.
     """

@@ -1,6 +1,6 @@
 """Triggers of a retraining: old labels, or drift of the payments.
 
-Every answer is a sentence, so that the log of a scheduler tells why.
+Every answer is a sentence, so that the log of a scheduler says why.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Drift(msgspec.Struct, frozen=True):
     """Drift of recent payments; population stability index by feature, the largest first.
 
     score: of the champion's own decisions; None with too few of them.  risk: of features that follow labels:
-    told, but no reason, since a week of a slow rate over few merchants is never like the months before.
+    reported, but no reason, since a week of a slow rate over few merchants is never like the months before.
     """
 
     payments: int
@@ -50,7 +50,7 @@ class Drift(msgspec.Struct, frozen=True):
     def reason(self) -> Reason:
         """Return whether the drift is due for a retraining."""
         if self.payments < MIN_PAYMENTS:
-            message = f"only {self.payments:,} payments of late: at least {MIN_PAYMENTS:,} tell of drift"
+            message = f"only {self.payments:,} payments of late: at least {MIN_PAYMENTS:,} show drift"
             return Reason(due=False, message=message)
         drifted = [f"{name} {value:.2f}" for name, value in self.features.items() if value >= DRIFTED]
         if self.score is not None and self.score >= DRIFTED:

@@ -132,7 +132,7 @@ class Shadows:
         return done
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Go on until told to stop."""
+        """Go on until asked to stop."""
         os.nice(NICE)
         while not stop():
             if not self.step():
@@ -196,7 +196,7 @@ class Shadows:
         if len(self._state_files) > 1:
             raise ConfigError(
                 f"the shadow {engine.configuration.config_id} needs other features than the services have, "
-                "and makes them itself, of all payments in one order, which several files do not tell; name "
+                "and makes them itself, of all payments in one order, which several files do not have; name "
                 "one --state"
             )
         return OwnRows(engine, state_file, self._history, decided_seq, self._progress)

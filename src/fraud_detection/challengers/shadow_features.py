@@ -244,7 +244,7 @@ class OwnRows:
         if self._state_file.meta("shard", None) is not None:
             raise ConfigError(
                 f"{self._state_file.path}: is of one of several workers; {what}, of all payments in one "
-                "order, which several files do not tell; let it follow a service that is alone"
+                "order, which several files do not have; let it follow a service that is alone"
             )
         if self._began and self._history is None:
             raise ConfigError(

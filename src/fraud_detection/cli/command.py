@@ -1,4 +1,4 @@
-"""How a command is called: parsed by click, its files checked, its refusal told in one sentence."""
+"""How a command is called: parsed by click, its files checked, its refusal printed in one sentence."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _usage_error(error: click.UsageError) -> str:
 
 
 def _report_error(error: Exception, program: str, log_format: str | None) -> None:
-    """Tell a refusal: as a line of the log, where that is JSON; raise what is a bug."""
+    """Report a refusal: as a line of the log, where that is JSON; raise what is a bug."""
     from fraud_detection.cli.extras import missing
 
     refusal = missing(error) if isinstance(error, ModuleNotFoundError) else error

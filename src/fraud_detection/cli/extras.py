@@ -38,7 +38,7 @@ def require(library: str, otherwise: str) -> None:
 
 
 def tracks(project: Project, log: Callable[[str], None], *, wanted: bool) -> bool:
-    """Tell whether a training is tracked; `log` where it is not because MLflow is not installed.
+    """Return whether a training is tracked; `log` where it is not because MLflow is not installed.
 
     Raises ConfigError where what MLflow stores cannot be used, or the project file names its own tracking
     server and MLflow is not installed.
@@ -72,7 +72,7 @@ def installed() -> str:
 
 
 def has(library: str) -> bool:
-    """Tell whether a library is installed, without importing it."""
+    """Return whether a library is installed, without importing it."""
     return find_spec(library) is not None
 
 

@@ -30,7 +30,7 @@ class Parsed(click.ParamType[object, str]):
         self._read = read
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        """Return the value, or tell why it is none."""
+        """Return the value, or report why it is none."""
         try:
             return self._read(value)
         except ValueError as error:
@@ -80,7 +80,7 @@ class DecidedBy(NamedTuple):
 
 
 class ReleaseRequest(NamedTuple):
-    """A change of what is released: in which registry, who wants it and why, and whether MLflow is told."""
+    """A change of what is released: in which registry, who wants it and why, and whether MLflow gets it."""
 
     registry: Path
     author: str | None

@@ -121,7 +121,7 @@ class ConflictRecord(
 class DuplicateRecord(
     msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="duplicate"
 ):
-    """An event that had come before, where its first decision is not told again."""
+    """An event that had come before, where its first decision is not logged again."""
 
     schema_version: Literal[2]
     transaction_id: str

@@ -39,7 +39,7 @@ class Sender(msgspec.Struct, frozen=True, gc=False):
     may_label: bool = True
 
     def may_send(self, item: object) -> bool:
-        """Tell whether the event, as it was read, is one that he may send; garbage is nobody's act."""
+        """Return whether the event, as it was read, is one that he may send; garbage is nobody's act."""
         return not (
             (isinstance(item, Label) and not self.may_label)
             or (isinstance(item, Transaction) and not self.may_decide)
@@ -105,7 +105,7 @@ class Label(msgspec.Struct, frozen=True, gc=False):
         return max(self.known_at, self.ingested_at + 1)
 
     def supersedes(self, current: Label | None) -> bool:
-        """Tell whether this label takes the place of the current one.
+        """Return whether this label takes the place of the current one.
 
         The first label does, and a later one with the other verdict.  A label with the same verdict, or one
         known earlier than the current one, changes nothing.
@@ -123,7 +123,7 @@ class Label(msgspec.Struct, frozen=True, gc=False):
         return self.fraud is not current.fraud and self.known_at >= current.known_at
 
     def is_same_as(self, other: Label) -> bool:
-        """Tell whether the other is the same label: same verdict and source, known at the same time.
+        """Return whether the other is the same label: same verdict and source, known at the same time.
 
         Labels of history have no source: they equal one of any source.
 
@@ -203,12 +203,12 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_capped(self) -> bool:
-        """Tell whether it would have been declined, had not too many been."""
+        """Return whether it would have been declined, had not too many been."""
         return bool(self.reasons) and self.reasons[0].code == DECLINE_CAP
 
     @property
     def is_failure(self) -> bool:
-        """Tell whether the program met an error with it."""
+        """Return whether the program met an error with it."""
         return bool(self.reasons) and self.reasons[0].code == INTERNAL_ERROR
 
 

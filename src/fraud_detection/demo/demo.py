@@ -125,7 +125,7 @@ def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple
     table = folder / "features.parquet"
     store_table(table, project, dataset, history, [history_path])
     trained = train(project, table, folder / "bundle", progress=progress)
-    # The stream goes on from here, and tells the labels that become known from now on.
+    # The stream goes on from here, with the labels that become known from now on.
     refit_bundle(trained, table, progress=progress, as_of=simulation.epoch + simulation.days * DAY)
     return history, replay
 

@@ -152,7 +152,7 @@ def _change(
 
 
 def _log_events(stack: Stack, seen: set[str], log: Log) -> str:
-    """Tell what happens until it is over; return the first failure."""
+    """Report what happens until it is over; return the first failure."""
     first = ""
     for event in stack.events(seen):
         message = f": {event.reason}" if event.reason else ""

@@ -40,7 +40,7 @@ STAND_IN = "0" * 64
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What the child is told: where things lie, what to load, and what to decide."""
+    """What the child is given: where things lie, what to load, and what to decide."""
 
     task: str
     libraries: str

@@ -37,7 +37,7 @@ class QuarantineRedrive(msgspec.Struct):
     left: Counter[str] = msgspec.field(default_factory=Counter)
 
     def lines(self) -> Iterator[str]:
-        """Yield what a person is told."""
+        """Yield the lines of the report."""
         yield f"{self.events:,} events of {self.objects:,} objects were put into the stream again"
         if self.before:
             yield f"{self.before:,} were put by an earlier run"

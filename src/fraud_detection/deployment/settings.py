@@ -1,4 +1,4 @@
-"""What a deployment can be told: deploy.yaml, decoded strictly, with a default for everything."""
+"""What a deployment can be configured with: deploy.yaml, decoded strictly, with a default for everything."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Retention(Settings, frozen=True):
 class Alarms(Settings, frozen=True):
     """When somebody is called, and when a new model is taken back.
 
-    email: who is told; null means nobody but the dashboard.  error_share: of the endpoint's requests.
+    email: who is notified; null means nobody but the dashboard.  error_share: of the endpoint's requests.
     decline_share, score_drift: of what the new model answers; drift is the population stability index against
     training.  quarantined_share: of the events, those that cannot be read.  request_latency_ms: of a request
     to the endpoint, which holds all payments of a batch, up to 500.  iterator_age_s: age of the oldest

@@ -75,7 +75,7 @@ class Tally(msgspec.Struct):
 
     @property
     def is_misfit(self) -> bool:
-        """Tell whether most events were quarantined: the schema is hardly that of the file."""
+        """Return whether most events were quarantined: the schema is hardly that of the file."""
         return self.quarantined > self.decided
 
     def refused(self) -> str | None:
@@ -87,5 +87,5 @@ class Tally(msgspec.Struct):
         return (
             f"{self.quarantined:,} of {self.transactions:,} events ({share:.1%}) were quarantined, "
             f"{refusal.count:,} of them for `{path}` ({refusal.reason}); does the schema fit? "
-            "`fraud schema-report --source FILE` tells more"
+            "`fraud schema-report --source FILE` says more"
         )

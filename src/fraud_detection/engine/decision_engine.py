@@ -53,7 +53,7 @@ class Canary(msgspec.Struct, frozen=True):
     salt: str
 
     def selects(self, payment: Transaction) -> bool:
-        """Tell whether a payment is one of its share."""
+        """Return whether a payment is one of its share."""
         card = payment.entities[0] if payment.entities else None
         if card is None:
             return False
@@ -112,7 +112,7 @@ class DecisionEngine:
                 positions[canary.selects(payment)].append(index)
             except NOT_OF_ONE_EVENT:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one payment
                 by_position[index] = self._isolated(self.champion, payment, error)
         arms = [(canary.strategy, positions[True]), (self.champion, positions[False])]
         for strategy, own in arms:
@@ -137,7 +137,7 @@ class DecisionEngine:
             return self._proposed(strategy, payments, rows)
         except NOT_OF_ONE_EVENT:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one payment
             if len(payments) == 1:
                 return [self._isolated(strategy, payments[0], error)]
         failed = len(self.failures)
@@ -191,7 +191,7 @@ class DecisionEngine:
                 decline_cap.add(payment.event_time, declined=declined)
             except NOT_OF_ONE_EVENT:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one payment
                 transaction_id = payment.transaction_id
                 self.failures.append(Failure(transaction_id, b"", error))
                 decisions[index] = unforeseen(
@@ -216,7 +216,7 @@ class DecisionEngine:
             self._completed(strategy, payments, rows, decisions)
         except NOT_OF_ONE_EVENT:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one payment
             if len(payments) == 1:
                 decisions[0] = self._isolated(strategy, payments[0], error)
                 return

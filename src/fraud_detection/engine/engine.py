@@ -49,7 +49,7 @@ class Configuration(msgspec.Struct, frozen=True):
 
     @property
     def is_intact(self) -> bool:
-        """Tell whether the content is the one that was named so."""
+        """Return whether the content is the one that was named so."""
         return self.config_id == _digest(self.content)
 
     def read(self) -> tuple[str, Project]:

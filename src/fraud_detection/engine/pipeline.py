@@ -128,7 +128,7 @@ class Pipeline:
             return Quarantined(truncated_event(raw), error.reason, error.path)
         except NOT_OF_ONE_EVENT:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one event
             return self._unreadable(raw, error)
 
     def _unreadable(self, raw: bytes, error: Exception) -> Quarantined:
@@ -153,7 +153,7 @@ class Pipeline:
                 outcome = self._process_one(raw, item, known, result.outcomes)
             except NOT_OF_ONE_EVENT:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one event
                 outcome = self._isolated(raw, item, known, error)
             result.outcomes.append(outcome)
             result.log.append(outcome)

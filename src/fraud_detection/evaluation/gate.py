@@ -12,7 +12,7 @@ from fraud_detection.evaluation.comparison import Comparison, Estimate, Record, 
 from fraud_detection.evaluation.messages import money
 
 UNOBSERVED_ADVICE = (
-    "set `control_group`, so that some of them are approved and tell what they were, or look at them "
+    "set `control_group`, so that some of them are approved and show what they were, or look at them "
     "(`--json FILE`, `comparison.examples.newly_unobserved`) and overrule the gate with --force"
 )
 

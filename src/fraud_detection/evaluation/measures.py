@@ -101,7 +101,7 @@ class Ranking:
         }
 
     def _around_frauds(self) -> Ranking:
-        """Merge neighbouring groups without a fraud; neither measure can tell the difference."""
+        """Merge neighbouring groups without a fraud; neither measure sees the difference."""
         guilty = self.frauds > 0
         starts = guilty | np.concatenate([[True], guilty[:-1]])
         at = np.flatnonzero(starts)

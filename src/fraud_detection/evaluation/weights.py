@@ -41,7 +41,7 @@ def in_effect(weight: np.ndarray) -> np.ndarray:
 
 
 def are_equal(weight: np.ndarray) -> bool:
-    """Tell whether every weight is 1.
+    """Return whether every weight is 1.
 
     >>> are_equal(np.ones(3)), are_equal(np.array([1.0, 0.0, 100.0]))
     (True, False)

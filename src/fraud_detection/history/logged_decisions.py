@@ -24,7 +24,7 @@ class ControlGroupEligibility(msgspec.Struct, frozen=True):
     deny_lists: frozenset[str]
 
     def is_eligible(self, amount: int | None, codes: Sequence[str]) -> bool:
-        """Tell whether a payment of that amount, decided for these reasons, could be assigned."""
+        """Return whether a payment of that amount, decided for these reasons, could be assigned."""
         return amount is not None and amount <= self.max_amount and self.deny_lists.isdisjoint(codes)
 
 

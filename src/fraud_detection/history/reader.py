@@ -31,9 +31,9 @@ class History(msgspec.Struct):
     unmatched_labels: number of labels without their payment.
     decided: payments out of state files.  weights: of payments that do not stand for themselves alone.
     empty: declared fields without a readable value in any row, as path in the project file and field.
-    as_of: the moment in ms after which nothing is known; None where the file tells all.
+    as_of: the moment in ms after which nothing is known; None where the file holds all.
     source: the file that they were read from.
-    known_until: then the last moment in ms that the file tells of: of a payment, or of a label that says
+    known_until: then the last moment in ms that the file knows of: of a payment, or of a label that says
     itself when it became known.
     """
 
@@ -101,7 +101,7 @@ class HistoryReader:
     def add_logged_decision(
         self, decision: LoggedDecision, eligibility: ControlGroupEligibility | None
     ) -> None:
-        """Take a payment that was decided; what its own row says of its label nobody was told."""
+        """Take a payment that was decided; the label in its own row was never reported."""
         transaction_id = decision.transaction_id
         try:
             payment = self.parser.record(self.parser.decode(decision.event), transaction_id)
@@ -117,7 +117,7 @@ class HistoryReader:
         self.history.payments.append(HistoricalPayment(payment, None, payment.event_time))
 
     def _is_duplicate(self, payment: Transaction) -> bool:
-        """Tell whether the id came before, and note it where it did not."""
+        """Return whether the id came before, and record it where it did not."""
         transaction_id, payments = payment.transaction_id, self.history.payments
         position = self.seen.setdefault(transaction_id, len(payments))
         if position == len(payments):

@@ -97,7 +97,7 @@ def _fitness(profile: Profile) -> float:
 
 
 def looks_like_money(profile: Profile) -> bool:
-    """Tell whether the values that are no numbers are amounts all the same, written in another way."""
+    """Return whether the values that are no numbers are amounts all the same, written in another way."""
     strange = _strange(profile)
     return bool(strange) and all(_MONEY.fullmatch(text) for text in strange)
 

@@ -73,7 +73,7 @@ class Profile:
 
     @property
     def is_integer(self) -> bool:
-        """Tell whether all numbers are whole."""
+        """Return whether all numbers are whole."""
         numbers = self.finite
         return len(numbers) > 0 and bool((numbers == np.floor(numbers)).all())
 
@@ -183,7 +183,7 @@ def different(column: Profile, rows: int) -> float:
 
 
 def counts_rows(column: Profile, rows: int) -> bool:
-    """Tell whether the column numbers the rows: whole, rising, nearly one value a row.
+    """Return whether the column numbers the rows: whole, rising, nearly one value a row.
 
     >>> counts_rows(profile("index", range(100)), 100), counts_rows(profile("n", [3, 1, 2] * 30), 90)
     (True, False)
@@ -200,12 +200,12 @@ def counts_rows(column: Profile, rows: int) -> bool:
 
 
 def same_partition(first: Profile, second: Profile) -> bool:
-    """Tell whether the two columns put the same rows together, so that either says all the other does."""
+    """Return whether the two columns put the same rows together, so that either says all the other does."""
     return first.distinct == second.distinct == _pairs(first, second)
 
 
 def depends_on(column: Profile, leader: Profile) -> bool:
-    """Tell whether the column has one value, or none, for each value of `leader`.
+    """Return whether the column has one value, or none, for each value of `leader`.
 
     >>> card, town = profile("card", ["a", "a", "b", "c"]), profile("town", ["x", "x", "x", "y"])
     >>> depends_on(town, card), depends_on(card, town), same_partition(card, town)
@@ -221,7 +221,7 @@ def _pairs(first: Profile, second: Profile) -> int:
 
 
 def means_missing(value: object) -> bool:
-    """Tell whether the value is a word for 'missing'."""
+    """Return whether the value is a word for 'missing'."""
     return isinstance(value, str) and _MISSING.matches(value)
 
 

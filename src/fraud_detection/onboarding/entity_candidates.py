@@ -42,12 +42,12 @@ class EntityCandidate:
 
     @property
     def pays(self) -> bool:
-        """Tell whether the name is that of somebody who pays."""
+        """Return whether the name is that of somebody who pays."""
         return self.name in PAYERS
 
     @property
     def returns(self) -> bool:
-        """Tell whether its ids come back often enough for a profile."""
+        """Return whether its ids come back often enough for a profile."""
         return self.repeats >= _SELDOM
 
 
@@ -117,7 +117,7 @@ def _candidates(columns: ColumnAssignment) -> list[EntityCandidate]:
 
 
 def _only_named(profile: Profile) -> bool:
-    """Tell whether the name of a numeric column says whose id it is, and nothing more."""
+    """Return whether the name of a numeric column says whose id it is, and nothing more."""
     return all(word in ENTITIES or word in ID or word.isdigit() for word in name_tokens(profile.name))
 
 
@@ -135,7 +135,7 @@ def _entity_name(columns: ColumnAssignment, name: str) -> str:
 
 
 def is_personal_name(profile: Profile) -> bool:
-    """Tell whether the column holds names of people: a word for names, and letters only."""
+    """Return whether the column holds names of people: a word for names, and letters only."""
     parts = set(name_tokens(profile.name))
     if parts & {"merchant", "merch", "store", "shop", "vendor", "seller"}:
         return False

@@ -1,4 +1,4 @@
-"""Infer the transaction id, and tell ids from row numbers."""
+"""Infer the transaction id, and distinguish ids from row numbers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _named(columns: ColumnAssignment, profile: Profile) -> Profile:
 
 
 def _ignore_duplicate_id(columns: ColumnAssignment, profile: Profile) -> None:
-    """Report that rows may be copies: only a person can tell a repeated id from a wrong one."""
+    """Report that rows may be copies: only a person can distinguish a repeated id from a wrong one."""
     share, often = 1 - different(profile, columns.rows), profile.texts[int(profile.counts.argmax())][:30]
     columns.add_finding(
         WHERE,
@@ -88,7 +88,7 @@ def _fitness(columns: ColumnAssignment, profile: Profile, min_distinct: float) -
 
 
 def like_ids(profile: Profile) -> bool:
-    """Tell whether the values can be ids: texts or whole numbers."""
+    """Return whether the values can be ids: texts or whole numbers."""
     return profile.kind == "text" or (profile.kind == "number" and profile.is_integer)
 
 

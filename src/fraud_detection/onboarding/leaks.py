@@ -44,7 +44,7 @@ def _by_values(profile: Profile, label: LabelColumn | None) -> str | None:
     area = separation(profile, label.by_row)
     if area < TOO_GOOD:
         return None
-    return f"alone it tells fraud from legitimate almost perfectly (area under ROC {area:.3f})"
+    return f"alone it separates fraud from legitimate almost perfectly (area under ROC {area:.3f})"
 
 
 def separation(profile: Profile, labels: Floats) -> float:

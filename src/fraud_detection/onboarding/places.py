@@ -1,4 +1,4 @@
-"""Infer the place of the payment, and tell it from a home address that never moves."""
+"""Infer the place of the payment, and distinguish it from a home address that never moves."""
 
 from __future__ import annotations
 

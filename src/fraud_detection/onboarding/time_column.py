@@ -194,7 +194,7 @@ def _from_counter(columns: ColumnAssignment) -> TimeColumn | None:
 
 
 def _is_counter(profile: Profile) -> bool:
-    """Tell whether the name speaks of nothing but time, and the values go beyond an hour of the day."""
+    """Return whether the name speaks of nothing but time, and the values go beyond an hour of the day."""
     if profile.kind != "number" or profile.distinct < _MIN_STEPS or _unit_of(profile) is None:
         return False
     only_time = {*name_tokens(profile.name)} <= {*_COUNTERS, *EVENT, "elapsed"}

@@ -59,7 +59,7 @@ _SORTED = 0.99
 class Instants:
     """How a column writes times, and what they are: milliseconds by row, NaN where unreadable.
 
-    other: a second format that reads everything too, where days and months cannot be told apart.
+    other: a second format that reads everything too, where days and months cannot be distinguished.
     """
 
     source: TimeSource

@@ -154,7 +154,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class _Block(msgspec.Struct, frozen=True):
-    """A block of named settings: where it stands, and what its settings are told apart by."""
+    """A block of named settings: where it stands, and what its settings are distinguished by."""
 
     path: str
     key: Literal["name", "value"]

@@ -77,7 +77,7 @@ def _label(schema: Schema) -> Iterator[tuple[str, str]]:
     outcome_fields = {label.field, label.known_at}
     for json_path, source in _sources(schema):
         for field in outcome_fields & {source.field, *source.aliases}:
-            yield f"the field `{field}` tells the outcome, so nothing may be decided by it", json_path
+            yield f"the field `{field}` states the outcome, so nothing may be decided by it", json_path
 
 
 def _fields(schema: Schema) -> Iterator[tuple[str, str]]:

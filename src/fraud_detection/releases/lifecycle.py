@@ -209,7 +209,7 @@ def shadow_project(bundle: Bundle, current: Project) -> Project:
 
 
 def has_other_features(registry: ReleaseRegistry, bundle: Bundle) -> bool:
-    """Tell whether a bundle needs other features than the champion."""
+    """Return whether a bundle needs other features than the champion."""
     champion = bundle_of(registry, current(registry).champion)
     return bundle.manifest.fingerprint != champion.manifest.fingerprint
 

@@ -253,7 +253,7 @@ def _with_checksum(release: Release) -> Release:
 
 
 def _has_checksum(line: bytes, checksum: str) -> bool:
-    """Tell whether a checksum is that of exactly these bytes."""
+    """Return whether a checksum is that of exactly these bytes."""
     end = CHECKSUM % checksum.encode()
     return line.endswith(end) and _hash(line.removesuffix(end) + b"}") == checksum
 

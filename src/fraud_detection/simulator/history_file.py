@@ -82,7 +82,7 @@ def write_history(
 ) -> HistorySummary:
     """Write days 0 .. settings.days - 1, and their ground truth to a second file.
 
-    on_progress is told how many days, and how many payments, have been written.  drifts: of behaviour; those
+    on_progress gets how many days, and how many payments, have been written.  drifts: of behaviour; those
     of fields are of the stream only.
     """
     counts, began = _Counts(), time.perf_counter()

@@ -30,7 +30,7 @@ _BLOCKED_S = 10.0
 
 
 class Clock(Protocol):
-    """Tells the time, and lets it pass."""
+    """Returns the time, and lets it pass."""
 
     def now(self) -> float:
         """Return seconds since 1970."""

@@ -97,7 +97,7 @@ class Labels:
     """Labels that are not known yet."""
 
     def __init__(self, wanted: Literal["all", "fraud", "none"]) -> None:
-        """Take which labels are told at all."""
+        """Take which labels are sent at all."""
         empty = np.empty(0, dtype=np.int64)
         self._wanted = wanted
         self._waiting = KnownLabels(empty, empty.astype(np.uint64), empty, empty, empty)

@@ -19,7 +19,7 @@ INTERCEPT_SIGMA = 2.0
 _PRECISION = np.array([SLOPE_SIGMA**-2, INTERCEPT_SIGMA**-2])
 
 MIN_SLOPE = 0.1
-"""A model that ranks backwards on the later slice is still never turned round: its metrics tell."""
+"""A model that ranks backwards on the later slice is still never turned round: its metrics show it."""
 
 _STEPS = 100
 _CLOSE = 1e-12

@@ -143,7 +143,7 @@ def _check_both_classes(dataset: Dataset) -> None:
     if frauds and not (dataset.label == 0).any():
         raise ConfigError(
             f"all {frauds:,} labels say fraud, as a feed of chargebacks does: what a legitimate payment is "
-            "like, no label tells, and silence is not taken for one. Give the label 0 to payments of which "
+            "like, no label says, and silence is not taken for one. Give the label 0 to payments of which "
             "nobody has complained once `schema.label.delay` has passed"
         )
 

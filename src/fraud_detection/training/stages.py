@@ -34,7 +34,7 @@ class FeaturesReport(msgspec.Struct, frozen=True):
     decided: payments of state files; control_group: those of them that stand for others, left_out: those
     that others stand for.
     immature_count: payments in no slice, since their labels are immature at `moment`, in ms: the one that was
-    named, or the last one that history tells of.
+    named, or the last one that history knows of.
     """
 
     payments: int
@@ -66,7 +66,7 @@ def make_features(  # noqa: PLR0913 - what makes up the history, and as of when
 ) -> FeaturesReport:
     """Replay history into a table of features, with labels of other files, as known at a moment.
 
-    It is told by a file, by state files, or by both.  for_training: see `feature_table`.
+    It comes from a file, from state files, or from both.  for_training: see `feature_table`.
     """
     history = read_history(project, history_path, progress, labels, as_of, states)
     check_not_empty(history, history_path or states[0])

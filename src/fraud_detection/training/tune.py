@@ -27,7 +27,7 @@ from fraud_detection.training.tables.dataset import Dataset
 
 FOLDS = 3
 MODELS = 2
-"""Of a fold, which are averaged: one alone would tell luck from skill less well."""
+"""Of a fold, which are averaged: one alone would separate luck from skill less well."""
 MAX_MS = 7 * DAY_MS
 SEARCH_SPACE = (
     SearchParameter("max_depth", 3, 8, is_integer=True),

@@ -36,8 +36,8 @@ def training_warnings(
     stopped = float((score >= cutoffs.review_at).mean()) if score.size else 0.0
     if stopped > MAX_STOPPED:
         warnings.append(
-            f"{100 * stopped:.0f} % of payments would be reviewed or declined: the model tells too little "
-            "apart for these costs; it needs more labelled frauds, or `policy.review_capacity_per_day`"
+            f"{100 * stopped:.0f} % of payments would be reviewed or declined: the model ranks too weakly "
+            "for these costs; it needs more labelled frauds, or `policy.review_capacity_per_day`"
         )
     if weight is not None and (weight == 0).any() and not (weight > 1).any():
         warnings.append(

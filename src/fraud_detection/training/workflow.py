@@ -1,7 +1,7 @@
 """Train a bundle and evaluate one, from files to files.
 
 Equal inputs give equal outputs, byte for byte: no clock is read and nothing is drawn
-without a seed.  The experiment tracker is only told; it decides nothing.
+without a seed.  The experiment tracker only records; it decides nothing.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def refit_bundle(
     """Refit as many trees on all mature data, and replace the evaluated bundle.
 
     That one is moved beside, into a folder of its name; calibration and cut-offs are its.  as_of: the moment
-    in ms by which labels are in, where it is another than the table tells.
+    in ms by which labels are in, where it is another than that of the table.
     """
     report_progress, evaluated = progress or _silent, trained.bundle
     dataset = read_dataset(features_path)

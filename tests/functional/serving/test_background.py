@@ -46,7 +46,7 @@ def release(simulation: SmallSimulation, registry: ReleaseRegistry) -> Release:
 
 
 def ready(server: Served, workers: int) -> bool:
-    """Tell whether each of the workers says ready; a connection is of one of them, so several are made."""
+    """Return whether each of the workers says ready; a connection is of one of them, so several are made."""
     for _ in range(1 if workers == 1 else 12):
         server._connection.close()
         if server.request("GET", "/readyz")[1]["status"] != "ready":

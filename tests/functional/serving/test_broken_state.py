@@ -200,7 +200,7 @@ def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
 
 
 def ready(server: Served) -> bool:
-    """Tell whether all say ready; a connection is of one worker, so several are made."""
+    """Return whether all say ready; a connection is of one worker, so several are made."""
     for _ in range(12):
         server._connection.close()
         if server.request("GET", "/readyz")[0] != 200:

@@ -151,7 +151,7 @@ def test_real_workers_decline_together_what_one_may_and_a_killed_one_forgets_not
 
 
 def _ready_without(killed: int, server: Served) -> bool:
-    """Tell whether another process has taken the place of one, and all answer."""
+    """Return whether another process has taken the place of one, and all answer."""
     running = children(server.process.pid)
     if killed in running or len(running) < 2:
         return False

@@ -94,7 +94,7 @@ def test_trees_differ_exactly_where_they_are_not_equal(one: object, other: objec
 
 
 def _same_without_null(one: object, other: object) -> bool:
-    """Tell whether they are equal once what is null counts as absent."""
+    """Return whether they are equal once what is null counts as absent."""
 
     def plain(tree: object) -> object:
         if isinstance(tree, dict):

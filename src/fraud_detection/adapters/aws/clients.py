@@ -60,7 +60,7 @@ def clients_of(environment: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def is_local() -> bool:
-    """Tell whether the environment leads to local services instead of AWS."""
+    """Return whether the environment leads to local services instead of AWS."""
     return bool(os.environ.get("AWS_ENDPOINT_URL"))
 
 

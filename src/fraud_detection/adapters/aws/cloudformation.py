@@ -34,7 +34,7 @@ class Event(msgspec.Struct, frozen=True):
 
     @property
     def failed(self) -> bool:
-        """Tell whether it is a failure."""
+        """Return whether it is a failure."""
         return self.status.endswith("FAILED")
 
 

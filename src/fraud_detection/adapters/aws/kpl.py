@@ -36,7 +36,7 @@ class Part(msgspec.Struct, frozen=True, gc=False):
 
 
 def is_aggregate(data: bytes) -> bool:
-    """Tell whether the bytes of a record begin as an aggregate does.
+    """Return whether the bytes of a record begin as an aggregate does.
 
     >>> is_aggregate(b'{"amount": 1}'), is_aggregate(MAGIC)
     (False, True)

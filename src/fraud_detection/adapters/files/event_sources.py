@@ -53,7 +53,7 @@ class JsonLinesFile(FileSource):
 
     Events without an id are named after the source and their offset.
     growing: somebody may still be writing the last line.  Then one without an end is read only if it is a
-    whole JSON object, and is else left for the next time; `unfinished` tells so.
+    whole JSON object, and is else left for the next time; `unfinished` says so.
     """
 
     def __init__(self, path: Path, *, growing: bool = False) -> None:

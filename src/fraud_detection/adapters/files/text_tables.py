@@ -264,7 +264,7 @@ def _blank_to_none(row: list[str]) -> Sequence[str | None]:
 
 
 def _looks_like_data(names: list[str]) -> bool:
-    """Tell whether one name is a time, or most are numbers, unless they only number the columns."""
+    """Return whether one name is a time, or most are numbers, unless they only number the columns."""
     if any(_TIME.fullmatch(name.strip()) for name in names):
         return True
     numbers = [name for name in names if _is_number(name)]

@@ -1,7 +1,7 @@
 """Supervise the background work of one process: what dies is started again, and is seen until it is healthy.
 
 Each part of it (the checkpointer, the follower of releases, a stream that is read beside requests, the
-replication of workers ...) has a name.  `/readyz`, `/metrics` and the log tell of every part that is not
+replication of workers ...) has a name.  `/readyz`, `/metrics` and the log name every part that is not
 healthy; nothing here ends the process.
 """
 

@@ -119,7 +119,7 @@ class RequestReader:
 
     @abstractmethod
     def _send_continue(self) -> None:
-        """Tell a caller that waits to send its body."""
+        """Send `100 Continue` to a caller that waits to send its body."""
 
     def _begin_reading(self) -> None:
         """Make the parser, which holds this reader: a circle, until reading ends."""

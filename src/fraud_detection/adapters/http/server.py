@@ -1,4 +1,4 @@
-"""Run an application with uvicorn, in this process, until it is told to stop."""
+"""Run an application with uvicorn, in this process, until it is asked to stop."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class BloomFilter:
             content[start + (bit >> 3 & 63)] |= 1 << (bit & 7)
 
     def may_hold(self, transaction_id: str) -> bool:
-        """Tell whether an id may have been entered; False is certain."""
+        """Return whether an id may have been entered; False is certain."""
         number: i64 = hash(transaction_id)
         for layer in self.layers:
             start = 64 * (number & (layer.blocks - 1))

@@ -39,7 +39,7 @@ class MarkerContent(msgspec.Struct, frozen=True):
     state_id: bytes
 
     def is_at(self, chain_hash: bytes) -> bool:
-        """Tell whether this is the chain hash that was written."""
+        """Return whether this is the chain hash that was written."""
         return self.chain_hash.ljust(HASH_BYTES, b"\0") == chain_hash.ljust(HASH_BYTES, b"\0")
 
 
@@ -63,7 +63,7 @@ class CommitMarker:
 
     @property
     def is_there(self) -> bool:
-        """Tell whether the file still stands where it was opened."""
+        """Return whether the file still stands where it was opened."""
         try:
             there = os.stat(self.path)  # noqa: PTH116 - beside `fstat`
         except OSError:

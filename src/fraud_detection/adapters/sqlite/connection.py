@@ -91,7 +91,7 @@ class StateConnection:
 
     @property
     def failed(self) -> bool:
-        """Tell whether a commit has failed, or the file is gone."""
+        """Return whether a commit has failed, or the file is gone."""
         return self._failed or bool(self._error)
 
     def look(self) -> str:

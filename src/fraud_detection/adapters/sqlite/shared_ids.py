@@ -77,7 +77,7 @@ class SharedIds:
         self._lock.acquire()
 
     def may_hold(self, transaction_id: str) -> bool:
-        """Tell whether an id may have been entered; False is certain."""
+        """Return whether an id may have been entered; False is certain."""
         if self._layers < self._head[LAYERS]:
             self._grow_to_shared()
         return self._ids.may_hold(transaction_id)

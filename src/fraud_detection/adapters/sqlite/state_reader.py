@@ -164,7 +164,7 @@ class StateReader:
             yield _converted(row, StoredQuarantined, self.path)
 
     def is_history(self, transaction_id: str) -> bool:
-        """Tell whether a payment is in the history that was loaded before the stream."""
+        """Return whether a payment is in the history that was loaded before the stream."""
         return bool(self.rows("SELECT 1 FROM history WHERE transaction_id = ?", (transaction_id,)))
 
     def configurations(self) -> dict[str, bytes]:

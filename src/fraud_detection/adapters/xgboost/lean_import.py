@@ -30,7 +30,7 @@ def without_scikit_learn() -> Iterator[None]:
 
 
 def is_own_process() -> bool:
-    """Tell whether this process was started as `fraud` or as `python -m fraud_detection.something`."""
+    """Return whether this process was started as `fraud` or as `python -m fraud_detection.something`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None:
         return bool(spec.name.partition(".")[0] == __package__.partition(".")[0])

@@ -1,4 +1,4 @@
-"""What every step does that changes what is released: print it, tell MLflow, wait for the services."""
+"""What every step does that changes what is released: print it, inform MLflow, wait for the services."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OWN_FEATURES = (
 
 
 def announce(output: Output, request: ReleaseRequest, release: Release) -> None:
-    """Print a release, tell MLflow, and wait until every service of this machine follows it."""
+    """Print a release, inform MLflow, and wait until every service of this machine follows it."""
     registry = ReleaseRegistry(request.registry)
     print_line(line(release))
     if not request.no_tracking:
@@ -84,7 +84,7 @@ def update_model_registry(registry: ReleaseRegistry, release: Release) -> None:
         return
     if not has("mlflow"):
         print_line(
-            f"the registry's champion was not told of it: that takes {advice('mlflow')}; then tell it with "
+            f"the model registry was not updated: that takes {advice('mlflow')}; then update it with "
             "`fraud release show --model-registry`"
         )
         return
@@ -92,8 +92,8 @@ def update_model_registry(registry: ReleaseRegistry, release: Release) -> None:
         version = MlflowTracker(project).promoted(name)
     except RetryError as error:
         raise RetryError(
-            f"release {release.number} is made, but the registry could not be told: {error}; the next "
-            "release tells it, or `fraud release show --model-registry`"
+            f"release {release.number} is made, but the model registry was not updated: {error}; the next "
+            "release updates it, or `fraud release show --model-registry`"
         ) from None
     if version is None:
         print_line(f"the registry does not know the bundle {name}; its champion stays what it was")

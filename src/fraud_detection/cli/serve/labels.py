@@ -1,6 +1,6 @@
 """`fraud label import`: labels of a file, into a state file or to a running server.
 
-Refused rows are told and counted, and the others stand; where nothing else is in the file, the import fails.
+Refused rows are named and counted, and the others stand; where nothing else is in the file, the import fails.
 """
 
 from __future__ import annotations

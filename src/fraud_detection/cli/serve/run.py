@@ -83,7 +83,7 @@ def run(
 
 
 def _is_merged(outcome: Outcome) -> bool:
-    """Tell whether an event has its line already: that of a refused one whose row counts it."""
+    """Return whether an event has its line already: that of a refused one whose row counts it."""
     from fraud_detection.core.events import Quarantined
 
     return isinstance(outcome, Quarantined) and outcome.merged

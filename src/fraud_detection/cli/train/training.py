@@ -142,7 +142,7 @@ def _immature(count: int, moment: int, *, named: bool) -> str:
     )
     if named:
         return message
-    return f"{message}; nothing is told of later than that: if the labels are, say of when with --as-of"
+    return f"{message}; nothing later is known: if the labels are later, say of when with --as-of"
 
 
 def print_warnings(screen: Terminal, leakage_suspects: Mapping[str, float], warnings: Iterable[str]) -> None:

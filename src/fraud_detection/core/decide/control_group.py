@@ -34,7 +34,7 @@ class ControlGroupSampler:
         self._key = hashlib.blake2b(key).digest()
 
     def selects(self, payment: Transaction) -> bool:
-        """Tell whether a payment is assigned; one without an amount never is."""
+        """Return whether a payment is assigned; one without an amount never is."""
         if payment.amount is None or payment.amount > self._max_amount:
             return False
         hashed = hashlib.blake2b(payment.transaction_id.encode(), digest_size=8, key=self._key).digest()

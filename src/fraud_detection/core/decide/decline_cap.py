@@ -57,7 +57,7 @@ def merged(counts: Iterable[DeclineCounts], part_ms: int) -> Parts:
 
 
 class DeclineCap:
-    """Counts payments and declines, and tells whether one more decline is within bounds.
+    """Counts payments and declines, and decides whether one more decline is within bounds.
 
     >>> from fraud_detection.core.decision_settings import DeclineCapSettings
     >>> decline_cap = DeclineCap(DeclineCapSettings(share=0.5, min_payments=4))
@@ -86,7 +86,7 @@ class DeclineCap:
         )
 
     def allows(self, time_ms: int) -> bool:
-        """Tell whether a payment of that time may be declined."""
+        """Return whether a payment of that time may be declined."""
         payments, declines = self.counted(time_ms)
         settings = self.settings
         if settings.count is not None and declines >= settings.count:

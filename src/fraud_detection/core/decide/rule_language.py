@@ -1,7 +1,7 @@
 """Compile one condition, such as `amount > 500 and missing(device)`; refuse what is not one.
 
 Python's own parser reads the text, but nothing is ever run as Python: only the nodes that
-`_Compiler.term` lists are understood.  Numbers, texts and conditions are told apart here,
+`_Compiler.term` lists are understood.  Numbers, texts and conditions are distinguished here,
 once, so that evaluation cannot fail.
 """
 

@@ -27,7 +27,7 @@ ReadText = Callable[[Transaction, Sequence[float]], str | None]
 """Reads a text off a payment; None where it is missing."""
 
 Condition = Callable[[Transaction, Sequence[float]], bool | None]
-"""Tells whether something holds; None where that is not known."""
+"""Returns whether something holds; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def category(position: int) -> ReadText:
 
 
 def missing(field: Field) -> Condition:
-    """Tell whether a payment lacks the field; this is always known."""
+    """Return whether a payment lacks the field; this is always known."""
     read = field.read
 
     def holds(payment: Transaction, values: Sequence[float]) -> bool:
@@ -148,7 +148,7 @@ def comparison(left: ReadNumber, compare: Callable[[float, float], bool], right:
 
 
 def sameness(left: ReadText, right: ReadText, *, wanted: bool) -> Condition:
-    """Tell whether two texts are the same, or, with wanted=False, whether they differ."""
+    """Return whether two texts are the same, or, with wanted=False, whether they differ."""
 
     def holds(payment: Transaction, values: Sequence[float]) -> bool | None:
         a, b = left(payment, values), right(payment, values)
@@ -158,7 +158,7 @@ def sameness(left: ReadText, right: ReadText, *, wanted: bool) -> Condition:
 
 
 def membership(field: Field, members: frozenset[float | str], *, wanted: bool) -> Condition:
-    """Tell whether a value is one of the members, or, with wanted=False, none of them."""
+    """Return whether a value is one of the members, or, with wanted=False, none of them."""
     read = field.read
 
     def holds(payment: Transaction, values: Sequence[float]) -> bool | None:

@@ -74,7 +74,7 @@ class RuleSet:
         return [holds(payment, values) for holds, _, _ in self._rules]
 
     def is_terminal(self, reasons: Sequence[Verdict]) -> bool:
-        """Tell whether a list that denies is among the reasons of a decision."""
+        """Return whether a list that denies is among the reasons of a decision."""
         return bool(self._terminal) and any(reason.code in self._terminal for reason in reasons)
 
 

@@ -31,7 +31,7 @@ class Place:
         self.longitude: float = longitude
 
     def is_before(self, other: Place) -> bool:
-        """Tell which is the earlier; equal times are settled by the coordinates."""
+        """Return whether this place is the earlier; equal times are ordered by the coordinates."""
         own = (self.time_ms, self.latitude, self.longitude)
         return own < (other.time_ms, other.latitude, other.longitude)
 

@@ -20,7 +20,7 @@ class HistoricalPayment(msgspec.Struct, frozen=True):
     """A payment of history with its label: None where none ever came; known_at in ms.
 
     corrections: verdicts that each took the one before back, with the time they became known.
-    dated: of the label and each correction the date that it bears, where one of them was told later than
+    dated: of the label and each correction the date that it bears, where one of them was ingested later than
     that; else empty.  Risk windows count by it, as they did live.
     """
 
@@ -110,7 +110,7 @@ def extract_or_missing(memory: ProfileCache, payment: Transaction) -> list[float
         return memory.extract_and_update(payment)
     except NOT_OF_ONE_EVENT:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one payment
         return missing_row(payment, error, len(memory.extractor.definitions))
 
 

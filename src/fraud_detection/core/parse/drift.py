@@ -16,10 +16,10 @@ from typing import Final
 from fraud_detection.core.parse.drift_report import DriftRow
 
 MAX_FIELDS: Final = 2_000
-"""How many different drifts are told apart; hostile field names must not fill the memory."""
+"""How many different drifts are distinguished; hostile field names must not fill the memory."""
 
 MAX_NAME_LENGTH: Final = 100
-"""Characters of a field's name that are stored; longer ones are told apart by those."""
+"""Characters of a field's name that are stored; longer ones are distinguished by those."""
 MAX_EXAMPLE_LENGTH: Final = 60
 MAX_UNKNOWN_FIELDS: Final = 5
 """Unknown fields of one event that are named in its answer; one more says that there are more."""

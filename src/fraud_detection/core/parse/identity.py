@@ -15,7 +15,7 @@ RANDOM_PIPE = "pipe-"
 MAX_PARTITION_KEY_LENGTH = 256
 _REDRIVEN = re.compile(r"redriven:([^:]+):((\d+)(?:\.\d+)?):(.+)", re.DOTALL)
 LABEL_ID_FIELD = "transaction_id"
-"""Under this name a label tells the identity of its payment, where the schema declares no field for ids."""
+"""Under this name a label states the identity of its payment, where the schema declares no field for ids."""
 
 
 def record_identity(shard: str, number: str) -> str:
@@ -28,7 +28,7 @@ def record_identity(shard: str, number: str) -> str:
 
 
 def is_random(identity: str) -> bool:
-    """Tell whether an identity is random: it belongs to its event alone.
+    """Return whether an identity is random: it belongs to its event alone.
 
     >>> is_random("request-5f3a"), is_random(key_identity("till", b"k1"))
     (True, False)

@@ -66,7 +66,7 @@ class LabelReader:
         return value
 
     def happened_at(self, event: dict[str, object], known_at: int) -> int | None:
-        """Return when what the label tells of happened, in ms; None where it does not say."""
+        """Return when what the label says happened, in ms; None where it does not say."""
         value = event.get("happened_at")
         if value is None or self.missing.matches(value):
             return None

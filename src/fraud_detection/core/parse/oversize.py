@@ -33,7 +33,7 @@ class CutEvent(bytes):
 
 
 class TruncatedEvent(bytes):
-    """The beginning of an event that was too large; whole_sha256 tells it from others that begin alike."""
+    """The beginning of an event that was too large; full_sha256 sets it apart from others."""
 
     full_sha256: str
 

@@ -107,7 +107,7 @@ class Parser:
         return self.record(event, identity)
 
     def is_label(self, event: dict[str, object]) -> bool:
-        """Return whether the event tells a label; a schema that declares `type` has taken that word."""
+        """Return whether the event is a label; a schema that declares `type` uses that field itself."""
         return self.type_is_free and event.get("type") == LABEL_EVENT
 
     def decode(self, raw: bytes) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What an answer tells its sender beside the decision: unknown fields, and entities that are missing.
+"""What an answer notes for its sender besides the decision: unknown fields, and entities that are missing.
 
 A misspelt key is decided all the same, as a payment of nobody known; only the answer can show it.
 """

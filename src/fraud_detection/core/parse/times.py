@@ -61,7 +61,7 @@ class TimeBounds:
     """Between which times an event is possible, in ms."""
 
     def __init__(self, source: TimeSource) -> None:
-        """Take the declared bounds; the clock bounds nothing before `arrived` is told of it."""
+        """Take the declared bounds; the clock bounds nothing before `arrived` is called."""
         self.earliest: int = _to_ms(dt.datetime.combine(source.earliest, dt.time(), dt.UTC))
         self.latest: int = _to_ms(dt.datetime.combine(source.latest, dt.time(), dt.UTC))
         self.max_future_skew_ms: int = -1 if source.max_future_skew is None else source.max_future_skew.ms

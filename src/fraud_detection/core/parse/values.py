@@ -29,7 +29,7 @@ class Missing:
         self.numbers: set[float] = {number for word in known if math.isfinite(number := as_number(word))}
         self.has_numbers: bool = len(self.numbers) > 0
         begins = {word[0] for word in known if word}
-        # With what a value begins that may be one: nearly all are told by it alone, millions of times.
+        # With what a value begins that may be one: nearly all are recognized by it alone, millions of times.
         self.begins: set[str] = {*begins, *[begin.upper() for begin in begins], *BLANKS}
         if self.has_numbers:
             self.begins.update("0123456789.+-")
@@ -40,7 +40,7 @@ class Missing:
         return Missing([word for word in self.markers if word not in excluded])
 
     def matches(self, value: object) -> bool:
-        """Tell whether a value that is there means that there is none."""
+        """Return whether a value that is there means that there is none."""
         if isinstance(value, str):
             if not value:
                 return True

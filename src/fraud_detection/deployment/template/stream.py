@@ -76,7 +76,7 @@ def processor(settings: Deployment, release: Release) -> Resources:
 
 
 def environment(settings: Deployment, release: Release) -> dict[str, object]:
-    """Return what the function is told; the endpoint by reference, so that it exists first.
+    """Return the function's environment; the endpoint by reference, so that it exists first.
 
     Raises ConfigError when the project calls a secret as one of these.
     """

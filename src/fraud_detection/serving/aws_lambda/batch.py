@@ -27,7 +27,7 @@ SPARE = 3
 class ShardEvent(msgspec.Struct, frozen=True):
     """One event of the shard; arrived_s is Kinesis' clock, seconds since 1970.
 
-    number: of the record of Kinesis, which is what Lambda is told.  sub: the event's index in an aggregate,
+    number: of the record of Kinesis, as Lambda is answered.  sub: the event's index in an aggregate,
     None where the record is no aggregate.  key: its partition key.  broken: why an aggregate cannot be taken
     apart; empty for all others.  identity: by what an event without an id is known, where not by its number.
     """
@@ -228,13 +228,13 @@ def unfinished_events(records: Sequence[ShardEvent], outcomes: Sequence[Outcome]
 
 
 def counts_as_declined(decision: Decision) -> bool:
-    """Tell whether a decline cap counts a decision as a decline; one of the control group may be."""
+    """Return whether a decline cap counts a decision as a decline; one of the control group may be."""
     instead = decision.control_group
     return (decision.action if instead is None else instead.counterfactual_action) is Action.DECLINE
 
 
 def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:
-    """Tell whether an event may have to change one of the profiles again."""
+    """Return whether an event may have to change one of the profiles again."""
     if isinstance(outcome, Quarantined | RedundantLabel | Forbidden):
         return False
     if isinstance(outcome, Duplicate):

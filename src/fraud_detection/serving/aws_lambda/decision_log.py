@@ -51,7 +51,7 @@ MAX_DRIFT, MAX_TEXT_LENGTH = 100, 200
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What is told of a batch: where it came from, how long each stage took, in ms, and what went wrong.
+    """What is logged of a batch: where it came from, how long each stage took, in ms, and what went wrong.
 
     write_conflicts: profiles that another shard had changed before they were saved.
     """
@@ -65,7 +65,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class DecisionLog:
-    """Makes the lines.  token_key: without it nobody can tell whose tokens they are."""
+    """Makes the lines.  token_key: without it nobody knows whose tokens they are."""
 
     def __init__(self, environment: str, token_key: str) -> None:
         """Take the name of the environment."""

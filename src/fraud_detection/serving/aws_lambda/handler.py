@@ -59,8 +59,8 @@ PREFIX = "FRAUD_"
 class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the function's environment says, each as FRAUD_<NAME>.
 
-    token_key: makes the tokens of entity ids in the log; without it nobody can tell whose they are.
-    budget_ms: how long the endpoint may take for one batch, retries included.  environment: told in the
+    token_key: makes the tokens of entity ids in the log; without it nobody knows whose they are.
+    budget_ms: how long the endpoint may take for one batch, retries included.  environment: named in the
     metrics.  decisions_days: how long they are stored after they were written; 0 is for ever.
     """
 
@@ -163,7 +163,7 @@ class Processor:
             self._decide(shard, records)
         except NOT_OF_ONE_EVENT:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one event
             if len(records) == 1:
                 self._review(shard, records[0], error)
                 return

@@ -144,7 +144,7 @@ class _Scoring:
         for failure in self.pipeline.failures:
             log_failure(failure)
         for event, outcome in zip(events, processed.outcomes, strict=True):
-            # A label that stands in a row is no event of its own; that of a duplicate row tells nothing.
+            # A label that stands in a row is no event of its own; that of a duplicate row says nothing.
             if not (isinstance(event, Label) and isinstance(outcome, Duplicate)):
                 self.tally.add(outcome)
         for outcome in processed.log:

@@ -1,4 +1,4 @@
-"""Labels of a file, taken in as a stream would tell them: each once, however often the file comes."""
+"""Labels of a file, ingested like those of a stream: each once, however often the file comes."""
 
 from __future__ import annotations
 

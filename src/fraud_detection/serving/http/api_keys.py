@@ -35,7 +35,7 @@ KeyName = Annotated[str, Meta(pattern=NAME)]
 class Key(Settings, frozen=True):
     """A key as it is kept.
 
-    sha256: of the key, in hexadecimal digits.  roles: decide payments, read decisions, tell labels, operate
+    sha256: of the key, in hexadecimal digits.  roles: decide payments, read decisions, report labels, operate
     (metrics).  per_second: events at most, with as many at once; null is no limit.
     """
 
@@ -146,7 +146,7 @@ class Access:
         if self._open is not None:
             return self._open
         scheme, _, key = authorization.partition(" ")
-        # The digest is looked up, not the key: how long that takes tells nothing about a key.
+        # The digest is looked up, not the key: how long that takes reveals nothing about a key.
         return self._by_digest.get(digest(key.strip())) if scheme.lower() == "bearer" else None
 
     def named(self, name: str) -> Caller:

@@ -154,7 +154,7 @@ class RequestBatcher:
                 self.service.close()
             except FraudDetectionError:
                 raise
-            except Exception as error:  # noqa: BLE001 - told like any other
+            except Exception as error:  # noqa: BLE001 - reported like any other
                 self.health.fail(error)
             else:
                 return
@@ -173,7 +173,7 @@ class RequestBatcher:
             loop.call_soon(self._decide)
         try:
             self._decide_batch(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits gets it
             refusal = self.health.met(error)
             for pending in dict.fromkeys(pending for _, _, pending in batch):
                 self._reject(pending, refusal)
@@ -210,7 +210,7 @@ class RequestBatcher:
             return
         try:
             self.service.run_deferred_work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged
             message = "%s; nothing is lost: the decisions are in the journal"
             LOG.warning(message, self.health.met(error), extra={"event": "deferred_work_failed"})
 
@@ -259,7 +259,7 @@ class _PendingRequest:
 
 def _resolve(future: asyncio.Future[list[Result]], results: list[Result] | RetryError) -> None:
     if future.done():
-        # Whoever asked has gone; the decisions stand, and are told when they are asked again.
+        # Whoever asked has gone; the decisions stand, and are answered when they are asked again.
         return
     if isinstance(results, RetryError):
         future.set_exception(results)

@@ -78,7 +78,7 @@ def label_schema(schema: Schema) -> Json:
         "source": _described(label_sources, {"type": ["string", "null"], "maxLength": MAX_SOURCE_LENGTH}),
     }
     description = (
-        "May also tell in `happened_at` when it was found out or claimed, written as the other time and "
+        "May also state in `happened_at` when it was found out or claimed, written as the other time and "
         "never later."
     )
     required = [source.field, known_at, *([] if schema.transaction_id.aliases else [id_field])]

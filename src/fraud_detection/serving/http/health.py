@@ -2,7 +2,7 @@
 
 A payment that is answered is stored.  So a service that cannot commit answers 503, and tries again by itself:
 whoever looks at `/readyz` sends it nothing meanwhile.  After an error that nobody foresaw it is unknown how
-far memory came: whoever waits is told so at once, nothing of it is saved, and the process ends.
+far memory came: whoever waits is answered at once, nothing of it is saved, and the process ends.
 """
 
 from __future__ import annotations
@@ -123,6 +123,6 @@ class _Guarded:
     def __exit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
-        """Tell an error from a refusal."""
+        """Distinguish an error from a refusal."""
         if isinstance(error, Exception) and (refusal := self._health.met(error)) is not error:
             raise refusal from error

@@ -27,7 +27,7 @@ OF_KEYS = ("401", "403", "429")
 
 
 def openapi(project: Project, version: str, *, with_keys: bool) -> Json:
-    """Return the description as plain data; `with_keys` tells whether callers need one."""
+    """Return the description as plain data; with_keys: whether callers need one."""
     schemes = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if with_keys else {}
     document = {
         "openapi": "3.1.0",

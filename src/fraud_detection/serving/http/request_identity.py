@@ -13,7 +13,7 @@ KEY = re.compile(rb"[!-~]{1,255}")
 
 
 def is_key(key: bytes | None) -> bool:
-    """Tell whether a caller may use it as an `Idempotency-Key`; none at all will do too.
+    """Return whether a caller may use it as an `Idempotency-Key`; none at all will do too.
 
     >>> is_key(None), is_key(b"order-7"), is_key(b"order 7"), is_key(b"")
     (True, True, False, False)
@@ -22,7 +22,7 @@ def is_key(key: bytes | None) -> bool:
 
 
 def request_identities(caller: str, key: bytes | None, events: int, *, many: bool) -> list[str | None]:
-    """Return the identities of the events of a request; in a list they are told apart by their index."""
+    """Return the identities of the events of a request; in a list they are distinguished by their index."""
     if key:
         return [key_identity(caller, key, index if many else None) for index in range(events)]
     prefix = RANDOM_REQUEST + secrets.token_hex(RANDOM_BYTES)

@@ -138,7 +138,7 @@ async def serve_with_stream(
     stop: Stop,
     releases: ReleaseFollower | None = None,
 ) -> None:
-    """Answer requests until told to stop or the service is broken, and read a source beside them.
+    """Answer requests until asked to stop or the service is broken, and read a source beside them.
 
     releases: followed between requests.
     """

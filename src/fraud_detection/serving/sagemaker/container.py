@@ -164,7 +164,7 @@ async def _body(receive: Receive) -> bytes:
         message = await receive()
         part = message.get("body", b"")
         size += len(part)
-        # What is too large is read to its end and forgotten, so that the answer can be told.
+        # What is too large is read to its end and forgotten, so that the answer can be sent.
         if size <= MAX_BYTES + 1:
             parts.append(part)
         more = message.get("more_body", False)

@@ -2,7 +2,7 @@
 
 A worker enters the ids of payments into memory that all workers see, before it decides them, and looks
 whether another has entered one of them.  Nearly always nobody has, and the payment is decided at once.  Else
-that one is asked: it answers when it has done what it has in hand, and tells the payment that it has decided.
+that one is asked: it answers when it has done what it has in hand, and returns what it has decided.
 Of two that ask each other at the same time, the one with the higher number gives way, and asks again.
 
 So a worker waits only for requests that have no doubts left, or for those of workers with lower numbers: none
@@ -123,13 +123,13 @@ class Claims:
                 released.set()
 
     async def handle(self, worker: int, what: str, body: Any) -> FirstDelivery | list[str] | None:  # noqa: ANN401 - as asked
-        """Tell another worker what was decided here under an id, or which payments are known here."""
+        """Return to another worker what was decided here under an id, or which payments are known here."""
         return self._known_here(body) if what == KNOWS else await self._decided(worker, body)
 
     async def deciders(self, labelled: Mapping[str, set[int | None]]) -> dict[str, int]:
         """Return which workers know payments, where these may be others than the owners of their labels.
 
-        labelled: those owners, None where a label does not tell.
+        labelled: those owners, None where a label does not say.
 
         Raises RetryError where a worker that may know one does not answer.
         """

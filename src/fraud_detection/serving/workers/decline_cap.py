@@ -21,7 +21,7 @@ class WorkerDeclineCap(DeclineCap):
         counters.publish(self.counts())
 
     def allows(self, time_ms: int) -> bool:
-        """Tell whether a payment of that time may be declined; the others are asked where that matters."""
+        """Return whether a payment of that time may be declined; the others are asked where that matters."""
         max_declines = self.settings.count
         if max_declines is not None and super().counted(time_ms)[1] >= max_declines:
             return False

@@ -48,6 +48,6 @@ class Heartbeat:
             time.sleep(HEARTBEAT_EVERY_S)
 
     def _write(self, content: bytes) -> None:
-        # A line that is full has told enough; one that is broken is watched elsewhere.
+        # A pipe that is full holds enough; one that is broken is watched elsewhere.
         with suppress(OSError):
             os.write(self._descriptor, content)

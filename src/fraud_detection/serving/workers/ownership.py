@@ -31,7 +31,7 @@ ORDERING = 0
 class Route(msgspec.Struct, frozen=True, gc=False):
     """Where an event belongs.
 
-    owner: the worker that takes it; None where a label tells its payment alone.  transaction_id: of a payment
+    owner: the worker that takes it; None where a label names its payment alone.  transaction_id: of a payment
     or label, None where it has none.  ordering: its id of the entity that orders the stream.
     """
 
@@ -61,7 +61,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Ownership:
-    """Reads of an event only what tells its owner; whatever the bytes are, it answers.
+    """Reads of an event only what determines its owner; whatever the bytes are, it answers.
 
     Counts nothing: the owner reads the event again, and counts its drift.
     """
@@ -118,7 +118,7 @@ class Ownership:
         return Route(self.worker_of(routing_key), transaction_id, ordering=ordering)
 
     def _of_bytes(self, raw: bytes) -> int:
-        """Return whom an event falls to that tells no owner: equal ones meet, and are one in quarantine."""
+        """Return the owner of an event that names none: equal ones meet, and are one in quarantine."""
         return zlib.crc32(raw) % self.workers
 
     def _find(self, head: object, fields: tuple[str, ...], missing: Missing) -> object:

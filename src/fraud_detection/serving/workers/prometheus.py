@@ -14,7 +14,7 @@ LAG_HELP = "From another worker's commit until the shared profiles here took it 
 
 
 def own_metrics(router: Router) -> str:
-    """Return the metrics of one worker, as it would tell them alone, and those of its links."""
+    """Return the metrics of one worker, as it would report them alone, and those of its links."""
     return exposition(router.requests, router.statuses) + "\n".join([*_of_links(router), ""])
 
 

@@ -168,7 +168,7 @@ class WorkerService(EmbeddedService):
             raise
 
     def _apply_known_labels(self, time_ms: int) -> None:
-        """Learn own labels of history that have become known by a time which another's payments tell."""
+        """Apply own labels of history that have become known by a time which another's payments reached."""
         pipeline = self.pipeline
         if not pipeline.pending_labels or pipeline.pending_labels[-1].known_at > time_ms:
             return
@@ -220,4 +220,4 @@ def without_ordering(historical: HistoricalPayment) -> HistoricalPayment:
 
 
 def _nobody(_: CommitTime) -> None:
-    """Tell nobody."""
+    """Announce to nobody."""

@@ -124,4 +124,4 @@ class Replicator:
 
 
 def _nobody(_: RetryError) -> None:
-    """Tell nobody."""
+    """Report to nobody."""

@@ -97,7 +97,7 @@ class Router:
         try:
             view = self.requests.find(transaction_id)
         except RetryError as error:
-            # A file that cannot be read just now hides nothing that another worker can tell.
+            # A file that cannot be read just now hides nothing that another worker knows.
             view, unread = None, error
         if view is not None:
             return encode_result(view)
@@ -155,7 +155,7 @@ class Router:
             await asyncio.sleep(ANNOUNCE_AFTER_S)
 
     async def handle(self, worker: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
-        """Answer another worker; whatever goes wrong, it is told so."""
+        """Answer another worker; whatever goes wrong, it gets the error."""
         with self.requests.health.guarded:
             return await self._handle(worker, what, body)
 
@@ -186,7 +186,7 @@ class Router:
 
     async def _owners(self, routes: Sequence[Route], sender: Sender) -> list[int]:
         owners = [self.own if route.owner is None else route.owner for route in routes]
-        # Who may tell no labels is not told which payments there are: his are refused here.
+        # Who may report no labels does not learn which payments there are: his are refused here.
         if sender.may_label and any(route.is_label for route in routes):
             for at, owner in (await self._owners_of_labels(routes)).items():
                 owners[at] = owner
@@ -251,7 +251,7 @@ class Router:
             raise
 
     def _keys(self, part: Part) -> set[str]:
-        """Return ids and cards of events, each told apart from the other."""
+        """Return ids and cards of events, each distinguished from the other."""
         routes = [
             self.ownership.route(*event_and_identity)
             for event_and_identity in zip(part.events, part.identities, strict=True)

@@ -11,7 +11,7 @@ REFUSED = 2
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """What a worker needs to know: what `fraud serve` was told, and which of how many it is.
+    """What a worker needs to know: the options of `fraud serve`, and which of how many it is.
 
     folder: where the workers meet.  ids: descriptors of the memory where each worker shows its ids.  state:
     the name from which that of each state file is made.

@@ -61,7 +61,7 @@ class WorkerProcess:
         settings = msgspec.json.encode(self.settings).decode()
         self.restart_at: float | None = None
         self.bundle, self.silent_s, self.started_at = "", 0.0, time.monotonic()
-        # A session of its own: Ctrl-C reaches this process alone, which tells the workers to stop.
+        # A session of its own: Ctrl-C reaches this process alone, which asks the workers to stop.
         self.process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "fraud_detection.serving.workers.worker", settings],
             stdin=subprocess.PIPE,

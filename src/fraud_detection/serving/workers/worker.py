@@ -97,7 +97,7 @@ class Worker:
         self.replicator = replicator
 
     def run(self) -> None:
-        """Answer until told to stop, and save the state."""
+        """Answer until asked to stop, and save the state."""
         stop = Stop()
         try:
             # The server passes a signal on when it has stopped; others have still to be answered then.
@@ -142,7 +142,7 @@ class Worker:
             await self.replicator.run()
 
     def _should_stop(self, stop: Stop) -> bool:
-        """Tell whether to end; asked again and again, it lets the service follow the releases."""
+        """Return whether to end; asked again and again, it lets the service follow the releases."""
         self.requests.health.look()
         if self.releases is not None:
             self.releases.look()
@@ -150,7 +150,7 @@ class Worker:
         return stop.requested or broken
 
     async def _rpc_connected(self, stop: Stop) -> bool:
-        """Wait for the others; return whether all are there before this one is told to stop."""
+        """Wait for the others; return whether all are there before this one is asked to stop."""
         while not stop.requested:
             if self.router.rpc.connected:
                 return True

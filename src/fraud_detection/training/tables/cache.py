@@ -47,7 +47,7 @@ def _other_history(project: Project, info: FeatureTableInfo, files: Sequence[Pat
     if info.as_of is not None:
         return "it was made as of an earlier moment"
     if info.known_until is None:
-        return "it does not tell which labels say when they became known"
+        return "it does not say which labels state when they became known"
     return "" if info.source == source_of(project.schema, files) else "it was made of other history"
 
 

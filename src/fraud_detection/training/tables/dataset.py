@@ -35,9 +35,9 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
     fingerprint: of the feature code and settings that made the columns.
     category_encoding: the codes of the category values, as the replay left them.
     delay_ms: how long after a payment its label usually becomes known.
-    as_of: the moment in ms by which all this was known; None where history was told to its end.
-    known_until: then the last moment in ms that history tells of: of a payment, or of a label that says
-    itself when it became known; None in tables of before, which do not tell.
+    as_of: the moment in ms by which all this was known; None where history is whole.
+    known_until: then the last moment in ms that history knows of: of a payment, or of a label that says
+    itself when it became known; None in tables of before, which do not say.
     source: a hash of the files and of the schema that the payments were read by; "" where that was not kept.
     """
 
@@ -52,7 +52,7 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
 
     @property
     def mature_until(self) -> int | None:
-        """Return the time in ms from which on labels are immature; None where the table does not tell."""
+        """Return the time in ms from which on labels are immature; None where the table does not say."""
         moment = self.known_until if self.as_of is None else self.as_of
         return None if moment is None else moment - self.delay_ms + 1
 

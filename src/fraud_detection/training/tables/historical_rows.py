@@ -90,9 +90,9 @@ class HistoricalTable:
         return typed("event_time", read_columns(self.path, ["event_time"])[0]["event_time"])
 
     def latest_known_at(self) -> int:
-        """Return the last moment in ms of which somebody told: of a payment, or when a label became known.
+        """Return the last known moment in ms: of a payment, or when a label became known.
 
-        A label that does not say when it became known tells nothing: its time is reckoned by the delay.
+        A label that does not say when it became known says nothing: its time is reckoned by the delay.
         """
         known_until = self.info.known_until
         return int(self.times()[-1]) if known_until is None else known_until

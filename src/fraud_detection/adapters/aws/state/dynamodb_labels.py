@@ -1,6 +1,6 @@
 """Labels in DynamoDB, by payment: the later ones in one item, the earlier ones of very many in full parts.
 
-An item holds 400 kB.  A payment about which a producer tells again and again would fill it, and the batch
+An item holds 400 kB.  A payment that a producer labels again and again would fill it, and the batch
 with the next label would fail for ever.
 """
 
