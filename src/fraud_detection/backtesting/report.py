@@ -59,7 +59,7 @@ def backtest(
     changes = [load_change(path) for path in settings.changes]
     arms_of(project, settings.bundle, changes)  # what cannot decide is refused before the long work
     table = HistoricalTable(_table(project, settings, progress, log), project.schema)
-    bundle, instead = _evaluated(table, settings)
+    bundle, bundle_notes = _evaluated(table, settings)
     arms = arms_of(project, bundle, changes)
     window = window_of(table, arms[0].model.bundle, settings.start, settings.end, settings.as_of)
     evaluation_set, (baseline, *others) = redecide_history(table, arms, window, progress)
@@ -81,7 +81,7 @@ def backtest(
     return Report(
         project=project.project,
         bundle=arms[0].model.bundle.name,
-        notes=(*instead, *_moment(table, settings.as_of, window), *_notes(arms, window)),
+        notes=(*bundle_notes, *_moment(table, settings.as_of, window), *_notes(arms, window)),
         variants=tuple(variants),
     )
 

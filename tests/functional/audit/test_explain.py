@@ -53,7 +53,7 @@ OFTEN = RuleSettings(
     name="often", when="amount >= 30", action="decline", owner="ann", reason="a trial", version=4
 )
 DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("30d"), share=0.15, min_payments=50)
-PAST, FUTURE = Moment.parse("2020-01-01"), Moment.parse("2090-01-01")
+LONG_AGO, FUTURE = Moment.parse("2020-01-01"), Moment.parse("2090-01-01")
 
 
 def quiet(*_: object) -> None:
@@ -92,7 +92,7 @@ def lists(cards: list[str]) -> tuple[ListSettings, ...]:
             name="bad", kind="deny", of="card", owner="bob", entries=entries(*cards[:3], reason="x")
         ),
         ListSettings(name="ours", kind="allow", of="card", entries=entries(*cards[2:6])),
-        ListSettings(name="over", kind="deny", of="card", entries=entries(*cards[6:40], expires=PAST)),
+        ListSettings(name="over", kind="deny", of="card", entries=entries(*cards[6:40], expires=LONG_AGO)),
         ListSettings(name="quiet", kind="watch", of="card", entries=entries(*cards, snoozed_until=FUTURE)),
         ListSettings(name="seen", kind="watch", of="channel", entries=entries("nowhere")),
     )
@@ -130,7 +130,7 @@ def made(small: SmallSimulation, state: Path) -> DecidedState:
         policy=PolicySettings(name="strict", review_at=0.02, decline_at=0.3),
         rules=(
             msgspec.structs.replace(OFTEN, name="snoozed", snoozed_until=FUTURE),
-            msgspec.structs.replace(OFTEN, name="expired", expires=PAST),
+            msgspec.structs.replace(OFTEN, name="expired", expires=LONG_AGO),
             RuleSettings(name="unknown", when="card_amount_mean_5m > 0", action="review"),
         ),
         control_group=small_share,
@@ -231,7 +231,7 @@ def test_rules_and_lists_say_why_they_spoke_or_did_not(decided_state: DecidedSta
     later = decided_state.explain(decided_state.rows(f"config_id = '{second}'")[0][0])
     said = {rule.name: rule for rule in later.rules}
     assert said["snoozed"].status == f"snoozed until {FUTURE}"
-    assert said["expired"].status == f"expired on {PAST}"
+    assert said["expired"].status == f"expired on {LONG_AGO}"
     means = {feature.name: feature.value for feature in later.features}
     known = means["card_amount_mean_5m"] is not None
     assert said["unknown"].status == ("fired" if known else "not known, because a value is missing")
@@ -240,7 +240,7 @@ def test_rules_and_lists_say_why_they_spoke_or_did_not(decided_state: DecidedSta
     assert allowing == {"not on it", "outvoted by a list that denies"}
     expired = [decided_state.explain(one) for one, _ in decided_state.rows("action = 0")[:40]]
     messages = {rule.status for explanation in expired for rule in explanation.rules if rule.name == "over"}
-    assert f"expired on {PAST}" in messages
+    assert f"expired on {LONG_AGO}" in messages
 
 
 def test_labels_that_came_say_whether_the_answer_was_right(decided_state: DecidedState) -> None:

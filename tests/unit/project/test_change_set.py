@@ -137,8 +137,8 @@ def test_an_entry_comes_onto_a_list_and_another_goes_without_saying_the_list_aga
 
 def test_a_decline_cap_comes_whole_and_null_takes_it_away(tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "name: c\ndecline_cap: {share: 0.3}\n")
-    limited = apply_change(PROJECT, load_change(path))
-    assert limited.decline_cap == DeclineCapSettings(share=0.3)
-    assert apply_change(limited, Change(name="same")).decline_cap == limited.decline_cap
+    capped = apply_change(PROJECT, load_change(path))
+    assert capped.decline_cap == DeclineCapSettings(share=0.3)
+    assert apply_change(capped, Change(name="same")).decline_cap == capped.decline_cap
     path = written(tmp_path / "c.yaml", "name: c\ndecline_cap: null\n")
-    assert apply_change(limited, load_change(path)).decline_cap is None
+    assert apply_change(capped, load_change(path)).decline_cap is None

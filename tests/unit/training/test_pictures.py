@@ -114,8 +114,8 @@ def test_what_needs_no_model_is_drawn_beside_it(figures: dict[str, Figure], scor
     shown = {str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.lines}
     known = scored.labelled()
     (amount,) = [points for label, points in shown.items() if label.startswith("amount alone")]
-    for least in np.quantile(known.rows.amount, [0.1, 0.5, 0.99], method="nearest"):
-        larger = known.label[known.rows.amount >= least]
+    for smallest in np.quantile(known.rows.amount, [0.1, 0.5, 0.99], method="nearest"):
+        larger = known.label[known.rows.amount >= smallest]
         point = [100 * larger.sum() / known.label.sum(), 100 * larger.mean()]
         assert np.isclose(amount, point).all(axis=1).any()
     (base,) = [points for label, points in shown.items() if label.startswith("share of frauds")]

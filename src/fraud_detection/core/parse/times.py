@@ -165,17 +165,17 @@ def _unusual(text: str, zone: dt.timezone) -> int | None:
         return None
     date, hour, minute, second, fraction, utc, offset = match.groups()
     seconds, rest = int(second or 0), (fraction or "").strip(".,0")
-    past_midnight = int(hour) == _DAY_HOURS and int(minute) == seconds == 0 and not rest
+    is_hour_24 = int(hour) == _DAY_HOURS and int(minute) == seconds == 0 and not rest
     leap = seconds == _MINUTE
-    if int(hour) >= _DAY_HOURS and not past_midnight:
+    if int(hour) >= _DAY_HOURS and not is_hour_24:
         return None
-    iso = f"{date}T{'00' if past_midnight else hour}:{minute}:{'59' if leap else f'{seconds:02}'}"
+    iso = f"{date}T{'00' if is_hour_24 else hour}:{minute}:{'59' if leap else f'{seconds:02}'}"
     iso += f"{fraction or ''}{'+00:00' if utc else offset or ''}"
     try:
         moment = _with_zone(dt.datetime.fromisoformat(iso), zone)
         if leap:
             moment = moment.replace(microsecond=0) + dt.timedelta(seconds=1)
-        return _to_ms(moment + dt.timedelta(days=past_midnight))
+        return _to_ms(moment + dt.timedelta(days=is_hour_24))
     except (ValueError, OverflowError):
         return None
 

@@ -229,8 +229,8 @@ def unfinished_events(records: Sequence[ShardEvent], outcomes: Sequence[Outcome]
 
 def counts_as_declined(decision: Decision) -> bool:
     """Return whether a decline cap counts a decision as a decline; one of the control group may be."""
-    instead = decision.control_group
-    return (decision.action if instead is None else instead.counterfactual_action) is Action.DECLINE
+    assignment = decision.control_group
+    return (decision.action if assignment is None else assignment.counterfactual_action) is Action.DECLINE
 
 
 def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:

@@ -81,7 +81,7 @@ def pay(
     """Return payments of these cards at these merchants, as their holders usually make them."""
     sellers, count = population.merchants, len(cards)
     online, category = sellers.online[merchants], sellers.category[merchants]
-    amount = _usual_amount(population, rng, cards, merchants)
+    amount = _typical_amount(population, rng, cards, merchants)
     latitude, longitude = _place(population, rng, cards, merchants)
     nothing, device = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.uint64)
     device[online] = own_devices(population, rng, cards[online], times[online])
@@ -168,7 +168,7 @@ def _who_pays(population: Population, rng: np.random.Generator, presence: Presen
     return np.repeat(np.arange(len(cards.rate)), rng.poisson(cards.rate * mean * season * busy * travelling))
 
 
-def _usual_amount(population: Population, rng: np.random.Generator, cards: Ints, merchants: Ints) -> Ints:
+def _typical_amount(population: Population, rng: np.random.Generator, cards: Ints, merchants: Ints) -> Ints:
     sellers, habits = population.merchants, population.cards
     category = sellers.category[merchants]
     level = _MEDIAN[category] + sellers.price[merchants] + habits.level[cards] + habits.taste[cards, category]
