@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from fraud_detection.core.score.bundle import Cutoffs
 
-FEW_FRAUDS = 30
+MIN_FRAUDS = 30
 MAX_STOPPED = 0.5
 
 
@@ -29,7 +29,7 @@ def training_warnings(
     3
     """
     warnings = []
-    if frauds < FEW_FRAUDS:
+    if frauds < MIN_FRAUDS:
         warnings.append(f"only {frauds} frauds to learn from: the figures are very uncertain")
     if score.size and np.ptp(score) == 0:
         warnings.append("every payment gets the same score: the model has learned nothing")

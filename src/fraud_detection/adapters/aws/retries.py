@@ -1,4 +1,4 @@
-"""Ask a service of AWS again, with growing pauses, until it answers or has to be called busy.
+"""Retry calls of AWS with exponential backoff, until the service answers or is reported as busy.
 
 The clients never repeat a call by themselves; what is done here is done by their callers alone, who know
 that it does no harm.
@@ -49,8 +49,8 @@ def check_mistake(error: ClientError) -> None:
         raise ConfigError(str(error)) from None
 
 
-def pauses(what: str) -> Iterator[float]:
-    """Yield a longer pause after each attempt; raise RetryError after the last."""
+def backoffs(what: str) -> Iterator[float]:
+    """Yield a longer backoff after each attempt; raise RetryError after the last."""
     for number in range(ATTEMPTS - 1):
         yield INITIAL_BACKOFF_S * 2**number
     raise RetryError(f"{what} is busy or away: {ATTEMPTS} attempts failed")

@@ -40,8 +40,8 @@ CHECKPOINT_FROM_BYTES = 1 << 26
 WAIT_FOR_WRITER_S = 1.0
 WAIT_FOR_READERS_MS = 5
 PASSES = 5
-FEW_FRAMES = 100
-"""Pages that are left for the moment in which the writer has to wait."""
+MAX_BLOCKING_FRAMES = 100
+"""Pages left for the checkpoint that blocks the writer."""
 
 
 class WalCheckpointer:
@@ -103,7 +103,7 @@ class WalCheckpointer:
             # The writer goes on meanwhile: each pass leaves the next one less to copy.
             for _ in range(PASSES):
                 _, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if frames - copied <= FEW_FRAMES:
+                if frames - copied <= MAX_BLOCKING_FRAMES:
                     break
             # Truncating the log would hold the writer up several times as long as restarting it (ADR 21).  So
             # would waiting for whoever reads; the next look tries again.

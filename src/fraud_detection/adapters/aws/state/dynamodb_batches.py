@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from fraud_detection.adapters.aws.retries import attempt, pauses
+from fraud_detection.adapters.aws.retries import attempt, backoffs
 from fraud_detection.core.errors import ConfigError
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def execute(client: Any, table: str, writes: Mapping[T, dict[str, Any]]) -> set[
 
 def _executed(client: Any, table: str, writes: Mapping[T, dict[str, Any]]) -> set[T]:  # noqa: ANN401
     refused: set[T] = set()
-    waits = pauses(f"table {table}")
+    waits = backoffs(f"table {table}")
     while True:
         response = attempt(client.batch_execute_statement, Statements=list(writes.values()))
         if response is not None:
@@ -106,7 +106,7 @@ def _got(
     part: dict[str, Any],
 ) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
-    waits = pauses(f"table {table}")
+    waits = backoffs(f"table {table}")
     while True:
         request = {table: {"Keys": keys, "ConsistentRead": True, **part}}
         response = attempt(client.batch_get_item, RequestItems=request)
@@ -130,7 +130,7 @@ def batch_delete(client: Any, table: str, keys: Sequence[dict[str, Any]]) -> Non
 
 def _batch_write(client: Any, table: str, request: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - boto3's client
     for part in _parts(request, ITEMS_A_CALL):
-        waits, requests = pauses(f"table {table}"), part
+        waits, requests = backoffs(f"table {table}"), part
         while requests:
             response = attempt(client.batch_write_item, RequestItems={table: requests})
             if response is not None:

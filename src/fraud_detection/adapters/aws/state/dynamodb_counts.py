@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.aws.retries import attempt, chunks, pauses
+from fraud_detection.adapters.aws.retries import attempt, backoffs, chunks
 from fraud_detection.adapters.aws.state.dynamodb_batches import KEYS_A_CALL, SECONDS_A_DAY, batch_get
 from fraud_detection.core.decide.decline_cap import NOTHING, DeclineCounts
 
@@ -103,7 +103,7 @@ class ShardCounts:
             "UpdateExpression": f"{verb} {NAME} :shards",
             "ExpressionAttributeValues": {":shards": {"SS": list(shards)}},
         }
-        waits = pauses(f"table {self._table}")
+        waits = backoffs(f"table {self._table}")
         while attempt(self._client.update_item, **request) is None:
             time.sleep(next(waits))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.aws.retries import MISTAKES, attempt, chunks, pauses
+from fraud_detection.adapters.aws.retries import MISTAKES, attempt, backoffs, chunks
 from fraud_detection.adapters.aws.state.feature_store_schema import (
     EVENT_TIME,
     RECORD_IDENTIFIER,
@@ -114,7 +114,7 @@ class FeatureStoreProfiles:
             "profile": base64.b64encode(pack(profile, held.seen, self.shard)).decode(),
         }
         record = [{"FeatureName": name, "ValueAsString": value} for name, value in features.items()]
-        waits = pauses(f"feature group {group}")
+        waits = backoffs(f"feature group {group}")
         while attempt(self._client.put_record, FeatureGroupName=group, Record=record, **self._ttl) is None:
             time.sleep(next(waits))
         self._saved_ms[key] = saved_ms
@@ -123,7 +123,7 @@ class FeatureStoreProfiles:
         """Return the records that exist; request again those left out, failed, or older than ours."""
         records_by_key: dict[RecordKey, dict[str, str]] = {}
         remaining: set[RecordKey] = set(request)
-        waits = pauses("feature groups " + ", ".join(sorted({group for group, _ in request})))
+        waits = backoffs("feature groups " + ", ".join(sorted({group for group, _ in request})))
         while remaining:
             response = attempt(self._client.batch_get_record, Identifiers=identifiers(remaining))
             if response is not None:
