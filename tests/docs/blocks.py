@@ -12,6 +12,8 @@ import msgspec
 from tests.root import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+READER_PAGES = ("docs/ml-engineer.md", "docs/fraud-analyst.md", "docs/platform-engineer.md")
+"""Pages whose blocks are run one after another, in one folder."""
 SERVICES = (
     "fraud serve",
     "fraud shadow",

@@ -17,6 +17,7 @@ from tests.docs.blocks import BLOCKS
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 HISTORY_ROWS = 3_000
+DEAR = 200
 Row = dict[str, str]
 
 
@@ -49,7 +50,7 @@ def write_csv(path: Path, rows: Iterator[Row], without: tuple[str, ...] = ()) ->
 
 
 def write_own_data(folder: Path) -> None:
-    """Write the files of README's quick start, and of the page that goes through it slowly."""
+    """Write the files of README's quick start, and of the pages that go through it slowly."""
     write_csv(folder / "payments.csv", payments(HISTORY_ROWS))
     for name in ("new.csv", "new-payments.csv"):
         write_csv(folder / name, payments(200, HISTORY_ROWS), ("fraud", "balance_after"))
@@ -58,6 +59,16 @@ def write_own_data(folder: Path) -> None:
         for row in payments(200, HISTORY_ROWS + 200)
     )
     (folder / "events").write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    dear = next(row for row in payments(200, HISTORY_ROWS) if float(row["amount"]) > DEAR)
+    payment = {key: value for key, value in dear.items() if key not in {"fraud", "balance_after"}}
+    (folder / "payment.json").write_text(json.dumps(payment))
+    known_at = (START + dt.timedelta(days=60)).isoformat()
+    decided = payments(200, HISTORY_ROWS + 200)
+    labels = (
+        {"payment_id": one["payment_id"], "fraud": one["fraud"], "label_known_at": known_at}
+        for one in decided
+    )
+    write_csv(folder / "labels.csv", labels)
 
 
 LABELS = "transaction_id,is_fraud,label_known_at,source\n"
@@ -126,6 +137,6 @@ def _write_handbook(path: Path) -> None:
         fraud = int(chance.random() < 0.05)
         amount = abs(chance.gauss(220 if fraud else 60, 30))
         when = begin + dt.timedelta(minutes=40 * number)
-        rows.append((number, when.isoformat(), chance.randrange(100), chance.randrange(50), amount, fraud))
+        rows.append((number, when, chance.randrange(100), chance.randrange(50), amount, fraud))
     columns = {name: list(column) for name, column in zip(HANDBOOK, zip(*rows, strict=True), strict=True)}
     write_columns(path, columns)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from tests.docs.blocks import SERVICES, Block
 
@@ -55,6 +59,15 @@ stop_services() {{
 }}
 trap 'kill "${{services[@]}}" 2>/dev/null || true' EXIT
 """
+
+
+def on_a_free_port(block: Block) -> Block:
+    """Return a block whose service has a port of its own: 8000 may be taken on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text = re.sub(r"^(fraud serve(?!.*--port).*)$", rf"\1 --port {port}", block.text, flags=re.MULTILINE)
+    return msgspec.structs.replace(block, text=text.replace("127.0.0.1:8000/", f"127.0.0.1:{port}/"))
 
 
 def _port(command: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,11 @@ from tests.command_line import parsed
 from tests.docs.blocks import BLOCKS, PAGES, Block, indented
 from tests.docs.clone import environment, fresh_clone
 from tests.docs.samples import write_own_data
-from tests.docs.shell import run_block
+from tests.docs.shell import on_a_free_port, run_block, run_lines
 from tests.root import ROOT
 
+INFERRED = ("schema.", "ignored ", "split.")
+"""How a line of `fraud init` begins that says what it inferred."""
 LANGUAGES = {"bash", "cron", "json", "python", "sql", "text", "yaml"}
 NOT_RUN: dict[str, str] = yaml.safe_load((ROOT / "tests/docs/not_run.yaml").read_text(encoding="utf-8"))
 """Page and first line of a block that needs Docker, a network or an account -> why."""
@@ -115,8 +119,44 @@ def test_the_quick_start_of_the_readme_works_in_a_fresh_clone(tmp_path: Path) ->
     write_own_data(clone)
     small = "--seconds=2 --cards=100 --days=75 --rate=100 --plain"
     arguments = {"make demo": small, "make test": "tests/unit/ci/test_metrics_table.py"}
+    said, activated = "", dict[str, str]()
     for block in of("bash", "README.md"):
-        run_block(block, clone, environment(clone, ARGS=arguments.get(block.text.strip(), ""), JOBS="0"))
+        given = environment(clone, ARGS=arguments.get(block.text.strip(), ""), JOBS="0") | activated
+        said += run_block(on_a_free_port(block), clone, given)
+        if "source .venv/bin/activate" in block.text:
+            activated = {"PATH": f"{clone / '.venv' / 'bin'}:{given['PATH']}"}
     assert len((clone / "decisions.jsonl").read_text().splitlines()) == 200
     with sqlite3.connect(clone / "build" / "state.db") as db:
-        assert db.execute("SELECT count(*) FROM decisions").fetchone() == (200,)
+        assert db.execute("SELECT count(*) FROM decisions").fetchone() == (201,)
+    assert [line for line in printed_lines() if without_figures(line) not in without_figures(said)] == []
+    (shown,) = (json.loads(block.text) for block in of("json", "README.md"))
+    answer, _ = json.JSONDecoder().raw_decode(said[said.index('{"type":"decision"') :])
+    assert answer.keys() == shown.keys()
+    assert answer["action"] == shown["action"]
+    assert [one["code"] for one in answer["reasons"]] == [one["code"] for one in shown["reasons"]]
+
+
+def printed_lines() -> list[str]:
+    """Return what the README says is printed, line by line, but for what is inferred of one file."""
+    lines = [line.strip() for block in of("text", "README.md") for line in block.text.splitlines()]
+    return [line for line in lines if line and not line.startswith(INFERRED)]
+
+
+def without_figures(text: str) -> str:
+    """Return a text in which a mark stands for each figure, and for the dash of one that does not exist."""
+    return re.sub(r"(?<![\w`])(?:[-\d][\d.,:]*\d|\d|-(?!\S))", "#", text)
+
+
+@pytest.mark.shared
+def test_what_the_readme_says_of_the_handbook_is_what_init_infers(tmp_path: Path) -> None:
+    data = ROOT.parent / "shared/data/handbook.parquet"
+    if not data.exists():
+        pytest.skip(f"needs ../shared/data/{data.name}")
+    (tmp_path / data.name).symlink_to(data)
+    said = run_lines(
+        [f"{sys.executable} -m fraud_detection.cli init --data {data.name}"], tmp_path, dict(os.environ)
+    )
+    lines = [line for block in of("text", "README.md") for line in block.text.splitlines()]
+    inferred = [line for line in lines if line.startswith(INFERRED)]
+    assert len(inferred) > 3
+    assert [line for line in inferred if line not in said.splitlines()] == []

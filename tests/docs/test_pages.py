@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fraud_detection.adapters.aws.clients import clients_of
-from tests.docs.blocks import BLOCKS, Block
+from tests.docs.blocks import BLOCKS, READER_PAGES, Block
 from tests.docs.clone import environment, fresh_clone
 from tests.docs.samples import write_own_data, write_page_files
 from tests.docs.shell import run_block, run_lines
@@ -29,7 +29,7 @@ WITH_STATE = {"docs/explain.md", "docs/labels.md", "docs/retrain.md"}
 WITH_STREAM = {"docs/retrain.md"}
 SMALL = {"make aws-demo": "--cards=100 --days=75 --seconds=5 --plain"}
 
-ELSEWHERE = {"README.md", "docs/python.md", "docs/testing.md"}
+ELSEWHERE = {"README.md", "docs/python.md", "docs/testing.md", *READER_PAGES}
 """Pages whose blocks tests of their own run."""
 RUN = [block for block in BLOCKS if block.page not in ELSEWHERE and name_of(block) not in NOT_RUN]
 

@@ -10,14 +10,17 @@ from typing import get_args
 import msgspec
 import pytest
 
-from fraud_detection.cli.main import fraud
+import fraud_detection
+from fraud_detection.cli.main import COMMANDS
 from fraud_detection.core import decision_settings, project_schema
 from fraud_detection.core.decoding import Duration, Settings
 from fraud_detection.core.features.names import window_feature
 from fraud_detection.core.project_schema import Statistic
 from fraud_detection.project.checks import open_project
+from tests.command_line import commands
 from tests.root import ROOT
 
+FIGURES = 5
 SETTINGS = [
     kind
     for kind in (vars(project_schema) | vars(decision_settings)).values()
@@ -39,9 +42,39 @@ def test_every_statistic_is_in_the_reference_with_the_name_of_its_feature() -> N
     assert rows == [(one, window_feature("card", one, window).name) for one in get_args(Statistic)]
 
 
-@pytest.mark.parametrize("name", fraud.commands)
-def test_every_command_is_in_the_readme(name: str) -> None:
-    assert f"`fraud {name}" in (ROOT / "README.md").read_text().replace("`, `", "` `fraud ")
+def commands_of(title: str) -> list[tuple[list[str], str]]:
+    """Return the commands of each line of a group's table, and what the line says of them."""
+    section = (ROOT / "docs/commands.md").read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`fraud .+?`) \| (.+?) \|", section, re.MULTILINE)
+    return [(re.findall(r"`fraud (.+?)`", names), first_line) for names, first_line in rows]
+
+
+@pytest.mark.parametrize("title", COMMANDS)
+def test_every_command_is_in_its_reference_as_the_help_has_it(title: str) -> None:
+    every = [name for name, _ in commands()]
+    own = [
+        ({one for one in every if one.split()[0] == name}, first_line)
+        for name, (_, first_line) in COMMANDS[title].items()
+    ]
+    assert [(set(names), first_line) for names, first_line in commands_of(title)] == own
+
+
+def test_the_reference_of_the_python_api_is_what_is_public() -> None:
+    page = (ROOT / "docs/reference/python-api.md").read_text()
+    named = re.findall(r"^::: fraud_detection\.(\w+)$", page, re.MULTILINE)
+    assert sorted(named) == sorted(fraud_detection.__all__)
+
+
+def test_every_figure_of_the_readme_stands_on_the_page_that_it_names() -> None:
+    section = (ROOT / "README.md").read_text().split("\n## Measured\n")[1].split("\n## ")[0]
+    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == FIGURES
+    for _, measured, by in rows:
+        page = re.findall(r"\]\(docs/([\w-]+\.md)", by)[0]
+        text = (ROOT / "docs" / page).read_text()
+        figures = re.findall(r"\.?\d(?:[\d,.]*\d)?", measured)
+        assert figures
+        assert [one for one in figures if one not in text] == []
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=str)

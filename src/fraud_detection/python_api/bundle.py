@@ -40,7 +40,8 @@ class Explanation:
     """A decision on one payment and what every feature contributed, the strongest first.
 
     action: approve, review or decline.  score: the calibrated probability of fraud, None without one.
-    reasons: why it was not approved, as messages.
+    reasons: why it was not approved, as messages.  influences: each with `feature`, `message`, `value` and
+    `contribution`, its exact SHAP value in log-odds of fraud.
     """
 
     transaction_id: str

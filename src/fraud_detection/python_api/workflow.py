@@ -70,7 +70,8 @@ class Proposal:
 class Training:
     """A trained bundle and its quality on the test slice.
 
-    metrics: name -> value, see docs/training.md.  pictures: PNG files.
+    bundle: ready to decide.  metrics: name -> value, see docs/training.md.  pictures: PNG files.
+    warnings: what should be looked at before the bundle is used, a sentence each.
     """
 
     bundle: Bundle
@@ -101,8 +102,8 @@ class Backtest:
 def propose(payments: object, **overrides: Any) -> Proposal:  # noqa: ANN401 - the options of `fraud init`
     """Propose a project file for a frame or a file of payments.
 
-    given: what is known already, by the names of the options of `fraud init` (`time`, `label`, ...).
-    The proposal of a frame names FRAME_FILE as its history: write the frame there for the commands.
+    overrides: what is known already, by the names of the options of `fraud init` (`time`, `label`, ...).
+    The proposal of a frame names payments.parquet as its history: write the frame there for the commands.
     Raises ConfigError with the option to use where nothing can be inferred.
     """
     with TemporaryDirectory(prefix="fraud-") as folder:
@@ -127,6 +128,7 @@ def features(
     """Replay payments through the code that serves; return every feature of each, as it was then.
 
     bundle: whose category encoding is used; without one it is learned from these payments.
+    progress: called with the stage and the share of it that is done, 0 to 1; so in the other functions.
     Returns one row a payment in order of event time.  The columns of features are named `feature.NAME`;
     beside them are the id, the time in ms, the amount, the label (1, 0, -1 unknown), and when it was known.
     """

@@ -96,6 +96,6 @@ def test_a_picture_is_legible_on_a_light_and_on_a_dark_page(text: str) -> None:
 
 
 def test_the_pictures_of_the_pages_are_drawn_as_they_would_be_today() -> None:
-    assert len(PICTURES) == 6
+    assert len(PICTURES) == 8
     (style,) = {text.split("<style>")[1].split("</style>")[0] for text in map(Path.read_text, PICTURES)}
     assert style == STYLE
