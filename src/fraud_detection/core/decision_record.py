@@ -1,8 +1,8 @@
 """The records that every way of serving writes of an event: one type a kind, one encoder, one version.
 
 A file, a pipe, an HTTP answer, a worker's answer and the log on AWS hold the same fields of the same types.
-What only one way of serving knows stands in `delivery`, and nowhere else.  docs/decision-record.md says so
-to readers; the JSON Schema beside it is made of these types.
+What only one way of serving knows is in `delivery`, and nowhere else.  docs/decision-record.md describes it
+for readers; the JSON Schema next to it is generated from these types.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class DecisionRecord(
 
 
 class LabelRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="label"):
-    """A label that was taken in."""
+    """A label that was applied."""
 
     schema_version: Literal[2]
     transaction_id: str
@@ -109,7 +109,7 @@ class QuarantineRecord(
 class ConflictRecord(
     msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="conflict"
 ):
-    """A payment under an id that was decided with other content: set aside, the first one stands."""
+    """A payment under an id that was decided with other content: quarantined; the first one stands."""
 
     schema_version: Literal[2]
     transaction_id: str

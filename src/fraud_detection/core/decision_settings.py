@@ -42,7 +42,7 @@ class LifecycleSettings(Settings, frozen=True):
 class RuleSettings(LifecycleSettings, frozen=True, kw_only=True):
     """A named condition on the payment and its features; when it holds, at least `action`.
 
-    version: raised by whoever changes the rule.
+    version: raised with every change of the rule.
     """
 
     name: Name
@@ -61,7 +61,7 @@ class ListEntry(LifecycleSettings, frozen=True, kw_only=True):
 class ListSettings(LifecycleSettings, frozen=True, kw_only=True):
     """Named values of an entity or a category.
 
-    deny declines, watch reviews, allow approves whatever score and rules say; deny stands above allow.
+    deny declines, watch reviews, allow approves whatever score and rules say; deny overrides allow.
     """
 
     name: Name
@@ -73,7 +73,7 @@ class ListSettings(LifecycleSettings, frozen=True, kw_only=True):
 class DeclineCapSettings(Settings, frozen=True):
     """How many payments may be declined; what would exceed it is reviewed instead.
 
-    share: of the payments of an interval, asked once it has `min_payments` payments.  count: in an interval;
+    share: of the payments of an interval, capped once it has `min_payments` payments.  count: in an interval;
     None means no limit.
     """
 

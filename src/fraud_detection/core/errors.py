@@ -46,7 +46,7 @@ NOT_OF_ONE_EVENT = (FraudDetectionError, MemoryError)
 
 
 class Failure:
-    """An error that nobody foresaw, met with one event.
+    """An unforeseen error while one event was processed.
 
     raw: the event, empty where it is not at hand.  where: the error's kind and the functions that it passed,
     without values of the event, so that it may be logged.  trace: all of it.

@@ -27,19 +27,19 @@ class Action(enum.IntEnum):
     """The word used in files and on screens."""
 
     def __init__(self, _: int) -> None:
-        """Make the word once: it is asked for several times a payment."""
+        """Build the word once: it is read several times a payment."""
         self.label = self._name_.lower()
 
 
 class Sender(msgspec.Struct, frozen=True, gc=False):
-    """Who sent an event, and what he may do; the name is empty where nobody is asked for one."""
+    """The sender of an event and its rights; the name is empty where no API key is required."""
 
     name: str = ""
     may_decide: bool = True
     may_label: bool = True
 
     def may_send(self, item: object) -> bool:
-        """Return whether the event, as it was read, is one that he may send; garbage is nobody's act."""
+        """Return whether the sender may send the event as parsed; what cannot be parsed is allowed."""
         return not (
             (isinstance(item, Label) and not self.may_label)
             or (isinstance(item, Transaction) and not self.may_decide)
@@ -78,7 +78,7 @@ HISTORY = "history"
 class Label(msgspec.Struct, frozen=True, gc=False):
     """The verdict on an earlier payment: fraud or legitimate.
 
-    source: who says so, such as chargeback, analyst, customer or rule.  sequence: the number of its
+    source: where it comes from, such as chargeback, analyst, customer or rule.  sequence: the number of its
     event in the log, 0 where it is not stored.  known_at: when it became known, in ms.  happened_at: when the
     fraud was found or claimed, in ms, where that is given; never after `known_at`.  ingested_at: watermark of
     event time in ms when it came, -1 where it is not stored.  caller: name of the key that sent it, or empty.
@@ -150,7 +150,7 @@ class Quarantined(msgspec.Struct, gc=False):
 
 
 class Conflict(Quarantined, gc=False):
-    """A payment under an id that was taken in before with other content: set aside; the first one stands.
+    """A payment under an id that was processed before with other content: quarantined; the first one stands.
 
     The reason names the declared fields that differ, where more than a digest of the first one is kept.
     """
@@ -213,7 +213,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
 
 class FeatureDefinition(msgspec.Struct, frozen=True):
-    """The name of a feature, and how a person says its value.
+    """The name of a feature, and how its value is phrased for people.
 
     template: a sentence with {value} and {typical}, for reason codes.
     unit: how to print the numbers: count, money, share, seconds, number, flag or code.

@@ -1,6 +1,6 @@
 """Where a command may write: never through a symbolic link, and never into the installed package.
 
-A link may lead to a file that belongs to somebody else, or to the project itself.  Folders on the way may be
+A link may lead to a file of another user, or to the project itself.  Folders on the way may be
 links, as `/tmp` is on some systems, and so may a device be, such as `/dev/stdout`.
 """
 

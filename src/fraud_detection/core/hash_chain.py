@@ -88,7 +88,7 @@ def label_content(  # noqa: PLR0913, PLR0917 - the columns of a row
 def chain_entries(db: sqlite3.Connection, waiting: Iterable[Sequence[object]] = ()) -> Iterator[ChainEntry]:
     """Yield every row in order; after a tampered row the chain continues from the hash that it carries.
 
-    waiting: rows that are not in the tables yet, as `ROWS` has them, where fewer columns may stand.
+    waiting: rows that are not in the tables yet, as `ROWS` has them, where columns may be fewer.
     """
     previous = START
     for row in chain(db.execute(ROWS), waiting):
@@ -113,7 +113,7 @@ def _content(kind: int, row: Sequence[object]) -> Sequence[object]:
 
 
 def as_text(raw: bytes) -> str | bytes:
-    r"""Return text as SQLite stores it; what somebody has made no text of stays bytes, and breaks the chain.
+    r"""Return text as SQLite stores it; what is no valid text any more stays bytes, and breaks the chain.
 
     >>> as_text(b"t1"), as_text(b"t\xff")
     ('t1', b't\xff')

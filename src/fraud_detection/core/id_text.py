@@ -1,4 +1,4 @@
-"""One way to write an id, whoever writes it: what a spreadsheet or a data frame made of a whole number."""
+"""One canonical text of an id, also where a spreadsheet or a data frame made a float of it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Read what a strict reader of JSON refuses, as far as it can be understood.
 
 The rare path.  A cut emoji, NaN, 1e400, thousands of levels or digits, or a byte-order mark stop the strict
-reader, though nobody may want the value that holds them.  Here such a value is `Unreadable` or cut, and all
+reader, though no field of the schema may be concerned.  Here such a value is `Unreadable` or cut, and all
 others are read; what is no JSON object is refused all the same.  Time and memory grow with the length of the
 text, whatever it holds, and its depth costs no stack.
 """

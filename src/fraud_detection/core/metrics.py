@@ -91,7 +91,7 @@ PERSIST: Final = 6
 class StageTimes:
     """Time of each stage of a batch, counted for every payment of it, because each waits for the whole batch.
 
-    The stages themselves read no clock; the caller says when each has ended.
+    The stages themselves read no clock; the caller reports when each has ended.
 
     >>> stages = StageTimes(["parse", "score"])
     >>> stages.begin(); stages.lap(0); stages.lap(1); stages.lap(0); stages.end(payments=3)

@@ -36,7 +36,7 @@ class Scorer(Protocol):
         """Return one probability in [0, 1] a row, in order.
 
         explained: indexes of rows whose contributions will be needed whatever their score is; a remote scorer
-        asks for them in the same call.
+        requests them in the same call.
         """
 
     def contributions(self, rows: Sequence[Sequence[float]]) -> Sequence[Sequence[float]] | np.ndarray:

@@ -1,6 +1,6 @@
 """The project file, params.yaml, as one typed value, decoded once at the edge.
 
-It says which fields of an event mean what (`schema`), which features to make of
+It declares which fields of an event mean what (`schema`), which features to make of
 them (`features`), how to train (`split`, `model`), what mistakes cost (`costs`)
 and how to answer (see `decision_settings`).  Unknown keys and wrong values are refused
 with their path.  DVC reads the same file as its parameters.
@@ -30,7 +30,7 @@ MISSING_MARKERS = ("nan", "na", "n/a", "null", "none", "nil", "-", "?", "unknown
 
 
 class FieldSource(Settings, frozen=True):
-    """Where a value stands in an event: its field, and other names that it goes by.
+    """Where a value is in an event: its field and its aliases.
 
     keep: markers of `schema.missing` that are values here, such as a category 'none'.
     """
@@ -280,5 +280,5 @@ class Project(Settings, frozen=True):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Return the variables of the environment that hold what nobody may read in a file."""
+        """Return the variables of the environment that hold secrets."""
         return () if self.control_group is None else (self.control_group.key_variable,)

@@ -26,7 +26,7 @@ class Tally(msgspec.Struct):
     conflicts: under the id of an earlier payment with other content.
     internal_errors: reviewed or quarantined because of an internal error.
     capped: reviewed because no more may be declined; control_group: approved at random.  forbidden: events
-    whose sender may not do what they ask for. engine: the engine's own time a payment, commit included;
+    whose sender lacks the right. engine: the engine's own time a payment, commit included;
     latency: the time since sending.
     """
 

@@ -132,7 +132,7 @@ class DecisionEngine:
     def _propose(
         self, strategy: DecisionStrategy, payments: Sequence[Transaction], rows: Sequence[array[float]]
     ) -> list[Decision]:
-        """Return what rules and score alone say; a payment that alone raises an error goes to review."""
+        """Decide by rules and score alone; a payment that alone raises an error goes to review."""
         try:
             return self._proposed(strategy, payments, rows)
         except NOT_OF_ONE_EVENT:
@@ -147,7 +147,7 @@ class DecisionEngine:
         broken = {failure.transaction_id for failure in self.failures[failed:]}
         good = [index for index, payment in enumerate(payments) if payment.transaction_id not in broken]
         if len(payments) > len(good) > 0:
-            # Once more together: the scorer keeps what it was asked last, for reasons and counts.
+            # Once more together: the scorer keeps its last batch, for reasons and counts.
             isolated = self._propose(strategy, [payments[at] for at in good], [rows[at] for at in good])
             for at, decision in zip(good, isolated, strict=True):
                 proposed[at] = decision
@@ -259,7 +259,7 @@ def _scores(
     try:
         return scorer.score(rows, stopped)
     except RetryError:
-        # The policy sends a payment without a score to review, and says so.
+        # The policy sends a payment without a score to review, with a reason.
         return [None] * len(rows)
 
 

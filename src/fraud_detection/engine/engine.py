@@ -1,4 +1,4 @@
-"""What a bundle becomes when it is loaded, whoever computes its scores."""
+"""A loaded bundle, whatever computes its scores."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Pipeline:
     its time.  watermark: the latest event time so far, in ms; every label due by then has been learned.
     counted_through: the number of the last event that the decline cap has counted; what is redelivered up to
     it is not counted again. failures: events of the last batch with which the program met an error.  Such a
-    payment goes to review, what is none is set aside; all others are decided as ever.
+    payment goes to review, what is none is quarantined; all others are decided as ever.
     """
 
     def __init__(
@@ -277,7 +277,7 @@ class Pipeline:
         return Conflict(raw, reason, f"$.{self.parser.id_reader.field}".rstrip("."), transaction_id)
 
     def _differing(self, event: bytes, payment: Transaction) -> tuple[str, ...] | None:
-        """Return the fields that differ from an event of before; None where it can no longer be read."""
+        """Return the fields that differ from an earlier event; None where it can no longer be read."""
         if self._reader is None:
             # A second parser: what it reads is in the drift counts already.
             self._reader = Parser(self.parser.schema)

@@ -29,7 +29,7 @@ def label_events(path: Path) -> Iterator[bytes]:
 
 
 def as_label(raw: bytes) -> bytes:
-    """Return an event marked as a label, whether it says so or not; raise RejectError for no object."""
+    """Return an event marked as a label, whatever its `type`; raise RejectError for no object."""
     try:
         fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -29,11 +29,11 @@ class History(msgspec.Struct):
     refused: path and reason of each row that cannot be read.  duplicates: rows left out because their id came
     before.  conflicts: those of them whose content is not that of the first.
     unmatched_labels: number of labels without their payment.
-    decided: payments out of state files.  weights: of payments that do not stand for themselves alone.
+    decided: payments out of state files.  weights: of payments with a sampling weight other than 1.
     empty: declared fields without a readable value in any row, as path in the project file and field.
     as_of: the moment in ms after which nothing is known; None where the file holds all.
     source: the file that they were read from.
-    known_until: then the last moment in ms that the file knows of: of a payment, or of a label that says
+    known_until: then the last moment in ms that the file knows of: of a payment, or of a label that states
     itself when it became known.
     """
 
@@ -76,7 +76,7 @@ class HistoryReader:
         self.known_until_in_rows = -1
 
     def take(self, raw: bytes, identity: str | None) -> None:
-        """Take a payment with what its row says of its label, or a label."""
+        """Add a payment with the label of its row, or a label."""
         try:
             event = self.parser.decode(raw)
             if self.parser.is_label(event):

@@ -1,7 +1,7 @@
 """A change to what decides, written in the YAML of the project file and merged into it.
 
 It holds blocks of the project file and nothing else, so that a change that was backtested can be released
-as it stands.  Nothing is decided here.
+unchanged.  Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PolicyChange(Settings, frozen=True):
 
 
 class Change(Settings, frozen=True):
-    """What is to be other, who wants it, and why.
+    """What is to change, who wants it, and why.
 
     bundle: another model, as a path from the file of the change.
     rules, lists: one with the name of a current one takes its place, others come behind.
@@ -154,7 +154,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class _Block(msgspec.Struct, frozen=True):
-    """A block of named settings: where it stands, and what its settings are distinguished by."""
+    """A block of named settings: its path, and the key of each setting."""
 
     path: str
     key: Literal["name", "value"]
@@ -211,4 +211,4 @@ def _problems(current: Sequence[str], new: Sequence[str], without: Sequence[str]
             yield f"`{key}` is given and taken away at once - at `$.without_{path}`"
     for position, key in enumerate(new):
         if key in new[:position]:
-            yield f"`{key}` stands twice - at `$.{path}[{position}]`"
+            yield f"`{key}` appears twice - at `$.{path}[{position}]`"

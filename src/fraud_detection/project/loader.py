@@ -1,6 +1,6 @@
 """Read the project file, and refuse what contradicts itself; every refusal names the path.
 
-What single values may be is said in `core/project_schema.py`; here stand the rules between them.
+`core/project_schema.py` bounds single values; here are the rules between them.
 """
 
 from __future__ import annotations
@@ -137,6 +137,6 @@ def _split_problems(project: Project) -> Iterator[tuple[str, str]]:
 
 
 def _duplicate(values: Sequence[Hashable]) -> str:
-    """Return a problem when a value stands twice, else nothing."""
+    """Return a problem when a value appears twice, else nothing."""
     twice = [value for index, value in enumerate(values) if value in values[:index]]
-    return f"`{twice[0]}` stands twice" if twice else ""
+    return f"`{twice[0]}` appears twice" if twice else ""

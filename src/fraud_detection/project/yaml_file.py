@@ -1,7 +1,7 @@
 """Read a YAML file of settings; whatever is wrong with it is one sentence with its line.
 
-YAML can say far more than settings need.  Keys are text and stand once, nesting and what aliases
-repeat are bounded, and a value that its own tag does not fit is refused where it stands.
+YAML can express far more than settings need.  Keys are text and unique, nesting and what aliases
+repeat are bounded, and a value that its own tag does not fit is refused with its line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fraud_detection.core.errors import ConfigError
 MAX_DEPTH = 50
 MAX_BYTES = 32 << 20
 MAX_EXPANDED = 100_000
-"""Values that aliases may stand for, all together: a few lines of them could stand for billions."""
+"""Values that aliases may expand to, all together: a few lines could expand to billions."""
 
 MAKE_ONE = "make one with `fraud init --data FILE`, or name another with --config"
 
@@ -73,7 +73,7 @@ class _SettingsLoader(Composer, yaml.CSafeLoader):
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent) and node is not None:
             if node.end_mark is None:
-                raise _refusal("an alias of what it stands in", event.start_mark)
+                raise _refusal("an alias inside its own anchor", event.start_mark)
             self._expanded += self._size(node)
             if self._expanded > MAX_EXPANDED:
                 raise _refusal(f"aliases repeat more than {MAX_EXPANDED:,} values", event.start_mark)
@@ -93,12 +93,12 @@ class _SettingsLoader(Composer, yaml.CSafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise _refusal("a key has to be text", key.start_mark)
             if key.value in seen:
-                raise _refusal(f"the key `{key.value}` stands twice", key.start_mark)
+                raise _refusal(f"the key `{key.value}` appears twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
     def _size(self, node: yaml.Node) -> int:
-        """Return how many values a node stands for, those that its aliases repeat among them."""
+        """Return how many values a node expands to, those of its aliases included."""
         size = self._sizes.get(id(node))
         if size is None:
             children = [] if isinstance(node, yaml.ScalarNode) else node.value

@@ -128,7 +128,7 @@ def set_shadows(
     ended: tuple[str, ...] = (),
     seen: int | None = None,
 ) -> Release:
-    """Start and end shadows: configurations that decide in shadow mode and answer nobody.
+    """Start and end shadows: configurations that decide in shadow mode, without answering anybody.
 
     seen: as in `set_canary`.
     """

@@ -99,7 +99,7 @@ def test_an_empty_change_changes_nothing() -> None:
         ),
         (
             "name: c\nrules:\n" + "- {name: a, when: 'True', action: review}\n" * 2,
-            r"`a` stands twice - at `\$\.rules\[1\]`",
+            r"`a` appears twice - at `\$\.rules\[1\]`",
         ),
         ("rules: []\n", "missing required field `name`"),
     ],

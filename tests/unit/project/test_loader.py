@@ -49,16 +49,16 @@ def test_a_good_project_is_read(tmp_path: Path) -> None:
     [
         ("rules", [{"name": "r", "when": "age > 1", "action": "block"}], "allowed here: review, decline"),
         ("features.calendar", ["day"], "allowed here: hour, weekday, night"),
-        ("features.calendar", ["hour", "hour"], "`hour` stands twice - at `$.features.calendar`"),
+        ("features.calendar", ["hour", "hour"], "`hour` appears twice - at `$.features.calendar`"),
         ("features.night", [25, -3], "$.features.night[0]"),
         (
             "features.entities.card.windows",
             ["1h", "60m"],
-            "`60m` stands twice - at `$.features.entities.card`",
+            "`60m` appears twice - at `$.features.entities.card`",
         ),
-        ("features.entities.card.statistics", ["count", "count"], "`count` stands twice"),
+        ("features.entities.card.statistics", ["count", "count"], "`count` appears twice"),
         ("features.entities.card.statistics", ["median"], "allowed here: count, sum"),
-        ("features.entities.card.first_seen", ["shop", "shop"], "stands twice"),
+        ("features.entities.card.first_seen", ["shop", "shop"], "appears twice"),
         ("features.entities.car", {}, "no entity `car`"),
         ("model.min_child_weight", -1, "$.model.min_child_weight"),
         ("model.reg_lambda", -5, "$.model.reg_lambda"),
@@ -74,7 +74,7 @@ def test_a_good_project_is_read(tmp_path: Path) -> None:
             {"field": "c", "aliases": ["s"]},
             "`s` is a field of $.schema.entities.shop too",
         ),
-        ("schema.numbers.card", {"field": "x"}, "`card` stands twice"),
+        ("schema.numbers.card", {"field": "x"}, "`card` appears twice"),
         ("policy.review_capacity_per_day", -5, "$.policy.review_capacity_per_day"),
         ("policy.review_at", 0.5, "give both"),
         ("split", {"validation_share": 0.6, "test_share": 0.4}, "nothing is left to learn from"),
@@ -99,5 +99,5 @@ def test_what_is_wrong_is_refused_with_its_path(
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     file = written(tmp_path, {})
     file.write_text(file.read_text() + "project: y\n")
-    with pytest.raises(ConfigError, match="the key `project` stands twice"):
+    with pytest.raises(ConfigError, match="the key `project` appears twice"):
         load_project(file)

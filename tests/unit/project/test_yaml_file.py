@@ -25,10 +25,10 @@ REFUSED = {
     "half of an emoji": ('name: "caf\\ud83d"\n', "invalid Unicode character escape code - in line 1"),
     "a thousand brackets": ("a: " + "[" * 1000, "nested more than 50 deep - in line 1"),
     "a million dashes": ("- " * 1_000_000, "nested more than 50 deep - in line 1"),
-    "itself": ("a: &x [*x]\n", "an alias of what it stands in - in line 1"),
+    "itself": ("a: &x [*x]\n", "an alias inside its own anchor - in line 1"),
     "billions of laughs": (LAUGHS, "aliases repeat more than 100,000 values"),
     "a hundred thousand digits": ("a: " + "9" * 100_000, "cannot be read as int"),
-    "a key twice": ("a: 1\na: 2\n", "the key `a` stands twice - in line 2"),
+    "a key twice": ("a: 1\na: 2\n", "the key `a` appears twice - in line 2"),
 }
 
 

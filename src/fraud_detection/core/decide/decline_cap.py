@@ -1,7 +1,7 @@
 """How many payments may be declined, so that one bad rule or model cannot stop a business.
 
 Each payment is counted in the interval that ends with it, in event time, cut into equal parts.  So one that
-comes late, or whose clock runs ahead, is counted by its own time, and frees nobody else.  Nothing here reads
+comes late, or whose clock runs ahead, is counted by its own time, and frees no other.  Nothing here reads
 a clock.
 """
 
@@ -114,7 +114,7 @@ class DeclineCap:
 
         Nothing is ever forgotten, since whoever dates a few hundred payments apart would choose what.  The
         parts of an interval that is busy lie next to one another, so they merge among themselves long before
-        they merge with what is hours away, and near the payment in hand they stay as they are.
+        they merge with what is hours away, and near the current payment they stay as they are.
         """
         ordered = sorted(self._parts)
         first, then = min(
@@ -138,7 +138,7 @@ class DeclineCap:
 class SharedDeclineCap(DeclineCap):
     """One of several decline caps with one bound: it counts its own payments, and adds what the others have.
 
-    Each is exact for itself.  What others decide while a batch is in hand is not seen by it: so of n of them,
+    Each is exact for itself.  What others decide while a batch runs is not seen by it: so of n of them,
     no more than the declines of n - 1 batches come on top of the bound.
     """
 

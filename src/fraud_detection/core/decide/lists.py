@@ -40,7 +40,7 @@ def span(expiring: LifecycleSettings, within: Span = ALWAYS) -> Span:
 
 
 class ValueList:
-    """One list, ready to be asked."""
+    """One compiled list."""
 
     def __init__(
         self, name: str, read: ReadText, action: Action, values: Mapping[str, tuple[Span, str]]
@@ -55,7 +55,7 @@ class ValueList:
         }
 
     def verdict(self, payment: Transaction) -> Verdict | None:
-        """Return what the list says of a payment, None where it says nothing."""
+        """Return the list's verdict on a payment, None without one."""
         value = self._read(payment, ())
         if value is None:
             return None
@@ -79,7 +79,7 @@ def compile_list(settings: ListSettings, texts: Mapping[str, ReadText], path: st
         value = canonical_id(entry.value.strip())
         if value in values:
             raise ConfigError(
-                f"`{entry.value}` stands twice on `{settings.name}` - at `{path}.entries[{index}]`"
+                f"`{entry.value}` appears twice on `{settings.name}` - at `{path}.entries[{index}]`"
             )
         values[value] = (span(entry, span(settings)), _message(settings, entry))
     return ValueList(settings.name, texts[settings.of], ACTIONS[settings.kind], values)

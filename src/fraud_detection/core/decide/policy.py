@@ -37,7 +37,7 @@ class Policy:
     >>> action.label, [reason.code for reason in reasons]
     ('decline', ['score', 'new_device'])
 
-    But for a list of what is always approved, which stands alone:
+    But for a list of what is always approved, which overrides everything:
 
     >>> trusted = Verdict(Action.APPROVE, "trusted", "card is on the list `trusted`")
     >>> action, reasons = policy.verdicts(0.97, [rule, trusted])
@@ -89,7 +89,7 @@ class Policy:
     ) -> Decision:
         """Return the decision, with the score's and the rules' reasons; `explained` adds the model's."""
         if not fired and score is not None and 0 <= score < self.review_at:
-            # Nearly all payments: nothing speaks against them.
+            # Nearly all payments: no rule fired, and the score is low.
             return Decision(transaction_id, Action.APPROVE, score, (), self.name, bundle, config_id)
         action, reasons = self.verdicts(score, fired)
         known = score if _is_possible(score) else None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DEEPEST: Final = 50
 QUOTED: Final = 240
-"""So many characters of a condition, and of what is wrong with it, are said in a refusal."""
+"""Characters of a condition, and of its error, that are quoted in a refusal."""
 PLAIN_TEXT: Final = re.compile(r""""[^"\\]*"|'[^'\\]*'""")
 SAYABLE: Final = (
     "names, numbers, text in quotes, and, or, not, == != < <= > >=, in [...], not in [...], + - * /, "
@@ -43,7 +43,7 @@ SAYABLE: Final = (
 
 
 def compile_condition(text: str, fields: Mapping[str, Field], where: str) -> Condition:
-    """Return the condition that `text` says; raise ConfigError that ends in the path `where`.
+    """Compile the condition in `text`; raise ConfigError that ends in the path `where`.
 
     >>> from fraud_detection.core.events import Transaction
     >>> fields = {"risk": Number(lambda payment, values: values[0])}
@@ -84,7 +84,7 @@ class _Compiler:
         return f"`{self.segment(node)}`"
 
     def rest(self, offset: int | None) -> str:
-        # The parser counts characters from 1, and says 0 for the end.
+        # The parser counts characters from 1, and returns 0 for the end.
         rest = self.text[offset - 1 :] if offset else ""
         return f"`{rest}`" if rest else "its end"
 

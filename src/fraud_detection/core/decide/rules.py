@@ -1,6 +1,6 @@
 """Declared rules and lists: conditions on a payment and its features, compiled once, checked at start.
 
-A rule whose inputs are missing does not fire, unless it asks for that with `missing(name)`.
+A rule whose inputs are missing does not fire, unless it tests for that with `missing(name)`.
 The language of conditions is in `language`; what names mean is decided here.
 """
 
@@ -26,7 +26,7 @@ RESERVED: Final = ("score", "no_score", DECLINE_CAP)
 
 
 class RuleSet:
-    """Rules and lists, ready to be asked about payments.
+    """Compiled rules and lists.
 
     >>> from fraud_detection.core.decision_settings import RuleSettings
     >>> from fraud_detection.core.project_schema import Schema, TimeSource
@@ -67,7 +67,7 @@ class RuleSet:
         return by_lists + by_rules
 
     def conditions(self, payment: Transaction, values: Sequence[float]) -> list[bool | None]:
-        """Return what each rule's condition says, in order, also of rules that are not in force.
+        """Return the value of each rule's condition, in order, also of rules that are not in force.
 
         None where that is not known, because a value is missing.
         """
@@ -129,7 +129,7 @@ def _fields(schema: Schema, feature_names: Sequence[str]) -> dict[str, Field]:
     fields: dict[str, Field] = {"transaction_id": Text(lambda payment, _values: payment.transaction_id)}
     if schema.amount is not None:
         fields["amount"] = Number(terms.amount(10**schema.amount.decimals))
-    # A later entry wins.  A feature is the number its model sees; an id or a category is better said as text.
+    # A later entry wins.  A feature is the number its model sees; an id or a category is compared as text.
     fields |= {name: Number(terms.number(position)) for position, name in enumerate(schema.numbers)}
     fields |= {name: Number(terms.feature(position)) for position, name in enumerate(feature_names)}
     fields |= {name: Text(terms.entity(position)) for position, name in enumerate(schema.entities)}

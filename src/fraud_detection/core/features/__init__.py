@@ -3,6 +3,6 @@
 Values are read as they were before the payment (`extract`), then its profiles are updated (`profile_cache`).
 Not here: the storage of profiles (`ports.ProfileStore`), and models.  A stage: it imports `core` and no other
 stage.  Begin at `extract.py`, which reads `profile.py`, which holds `windows.py`;
-`names.py` has every feature's sentence.  Who changes what a feature means raises `SEMANTICS` in
-`fingerprint.py`; who changes what a profile stores raises `LAYOUT` in `profile.py`.
+`names.py` has every feature's sentence.  A change of what a feature means raises `SEMANTICS` in
+`fingerprint.py`; a change of what a profile stores raises `LAYOUT` in `profile.py`.
 """

@@ -15,7 +15,7 @@ def learn_category_encoding(
 ) -> CategoryEncoding:
     """Return for each category its `limit` most frequent values, with their share of payments.
 
-    Values of equal frequency stand in alphabetical order, so that the result does not
+    Values of equal frequency are in alphabetical order, so that the result does not
     depend on the order of the payments.
 
     >>> payments = [Transaction("1", 0, 0, categories=("web",)), Transaction("2", 0, 0, categories=(None,))]

@@ -294,7 +294,7 @@ def deviation(aggregate: Aggregate) -> float:
 def window_statistic(statistic: int, aggregate: Aggregate, value: float, scale: float) -> float:
     """Return one of `STATISTICS` over a window of at least one payment; NaN where it is not defined.
 
-    value: the amount of the payment in hand.  scale: minor units in a major one.
+    value: the amount of the current payment.  scale: minor units in a major one.
     """
     count = aggregate.count
     total = aggregate.total / scale

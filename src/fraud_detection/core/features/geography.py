@@ -1,4 +1,4 @@
-"""Places on earth: how far apart they are, and how fast somebody would have to travel."""
+"""Places on earth: their distance, and the speed between two payments."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ SIGNS = {"up": 1, "down": -1}
 def monotonic_constraints(monotone: Mapping[str, str], names: Sequence[str]) -> list[int]:
     """Return for each feature 1 (the score may only rise with it), -1 (only fall) or 0 (either).
 
-    monotone: names of features, in which `*` stands for any characters, to 'up' or 'down'.  Raises
+    monotone: names of features, in which `*` matches any characters, to 'up' or 'down'.  Raises
     ConfigError for a name that no feature has, and for a feature that would have to do both.
 
     >>> monotonic_constraints({"terminal_fraud_rate_*": "up"}, ["amount", "terminal_fraud_rate_7d"])

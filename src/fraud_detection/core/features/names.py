@@ -58,7 +58,7 @@ _STATISTICS = {
 
 
 def span(window: Duration) -> str:
-    """Return the window as people say it.
+    """Return the window in words.
 
     >>> span(Duration.parse("1h")), span(Duration.parse("7d"))
     ('the last hour', 'the last 7 days')
@@ -110,7 +110,7 @@ def speed_feature(entity: str) -> FeatureDefinition:
 
 
 def risk_features(entity: str, window: Duration) -> list[FeatureDefinition]:
-    """Describe what labels that became known in the window say of the entity.
+    """Describe the risk features of an entity: labels that became known in the window.
 
     >>> [feature.name for feature in risk_features("terminal", Duration.parse("7d"))]
     ['terminal_fraud_count_7d', 'terminal_fraud_rate_7d']

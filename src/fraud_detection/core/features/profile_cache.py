@@ -140,7 +140,7 @@ class ProfileCache:
         return refused
 
     def _mark_saved(self, saved: dict[ProfileKey, bytes], refused: set[ProfileKey]) -> None:
-        """Mark profiles as saved at the current event, and evict those that have to be loaded anew."""
+        """Mark profiles as saved at the current event, and evict those that have to be reloaded."""
         for key in saved:
             slot = self.indexes.index(key[0])
             cached = self.cached[slot]

@@ -56,14 +56,14 @@ class HistoricalPayment(msgspec.Struct, frozen=True):
         return HistoricalPayment(self.payment, first[0], first[1], tuple(later), dated)
 
     def known_by(self, as_of: int) -> HistoricalPayment:
-        """Return the payment as somebody knew it at a moment in ms: without what became known later."""
+        """Return the payment as it was known at a moment in ms: without labels that became known later."""
         if self.fraud is None or self.known_at > as_of:
             return HistoricalPayment(self.payment, None, self.known_at)
         later = tuple(correction for correction in self.corrections if correction[1] <= as_of)
         return HistoricalPayment(self.payment, self.fraud, self.known_at, later, self.dated[: 1 + len(later)])
 
     def current_label(self) -> tuple[bool | None, int]:
-        """Return the verdict that stands at the end of history, and when it became known in ms."""
+        """Return the current label at the end of history, and when it became known in ms."""
         return self.corrections[-1] if self.corrections else (self.fraud, self.known_at)
 
 

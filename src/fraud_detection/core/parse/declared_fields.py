@@ -1,4 +1,4 @@
-"""Which fields of an event the schema speaks of; any other is unknown."""
+"""Which fields of an event the schema declares; any other is unknown."""
 
 from __future__ import annotations
 

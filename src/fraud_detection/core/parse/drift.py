@@ -22,7 +22,7 @@ MAX_NAME_LENGTH: Final = 100
 """Characters of a field's name that are stored; longer ones are distinguished by those."""
 MAX_EXAMPLE_LENGTH: Final = 60
 MAX_UNKNOWN_FIELDS: Final = 5
-"""Unknown fields of one event that are named in its answer; one more says that there are more."""
+"""Unknown fields of one event that are named in its answer; one more stands for the rest."""
 MAX_FIELD_NAME_LENGTH: Final = 60
 
 LABEL_KIND: Final = "quarantined_label"
@@ -95,7 +95,7 @@ class SchemaDrift:
         return max(self.labels if kind == LABEL_KIND else self.events, 1)
 
     def pop_changes(self) -> list[TallyRow]:
-        """Return the tallies that changed since this was last asked, for a store."""
+        """Return the tallies that changed since the last call, for a store."""
         rows: list[TallyRow] = []
         for kind, field in self._changed:
             tally = self._tallies[kind, field]

@@ -14,8 +14,8 @@ KINDS = {
     "unreadable": "an optional value that could not be read: taken as missing",
     "missing": "an optional value that is not there: taken as missing, never as zero",
     "unknown_category": "a category that training has not seen: taken as unknown",
-    "quarantined_label": "a label without a verdict, an id or a possible time: set aside whole",
-    "quarantined": "a record without a required value, or with an impossible one: set aside whole",
+    "quarantined_label": "a label without a verdict, an id or a possible time: quarantined whole",
+    "quarantined": "a record without a required value, or with an impossible one: quarantined whole",
 }
 
 

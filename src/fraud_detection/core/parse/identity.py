@@ -54,7 +54,7 @@ def redriven_key(shard: str, number: str, key: str) -> str:
 def redriven_from(key: str, number: str) -> tuple[str, str, str] | None:
     """Return shard, number and partition key that a record had first; None where its key carries none.
 
-    number: that it has now.  Only one before it counts: nobody can claim one that is still to come.
+    number: that it has now.  Only an earlier one counts: no record can claim a later one.
     """
     match = _REDRIVEN.fullmatch(key)
     if match is None or int(match[3]) >= int(number):

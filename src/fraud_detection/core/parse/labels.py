@@ -32,7 +32,7 @@ class LabelReader:
         self.bounds: TimeBounds = bounds
 
     def verdict(self, event: dict[str, object]) -> bool | None:
-        """Return whether the event's label says fraud; None where it says nothing."""
+        """Return whether the event's label is fraud; None without a verdict."""
         if not self.declared:
             return None
         value = event.get(self.field)
@@ -54,7 +54,7 @@ class LabelReader:
         return event_time + self.delay_ms if stated is None else max(stated, event_time)
 
     def source(self, event: dict[str, object]) -> str:
-        """Return who says so; raise RejectError for what is no short text."""
+        """Return the label's source; raise RejectError for what is no short text."""
         value = event.get("source")
         if value is None or self.missing.matches(value):
             return "feed"
@@ -66,7 +66,7 @@ class LabelReader:
         return value
 
     def happened_at(self, event: dict[str, object], known_at: int) -> int | None:
-        """Return when what the label says happened, in ms; None where it does not say."""
+        """Return when the labelled fraud was found or claimed (`happened_at`), in ms; None where absent."""
         value = event.get("happened_at")
         if value is None or self.missing.matches(value):
             return None
@@ -79,7 +79,7 @@ class LabelReader:
         return happened_at
 
     def stated_known_at(self, event: dict[str, object]) -> int | None:
-        """Return the time at which the event says its label became known, in ms; None where it does not."""
+        """Return the stated time at which the label became known, in ms; None where absent."""
         value = event.get(self.known_at_field)
         if value is None or self.missing.matches(value):
             return None

@@ -12,7 +12,7 @@ MAX_EVENT_BYTES: Final = 256 * 1024
 """Bytes.  A decision is stored with its event, and stores bound what they take; a payment has hundreds."""
 
 MAX_STORED_EVENT_BYTES: Final = 16 * 1024
-"""Bytes.  Of a larger payment only the declared fields are stored: what nobody reads must not fill a disk."""
+"""Bytes.  Of a larger payment only the declared fields are stored: unread fields must not fill a disk."""
 
 TRUNCATED_BYTES: Final = 64 * 1024
 """Bytes that are stored of a larger event."""

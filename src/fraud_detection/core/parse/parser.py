@@ -70,7 +70,7 @@ class Parser:
         self.time_reader: FieldReader = self._reader(schema.event_time.field or "", schema.event_time.aliases)
         self.read_time = time_reader(schema.event_time)
         self.bounds: TimeBounds = TimeBounds(schema.event_time)
-        # The time of the event in hand, or of the last one whose time could be read.
+        # The time of the current event, or of the last one whose time could be read.
         self.time_in_hand: int = -1
         self.entities: list[FieldReader] = [
             self._reader(e.field, e.aliases, e.keep) for e in schema.entities.values()
@@ -126,7 +126,7 @@ class Parser:
         return event
 
     def _decode_loosely(self, raw: bytes, error: Exception) -> dict[str, object]:
-        """Read what a strict reader refuses: a value that nobody reads must not stop a payment."""
+        """Read what a strict reader refuses: an undeclared value must not stop a payment."""
         try:
             event = read_object(raw)
         except RejectError as refused:

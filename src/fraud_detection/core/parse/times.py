@@ -103,7 +103,7 @@ def number_ranges(source: TimeSource) -> list[tuple[float, float]]:
 
 
 def part_names(parts: TimeParts) -> tuple[str | None, ...]:
-    """Return the fields in which a date stands in pieces, in the order of `date_of`."""
+    """Return the fields that hold the parts of a date, in the order of `date_of`."""
     return (parts.year, parts.month, parts.day, parts.week_of_month, parts.day_of_week)
 
 

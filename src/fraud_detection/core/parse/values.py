@@ -1,4 +1,4 @@
-"""Find one value in an event, and read it as an id, a category or a number, or say that it is none."""
+"""Find one value in an event, and read it as an id, a category or a number, or recognize it as missing."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def write_bundle(bundle: Bundle, directory: Path) -> Path:
-    """Write the directory, beside it the archive, and return the archive's path.
+    """Write the directory and, next to it, the archive; return the archive's path.
 
-    A bundle that stood there is replaced; anything else is left alone and refused.
+    An existing bundle is replaced; anything else is left alone and refused.
     """
     check_bundle_target(directory)
     fresh = directory.with_name(directory.name + ".new")

@@ -1,4 +1,4 @@
-"""Turn a model's log-odds into a probability that means what it says.
+"""Turn a model's log-odds into a calibrated probability.
 
 One slope and one intercept (Platt), so the order of payments never changes.
 Nothing is fitted here; training does that (`train.calibrate`).

@@ -21,7 +21,7 @@ TYPES = (JSON, JSON_LINES, CSV)
 
 
 class ScoreRequest(msgspec.Struct, frozen=True):
-    """What a request asks: each row as values in the model's order (NaN is missing), or what is wrong.
+    """The rows of a request: each row as values in the model's order (NaN is missing), or what is wrong.
 
     explain_at: rows of this probability or more get reasons; None leaves that to the model.
     explain: indices of rows that get reasons whatever their probability.
@@ -49,7 +49,7 @@ class ScoreResponse(msgspec.Struct, frozen=True):
 
     bands: how many of the scores lie in each band of the model's own training; above_decline: how many it
     would decline by its own cut-off.  Only the model that answered can count them: while a new one goes out,
-    whoever asks still holds the cut-offs of the old one.
+    the caller still holds the cut-offs of the old one.
     """
 
     bundle: str

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NOT_KNOWN: Final = "not known"
 SPANS: Final = ((86_400, "days"), (3_600, "hours"), (60, "minutes"))
 SMALL_SHARE: Final = 9.95
-"""Percentages that do not round to 10 or more are said with one decimal."""
+"""Percentages that do not round to 10 or more have one decimal."""
 LARGE_NUMBER: Final = 1000
 YES_FROM: Final = 0.5
 _VALUE_TITLES: Final = {"seconds": "time", "money": "money"}
@@ -35,7 +35,7 @@ class Reasons:
     >>> [reason.message for reason in reasons.top([12.0, 1999.9], [0.4, 2.1], 2, Action.REVIEW)]
     ['amount 1,999.90, usually 43.50', '12 payments on this card, usually 1']
 
-    What speaks for the payment is no reason against it:
+    A feature that lowers the score is no reason to stop the payment:
 
     >>> [reason.code for reason in reasons.top([12.0, 1999.9], [0.4, -2.1], 2, Action.DECLINE)]
     ['card_count_1h']
@@ -63,13 +63,13 @@ class Reasons:
     def top(
         self, values: Sequence[float], contributions: Iterable[float], n: int, action: Action
     ) -> list[Verdict]:
-        """Return the n features that speak most for fraud, the strongest first, as reasons for `action`."""
+        """Return the n features that raise the score most, the strongest first, as reasons for `action`."""
         rows = zip(contributions, self._messages, values, strict=True)
         against = sorted((row for row in rows if row[0] > 0), key=lambda row: -row[0])
         return [Verdict(action, feature.name, feature.message(value)) for _, feature, value in against[:n]]
 
     def sentences(self, values: Sequence[float]) -> list[str]:
-        """Return what every feature says of a payment, in their order.
+        """Return the sentence of every feature for a payment, in their order.
 
         >>> age = FeatureDefinition("age", "{value} since the last payment, usually {typical}", "seconds")
         >>> Reasons([age], typical_value=[7200.0]).sentences([90.0])
@@ -91,7 +91,7 @@ def title(definition: FeatureDefinition) -> str:
 
 
 class _FeatureMessage:
-    """One feature, as a person says it; the sentences are made ready at start."""
+    """One feature in words; the sentences are prepared at start."""
 
     def __init__(
         self, definition: FeatureDefinition, typical_value: float, categories: Sequence[str]

@@ -12,7 +12,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class Distribution(Part, frozen=True):
     """A histogram: shares[i] of the values lies in (edges[i-1], edges[i]], open at both ends.
 
-    missing: the share of all values that were missing; `shares` speak of the others.
+    missing: the share of all values that were missing; `shares` are of the others.
     """
 
     edges: tuple[float, ...]

@@ -123,7 +123,7 @@ def test_rules_and_lists_hold_from_the_end_of_their_snooze_until_they_expire(
                     name="d", kind="deny", of="card", entries=(ListEntry(value="c"), ListEntry(value="c"))
                 )
             ],
-            "`c` stands twice on `d` - at `$.lists[0].entries[1]`",
+            "`c` appears twice on `d` - at `$.lists[0].entries[1]`",
         ),
     ],
 )
