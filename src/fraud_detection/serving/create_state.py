@@ -88,6 +88,6 @@ def _load_history(drafts: list[Path], engine: Engine, history: Path, progress: P
 
 
 def _forget(draft: Path) -> None:
-    """Remove what a making has left that was killed."""
+    """Remove the drafts of a run that was killed."""
     for suffix in ("", "-wal", "-shm", SUFFIX):
         draft.with_name(draft.name + suffix).unlink(missing_ok=True)

@@ -33,7 +33,7 @@ def reapply_event(memory: ProfileCache, parser: Parser, logged: LoggedEvent) -> 
 
 
 def log_failure(failure: Failure) -> None:
-    """Say that an error which nobody foresaw was met with one event: a bug, to be reported."""
+    """Log an unexpected error with one event: a bug, to be reported."""
     LOG.error(
         "an error of the program with payment %s, which goes to review (internal_error), or is set aside "
         "where it has no id; the others are decided. Please report it:\n%s",

@@ -6,7 +6,7 @@ import time
 
 
 class SteadyClock:
-    """Ms since 1970: what the wall clock says, or what has passed since the start, whichever is later.
+    """Ms since 1970: the wall clock, or the start plus the time since, whichever is later.
 
     A clock set back by hours would make every honest payment look as if it came from the future, and have it
     set aside.  A clock that jumps ahead is believed while it does: that refuses nothing, and is over when it
@@ -14,7 +14,7 @@ class SteadyClock:
     """
 
     def __init__(self) -> None:
-        """Believe the clock of the start."""
+        """Start from the wall clock."""
         self._wall_s, self._began_s = time.time(), time.monotonic()
 
     def now_ms(self) -> int:

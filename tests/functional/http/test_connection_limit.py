@@ -64,7 +64,7 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
                     break
             assert time.monotonic() < until
         output = server.stop()
-    assert output.count("5 connections are open: others are answered 503") == 1
+    assert output.count("5 connections are open: others get 503") == 1
 
 
 def test_more_connections_than_the_system_allows_are_refused_at_the_start(

@@ -385,7 +385,7 @@ def test_keys_say_who_may_do_what_and_how_often(
         assert [status for status, _, _ in statuses][:2] == [200, 200]
         status, response, headers = next(each for each in statuses if each[0] != 200)
         assert status == 429
-        assert "till asks more than it may" in response["detail"]
+        assert "till exceeds its rate limit" in response["detail"]
         assert int(headers["retry-after"]) >= 1
         assert one.request("GET", "/v1/decisions/x", Authorization=request)[0] == 403
         assert one.request("GET", "/metrics", Authorization=f"Bearer {office}")[0] == 200
@@ -529,7 +529,7 @@ def test_a_full_queue_refuses_at_once_and_takes_nothing(
 ) -> None:
     async def request(requests: RequestBatcher) -> None:
         first = requests.submit(events[:8])
-        with pytest.raises(FullError, match="8 events wait already"):
+        with pytest.raises(FullError, match="8 events are queued already"):
             requests.submit(events[8:11])
         assert requests.waiting == 8
         assert all(isinstance(response, DecisionView) for response in await first)

@@ -322,7 +322,7 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
         with BusyClock() as clock:
             status, body, _ = server.request("POST", "/v1/labels", json.dumps(label).encode())
             assert (status, clock.seconds() < 3) == (503, True)
-        assert "met an error and ends" in body["detail"] or "does not answer" in body["detail"]
+        assert "met an error and ends" in body["detail"] or "does not respond" in body["detail"]
         until(lambda: len(set(children(server.process.pid)) - before) == 1)
         server.wait()
         assert [server.decide(event)[0] for event in own[:10]] == [200] * 10

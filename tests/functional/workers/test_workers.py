@@ -440,7 +440,7 @@ def test_a_full_worker_refuses_at_once_and_what_was_accepted_is_decided(
         "POST", "/v1/decisions", b"[" + b",".join(events[:60]) + b"]", **office
     )
     assert status == 503
-    assert "events wait already" in response["detail"]
+    assert "events are queued already" in response["detail"]
     assert headers["retry-after"] == "1"
     with http_clients(one.port, 6) as clients:
         reply = [

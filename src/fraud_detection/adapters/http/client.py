@@ -1,4 +1,4 @@
-"""Ask a server of our own over HTTP."""
+"""Send a request to a server of our own over HTTP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TIMEOUT_S = 60.0
 
 
 def post_json(url: str, body: bytes, key: str = "") -> bytes:
-    """Send a body of JSON and return the answer's; other statuses than 200 raise ConfigError."""
+    """Send a JSON body and return the response's; other statuses than 200 raise ConfigError."""
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"{url}: expected an address such as http://127.0.0.1:8000")
     headers = {"content-type": "application/json"}
@@ -23,7 +23,7 @@ def post_json(url: str, body: bytes, key: str = "") -> bytes:
             content: bytes = response.read()
     except urllib.error.HTTPError as error:
         text = error.read().decode(errors="replace")[:500]
-        raise ConfigError(f"{url}: answered {error.code}: {text}") from None
+        raise ConfigError(f"{url}: responded {error.code}: {text}") from None
     except OSError as error:
         raise ConfigError(f"{url}: cannot be reached: {error}") from None
     return content

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection, with as little between its bytes and an answer as can be.
+"""One HTTP/1.1 connection, with as little as possible between its bytes and a response.
 
 uvicorn keeps the sockets, TLS, signals and the shutdown, and httptools reads the requests; what is left out
 is what ASGI needs for each request: a scope, a task, an event and two messages.  Measured in
@@ -34,15 +34,15 @@ SLICE = 1 << 12
 BODY_SLICE = 1 << 14
 """So much is parsed before it is looked at whether more may be taken."""
 MAX_PENDING_BYTES = 1 << 20
-"""Bytes of requests of one connection that wait for their answers; beyond it no further one is taken."""
+"""Bytes of requests of one connection that may wait for responses; then reading pauses."""
 WRITE_WITHIN_S = 10.0
-"""Who does not read an answer for so long is hung up on."""
+"""A connection that does not read a response for so long is closed."""
 
 
 class HttpConnection(RequestReader, asyncio.Protocol):
     """The asyncio protocol of an HTTP/1.1 connection, in place of uvicorn's own.
 
-    It belongs to `server_state.connections` as long as it is open, and ends after the answers in hand when
+    It belongs to `server_state.connections` as long as it is open, and ends after the pending responses when
     `shutdown` is called.
     """
 
@@ -70,7 +70,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Return whether it waits for no answer."""
+        """Return whether no response is pending."""
         return not self._turns
 
     @property
@@ -143,7 +143,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         self._hold(bool(self._unread or self._held) or self._blocked)
 
     def _hold(self, paused: bool) -> None:  # noqa: FBT001 - the only argument
-        """Read no more of the caller, or read again."""
+        """Pause or resume reading."""
         if paused != self._paused and not self._ending:
             self._paused = paused
             (self._transport.pause_reading if paused else self._transport.resume_reading)()
@@ -154,7 +154,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         return bool(self._turns)
 
     def shutdown(self) -> None:
-        """End as soon as everything that was read is answered."""
+        """Close when every request that was read has its response."""
         self._end_after_responses()
 
     def pause_writing(self) -> None:
@@ -164,7 +164,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         self._late = self._loop.call_later(WRITE_WITHIN_S, self._transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Resume reading."""
         self._full = False
         if self._late is not None:
             self._late.cancel()
@@ -176,7 +176,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         self._ending = True
         self._transport.abort()
 
-    # --- answers ----------------------------------------------------------------
+    # --- responses ----------------------------------------------------------------
 
     def _on_response(self, turn: PendingRequest, response: Response) -> None:
         turn.response = response
@@ -195,7 +195,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
             self._pump()
 
     def _close(self) -> None:
-        """End the connection when its answers are read, or after a while."""
+        """Close the connection when its responses are read, or after a while."""
         self._ending = True
         if self._transport.get_write_buffer_size() and self._late is None:
             self._late = self._loop.call_later(WRITE_WITHIN_S, self._transport.abort)
@@ -225,7 +225,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
         self._on_response(turn, problem(status, message, later))
 
     def _came(self, turn: PendingRequest) -> None:
-        """Let a request be answered, or wait until it may be."""
+        """Dispatch a request, or queue it until it may be."""
         blocked = bool(self._held) or self._blocked
         self._turns.append(turn)
         if blocked:
@@ -245,7 +245,7 @@ class HttpConnection(RequestReader, asyncio.Protocol):
                 "a request met an error of ours; its connection ends", extra={"event": "request_failed"}
             )
             turn.last = self._ending = True
-            message = "this request met an error of the server; what it asked may have been done"
+            message = "this request met an error of the server; it may have been carried out"
             self._on_response(turn, problem(HTTPStatus.INTERNAL_SERVER_ERROR, message))
 
     def _end_after_responses(self) -> None:

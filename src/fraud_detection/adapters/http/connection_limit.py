@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 MAX_CONNECTIONS = 1000
 NEW_AFTER_S = 1.0
 IDLE_AFTER_S = 10.0
-"""Where all connections are taken, one that has asked nothing for so long makes room; one that never has,
+"""At the limit, a connection idle for so long makes room; one that has never sent a request,
 after a second."""
 LEAVES_WITHIN_S = 1.0
 """How long a rejected connection's bytes are discarded: closed at once, the response might be lost."""
@@ -38,8 +38,8 @@ class Bound:
     """
 
     def __init__(self, max_connections: int) -> None:
-        """Take the number; the answer says it."""
-        message = f"{max_connections:,} connections are open, as many as may be here; ask again in a moment"
+        """Take the number; the response names it."""
+        message = f"{max_connections:,} connections are open, the maximum of this server; retry in a moment"
         refused = problem(503, message)
         self.response = (
             b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: %b\r\nretry-after: 1\r\n"
@@ -76,7 +76,7 @@ class Bound:
         """Log that connections were refused, once a minute."""
         if self._logged_at is None or now - self._logged_at > LOG_EVERY_S:
             self._logged_at = now
-            message = "%s connections are open: others are answered 503; is `--max-connections` too small?"
+            message = "%s connections are open: others get 503; is `--max-connections` too small?"
             LOG.warning(message, f"{self.max_connections:,}", extra={"event": "connections_refused"})
 
 
@@ -89,7 +89,7 @@ class LimitedConnection(HttpConnection):
         self._bound = bound
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the connection, or send it away."""
+        """Accept the connection, or reject it."""
         now = self._loop.time()
         if self._bound.lets_in(self._server, now):
             super().connection_made(transport)
@@ -100,7 +100,7 @@ class LimitedConnection(HttpConnection):
 
 
 class _Leaving(asyncio.Protocol):
-    """A connection that was answered, and is closed as soon as the other end has heard it."""
+    """A rejected connection, closed as soon as the other end has read the response."""
 
     def __init__(self, transport: asyncio.Transport, bound: Bound) -> None:
         self._bound = bound

@@ -31,7 +31,7 @@ class Request:
 
 
 class Response:
-    """An answer: status, body, its type, and headers of its own."""
+    """A response: status, body, its type, and extra headers."""
 
     __slots__ = ("body", "headers", "kind", "status")
 
@@ -43,7 +43,7 @@ class Response:
 
 
 class Application(Protocol):
-    """What answers: each request gets one answer, at once or later, by a call of `on_result` in the loop."""
+    """An application: each request gets one response, now or later, by a call of `on_result` in the loop."""
 
     def take(self, request: Request, on_result: Callable[[Response], None]) -> None:
-        """Answer a request."""
+        """Respond to a request."""

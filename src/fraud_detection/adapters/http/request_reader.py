@@ -77,7 +77,7 @@ class _Enough(Exception):  # noqa: N818 - nothing is wrong: the rest of a piece 
 
 
 class PendingRequest:
-    """A request that waits for its answer; `last` ends the connection."""
+    """A request that waits for its response; `last` ends the connection."""
 
     __slots__ = ("last", "refused", "request", "response", "size")
 
@@ -134,7 +134,7 @@ class RequestReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # The request is answered as what it is; what another protocol would send next is not understood.
+            # The request gets its response as HTTP/1.1; an upgrade to another protocol is not supported.
             self._end_after_responses()
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, _Enough):
@@ -184,7 +184,7 @@ class RequestReader:
             self._waits = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
-        """Go on to the body, and let the caller send it if it waits for that."""
+        """Start the body, and send 100 Continue if the client waits for it."""
         self._reading_headers = False
         if self._hosts == 1 and not self._waits and not self._chunked:
             return
@@ -205,7 +205,7 @@ class RequestReader:
             self._buffered_bytes += len(body)
             self._room.used += len(body)
             if self._size > SMALL_BODY and self._room.full:
-                message = "the requests of all callers hold too much memory just now; ask again in a moment"
+                message = "the requests of all callers hold too much memory; retry in a moment"
                 self._reject(HTTPStatus.SERVICE_UNAVAILABLE, message)
         elif self._body:
             self._release(sum(len(part) for part in self._body))
@@ -218,7 +218,7 @@ class RequestReader:
         self._room.used -= size
 
     def on_message_complete(self) -> None:
-        """Let the request be answered."""
+        """Dispatch the request."""
         if self._ending:
             return
         self._waits = False

@@ -35,7 +35,7 @@ def problem(
 def encoded(
     response: Response, default_headers: Headers, request_id: bytes, *, last: bool, bare: bool
 ) -> bytes:
-    """Return the bytes of an answer.
+    """Return the bytes of a response.
 
     default_headers: they carry the date.  last: the connection ends with it.  bare: it has no body, as one
     to HEAD.

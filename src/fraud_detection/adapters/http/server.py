@@ -33,7 +33,7 @@ GRACE_S = 10
 BACKLOG = 2048
 
 OTHER_FILES = 256 + MIN_HANDSHAKES + MAX_CLOSING
-"""What a process opens besides connections: state files, lines to other workers, libraries, and connections
+"""File descriptors besides client connections: state files, other workers, libraries, and connections
 for which there is no free slot."""
 
 

@@ -32,7 +32,8 @@ PASSING = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR, errno.EPROTO}
 class TlsListener:
     """The server object that uvicorn holds: it is closed, and waited for.
 
-    line: makes the protocol of a connection.  free_slots: how many handshakes may be under way now.
+    protocol_factory: makes the protocol of a connection.  free_slots: how many handshakes may be under way
+    now.
     """
 
     def __init__(

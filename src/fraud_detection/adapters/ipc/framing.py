@@ -11,7 +11,7 @@ import msgspec
 LENGTH = struct.Struct(">I")
 
 MAX_FRAME_BYTES = 1 << 24
-"""Bytes; a list of events over HTTP has at most a sixteenth of that, and so have its answers."""
+"""Bytes; a list of events over HTTP has at most a sixteenth of that, and so have its results."""
 
 _encode = msgspec.msgpack.Encoder().encode
 

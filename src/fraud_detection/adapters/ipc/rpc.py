@@ -87,7 +87,7 @@ class RpcClient(asyncio.Protocol):
             await asyncio.sleep(RETRY_DELAY_S)
 
     def call(self, what: str, body: object) -> asyncio.Future[Any]:
-        """Send a request; its future raises RetryError on refusal, PeerUnavailableError without an answer."""
+        """Send a request; its future raises RetryError on refusal, PeerUnavailableError without a reply."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         if self._transport is None or not self.is_healthy:
@@ -158,7 +158,7 @@ class RpcClient(asyncio.Protocol):
                 future.set_exception(self._unavailable())
 
     def _unavailable(self) -> PeerUnavailableError:
-        return PeerUnavailableError(f"worker {self.other} does not answer; ask again in a moment")
+        return PeerUnavailableError(f"worker {self.other} does not respond; retry in a moment")
 
 
 class RpcServerConnection(asyncio.Protocol):

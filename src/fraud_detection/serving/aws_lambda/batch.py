@@ -1,4 +1,4 @@
-"""A batch of one Kinesis shard: its events, aggregates taken apart, and which of them a retry reprocesses."""
+"""A batch of one Kinesis shard: its events, disaggregated, and which of them a retry reprocesses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, TruncatedEvent,
 from fraud_detection.core.ports import ProfileKey
 
 PART = 500
-"""So many events are decided at once, also where aggregates hold many more."""
+"""Events decided at once, also where aggregates hold many more."""
 SPARE = 3
 
 
@@ -28,8 +28,9 @@ class ShardEvent(msgspec.Struct, frozen=True):
     """One event of the shard; arrived_s is Kinesis' clock, seconds since 1970.
 
     number: of the record of Kinesis, as Lambda is answered.  sub: the event's index in an aggregate,
-    None where the record is no aggregate.  key: its partition key.  broken: why an aggregate cannot be taken
-    apart; empty for all others.  identity: by what an event without an id is known, where not by its number.
+    None where the record is no aggregate.  key: its partition key.  broken: why an aggregate cannot be
+    disaggregated; empty for all others.  identity: by what an event without an id is known, where not by its
+    number.
     """
 
     number: str
@@ -65,7 +66,7 @@ class ShardEvent(msgspec.Struct, frozen=True):
         return int(self.number) * MAX_EVENTS + (self.sub or 0)
 
     def outcome(self, parsed: Outcome) -> Outcome:
-        """Return what became of the event; of a broken aggregate no parser knows the true reason."""
+        """Return the outcome of the event; a broken aggregate gets its own reason."""
         if not self.broken:
             return parsed
         reason = f"an aggregate of the Kinesis Producer Library: {self.broken}"
@@ -75,7 +76,7 @@ class ShardEvent(msgspec.Struct, frozen=True):
 
 
 def identities_of(shard: str, records: Sequence[ShardEvent]) -> list[str]:
-    """Return the identities of events, by which those without an id are known."""
+    """Return the dedup keys of events without an id of their own."""
     return [record.identity or record_identity(shard, record.sequence_number) for record in records]
 
 
@@ -120,7 +121,7 @@ def _quarantined_event(
 
 
 def records_of(event: Mapping[str, Any]) -> list[ShardEvent]:
-    """Return the events of a Lambda event, in order, with aggregates taken apart."""
+    """Return the events of a Lambda event, in order, disaggregated."""
     events: list[ShardEvent] = []
     for record in event["Records"]:
         kinesis = record["kinesis"]
@@ -136,7 +137,7 @@ def records_of(event: Mapping[str, Any]) -> list[ShardEvent]:
 
 
 def _redriven(shard_event: ShardEvent) -> ShardEvent:
-    """Return a record that was put again as it was at first, but for its number."""
+    """Return a redriven record with its original key and identity."""
     first = redriven_from(shard_event.key, shard_event.number)
     if first is None:
         return shard_event
@@ -195,7 +196,7 @@ def parts_of(records: Sequence[ShardEvent], max_events: int = PART) -> Iterator[
 
 
 def _by_record(records: Sequence[ShardEvent]) -> Iterator[list[ShardEvent]]:
-    """Yield together what came in one record of Kinesis."""
+    """Yield the events of each Kinesis record together."""
     record_events: list[ShardEvent] = []
     for record in records:
         if record_events and record.number != record_events[0].number:

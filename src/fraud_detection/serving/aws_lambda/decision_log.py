@@ -1,4 +1,4 @@
-"""The lines of the Lambda function's log: one a decision, one a refused record, one a batch with its counts.
+"""Log lines of the Lambda function: one per decision, per refused record, and per batch with its counts.
 
 No line holds personal data: entity ids are tokens, and of a refused record only the number and reason.
 Decisions and refused records are those of `decision_record`, with shard and sequence number added.
@@ -51,7 +51,7 @@ MAX_DRIFT, MAX_TEXT_LENGTH = 100, 200
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What is logged of a batch: where it came from, how long each stage took, in ms, and what went wrong.
+    """Log data of a batch: its shard, the time of each stage in ms, and errors.
 
     write_conflicts: profiles that another shard had changed before they were saved.
     """
@@ -65,7 +65,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class DecisionLog:
-    """Makes the lines.  token_key: without it nobody knows whose tokens they are."""
+    """Makes the log lines.  token_key: key of the entity tokens; without it they cannot be linked to ids."""
 
     def __init__(self, environment: str, token_key: str) -> None:
         """Take the name of the environment."""
@@ -98,7 +98,7 @@ class DecisionLog:
         return encode(decision_record(decided.decision, payment.event_time, delivery)), iterator_latency_ms
 
     def quarantined(self, shard: str, number: str, record: Quarantined) -> bytes:
-        """Return the line of a record that can never be decided; the value that is wrong is not in it."""
+        """Return the line of a record that can never be decided; without the invalid value."""
         delivery = Delivery(shard=shard, sequence_number=number)
         if isinstance(record, Conflict):
             # Its reason names fields, and holds no value.
@@ -143,7 +143,7 @@ class DecisionLog:
         )
 
     def token(self, entity_id: str) -> str:
-        """Return what stands for an id: the same for the same id, and nothing else."""
+        """Return the token of an id: equal ids have equal tokens."""
         return hashlib.blake2b(entity_id.encode(), key=self._token_key[:64], digest_size=8).hexdigest()
 
 

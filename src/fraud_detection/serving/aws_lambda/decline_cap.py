@@ -1,4 +1,4 @@
-"""The decline cap of the Lambda function: a new one for every batch, continued from the stored counts.
+"""The decline cap of the Lambda function: a new one for every batch, which continues from stored counts.
 
 No function keeps state between two batches, and a batch may come again, cut in another way.  So what
 was counted is stored with the journal of the shard, up to the last event of the last batch that has ended.
@@ -13,7 +13,7 @@ from fraud_detection.engine.pipeline import Pipeline
 
 
 class ShardDeclineCap:
-    """Gives each pipeline of a batch its decline cap, and takes back what that has counted.
+    """Gives each pipeline of a batch its decline cap, and stores its counts.
 
     settings: None without a decline cap; then all of this does nothing.
     """
@@ -23,7 +23,7 @@ class ShardDeclineCap:
         self._settings, self._counts = settings, counts
 
     def join(self, pipeline: Pipeline) -> None:
-        """Let a pipeline go on from what was counted before it."""
+        """Let a pipeline continue from the stored counts."""
         if self._settings is not None:
             counts = self._counts
             pipeline.decision_engine.decline_cap = SharedDeclineCap(
@@ -32,12 +32,12 @@ class ShardDeclineCap:
             pipeline.counted_through = counts.through
 
     def begin(self, pipeline: Pipeline) -> None:
-        """Let the other shards see what the batch in hand declines, before it is over."""
+        """Publish the declines of the current batch to the other shards, before it ends."""
         if self._settings is not None:
             self._counts.begin(_counts(pipeline))
 
     def end(self, pipeline: Pipeline) -> None:
-        """Take as counted for good what a pipeline has decided: all of it is kept."""
+        """Commit the counts of a pipeline, all of whose decisions are stored."""
         if self._settings is not None:
             self._counts.counted(pipeline.counted_through, _counts(pipeline))
 

@@ -1,12 +1,12 @@
 """The Lambda function: a batch of one Kinesis shard in, decisions in DynamoDB and in the log out.
 
-Decisions are stored before profiles are.  A batch that comes again, for whatever reason, finds what it has
-decided, and only the profiles that had not seen its events take them in: the effect is that of one
-delivery.  A record that can never be decided is set aside whole; one that should be tried again ends
-the batch, because Lambda starts again from the lowest number that was reported.
+Decisions are stored before profiles are.  A batch that is redelivered finds its decisions, and updates only
+the profiles that had not seen its events: the effect is that of one delivery.  A record that cannot be
+decided is quarantined whole; one that should be retried ends the batch, because Lambda restarts from the
+lowest reported number.
 
-What the Kinesis Producer Library has aggregated is taken apart first, so one invocation may hold many more
-events than records: they are decided in parts.
+Records of the Kinesis Producer Library are disaggregated first, so one invocation may hold many more events
+than records: they are decided in parts.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ PREFIX = "FRAUD_"
 
 
 class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the function's environment says, each as FRAUD_<NAME>.
+    """Settings from the function's environment, each as FRAUD_<NAME>.
 
-    token_key: makes the tokens of entity ids in the log; without it nobody knows whose they are.
-    budget_ms: how long the endpoint may take for one batch, retries included.  environment: named in the
-    metrics.  decisions_days: how long they are stored after they were written; 0 is for ever.
+    token_key: key of the entity tokens in the log; without it they cannot be linked to ids.
+    budget_ms: how long the endpoint may take for one batch, retries included.  environment: dimension of the
+    metrics.  decisions_days: how long they are kept after they were written; 0 is for ever.
     """
 
     endpoint: str
@@ -104,7 +104,7 @@ class Processor:
         clients: Callable[[str], Any] = client,
         bundle: Bundle | None = None,
     ) -> None:
-        """Make the clients; `write_line` takes lines for the log.
+        """Make the clients; `write_line` takes log lines.
 
         bundle: None loads the one that the settings name.
         """
@@ -137,9 +137,10 @@ class Processor:
     def handle(
         self, shard: str, records: Sequence[ShardEvent], remaining_s: Callable[[], float] = lambda: math.inf
     ) -> list[str]:
-        """Decide one batch of a shard; return the number from which Lambda has to start again, if any.
+        """Decide one batch of a shard; return the sequence number from which Lambda has to retry, if any.
 
-        remaining_s: how long Lambda lets this invocation live; a part that may not be done by then is left.
+        remaining_s: how long Lambda lets this invocation live; a part that may not finish by then is not
+        started.
         """
         longest_s = 0.0
         for part in parts_of(records):
@@ -155,7 +156,7 @@ class Processor:
         return []
 
     def _decide_isolating(self, shard: str, records: Sequence[ShardEvent]) -> None:
-        """Decide a batch; what raises an error that nobody foresaw is cut out of it, by halves.
+        """Decide a batch; an event that raises an unexpected error is isolated by bisection.
 
         The engine isolates what it meets itself; here it is the rest: stored profiles, stored decisions.
         """
@@ -163,7 +164,7 @@ class Processor:
             self._decide(shard, records)
         except NOT_OF_ONE_EVENT:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one event
+        except Exception as error:  # noqa: BLE001 - any error is logged, and ends at one event
             if len(records) == 1:
                 self._review(shard, records[0], error)
                 return
@@ -179,7 +180,7 @@ class Processor:
         outcome, failure = pipeline.without_memory(record.data, error, *identities_of(shard, [record]))
         results = self.results.make([record], [outcome], "", [failure])
         self.quarantine.put(results.quarantined)
-        # Else the next batch would meet it again where it finishes this one.
+        # Otherwise the next batch would meet it again when it finishes this one.
         others = [
             unfinished
             for unfinished in self.dedup_index.unfinished()
@@ -219,7 +220,7 @@ class Processor:
         self.decline_cap.end(pipeline)
         self.dedup_index.store_unfinished(later)
         saved = time.perf_counter()
-        # Logged only when all of it is stored: a line in the log is a promise.
+        # Logged only when all of it is stored: a logged decision is durable.
         for log_line in results.lines:
             self.write_line(log_line)
         stages = {

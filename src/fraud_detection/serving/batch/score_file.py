@@ -116,14 +116,14 @@ def _opened(
 
 
 def _decided(scoring: _Scoring, rows: list[Row]) -> Iterator[list[tuple[Row, Outcome]]]:
-    """Yield the rows with what became of them, in order of time; labels are learned between them."""
+    """Yield the rows with their outcomes, in order of event time; labels are learned between them."""
     for part in _with_labels(rows):
         outcomes = scoring.take([event for _, event in part], [_identity(row) for row, _ in part])
         yield [(row, outcome) for (row, _), outcome in zip(part, outcomes, strict=True) if row is not None]
 
 
 class _Scoring:
-    """A pipeline over memory, and the count of what came of it."""
+    """A pipeline with in-memory state, and the counts of its outcomes."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ def _read(engine: Engine, path: Path, progress: Progress, known: Sequence[KnownS
 
 
 def _first_labels(rows: Sequence[Row]) -> Iterator[Row]:
-    """Yield the rows; the label of one whose id came before speaks of nothing that is decided."""
+    """Yield the rows; a duplicate row loses its label, because its payment is not decided again."""
     seen: set[str] = set()
     for row in rows:
         yield msgspec.structs.replace(row, label=None) if row.label and row.transaction_id in seen else row

@@ -1,5 +1,5 @@
-"""One process, one state file: takes batches, decides, commits, and only then hands decisions on.
+"""One process, one state file: takes batches, decides, commits, and only then returns the decisions.
 
-`stream_runner` feeds it a file or a pipe, `release_follower` exchanges what it answers by.  Not here: HTTP.
-Begin at `service.py`.
+`stream_runner` feeds it a file or a pipe, `release_follower` exchanges the release it decides with.  Not
+here: HTTP. Begin at `service.py`.
 """

@@ -1,4 +1,4 @@
-"""What the decline cap has counted, stored in the state file: no restart changes a later answer.
+"""Decline cap counts in the state file: a restart changes no later decision.
 
 The counts are saved now and then, with the number of the last event in them; at the start the decisions
 behind that number are counted again, in their order.  So one that was killed counts as one that was not.
@@ -16,7 +16,7 @@ from fraud_detection.core.events import Action
 KEY = "decline_counts"
 SAVE_AFTER_EVENTS = 4_096
 MAX_REDELIVERED = 1_000_000
-"""Counts that so many events have followed are left: the decline cap was off meanwhile."""
+"""Counts older than so many events are discarded: the decline cap was off meanwhile."""
 PART = 10_000
 
 DECLINED = f"{Action.DECLINE:d} IN (action, coalesce(counterfactual_action, -1))"
@@ -34,13 +34,13 @@ class Saved(msgspec.Struct, frozen=True, array_like=True):
 
 
 def save(decline_cap: DeclineCap | None, state_file: StateFile) -> None:
-    """Keep what a decline cap has counted; inside a transaction, with all decisions settled."""
+    """Store the counts of a decline cap; inside a transaction, with all decisions flushed."""
     if decline_cap is not None:
         state_file.put_meta(KEY, Saved(state_file.seq, decline_cap.counts()))
 
 
 def restored(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
-    """Return a decline cap that has counted what was answered here."""
+    """Return a decline cap with the counts of the decisions made here."""
     stored = state_file.meta(KEY, None)
     saved = None if stored is None else msgspec.convert(stored, Saved)
     if saved is None or state_file.seq - saved.seq > MAX_REDELIVERED:
@@ -54,7 +54,7 @@ def restored(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
 
 
 def _recounted(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
-    """Return one that counts for the first time: the answers of the last interval."""
+    """Return a decline cap counted from the decisions of the last interval."""
     decline_cap = DeclineCap(settings)
     before_seq, since, counted = state_file.seq + 1, None, list[tuple[int, bool]]()
     while part := state_file.rows(LATEST_FIRST, (before_seq, PART)):

@@ -1,4 +1,4 @@
-"""Labels of a file, ingested like those of a stream: each once, however often the file comes."""
+"""Import a label file: each label is applied once, however often the file is imported."""
 
 from __future__ import annotations
 

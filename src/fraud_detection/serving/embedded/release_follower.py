@@ -1,8 +1,8 @@
-"""A service that answers by the latest release, and takes the next one while traffic flows.
+"""Keep a service on the latest release: load the next one while traffic flows.
 
-A release is loaded by a thread beside the service and taken between two batches: nothing is dropped, and
-every decision is made by one release as a whole.  A release that cannot be loaded is not taken: the one
-before it goes on answering, and the service says so: in the log, in `/metrics` and in `/readyz`.
+A background thread loads a release, and the service switches to it between two batches: nothing is dropped,
+and every decision is made by one release as a whole.  A release that cannot be loaded is not taken: the
+previous one stays in use, and the log, `/metrics` and `/readyz` report it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ RELEASES = "releases"
 
 
 class NotTakenError(FraudDetectionError):
-    """A release was not taken; the one before it goes on answering."""
+    """A release was not taken; the previous one stays in use."""
 
     def __init__(self, cause: Exception) -> None:
-        """Say why; an error that nobody foresaw with its kind."""
+        """Take the cause; an unexpected error is named with its type."""
         kind = "" if isinstance(cause, FraudDetectionError | OSError) else f"{type(cause).__name__}: "
-        super().__init__(f"release not taken, the one before it goes on answering: {kind}{cause}")
+        super().__init__(f"release not taken, the previous one stays in use: {kind}{cause}")
         self.__cause__ = cause
 
 
@@ -56,14 +56,13 @@ def load_release(registry: ReleaseRegistry, known: Mapping[str, Engine] | None =
 
 
 class ReleaseFollower:
-    """Lets one service answer by the latest release; `look` is called between batches, again and again.
+    """Keeps one service on the latest release; `look` is called between batches.
 
-    release: the one that it answers by.  problem: why a later one cannot be followed; empty while all is
-    well.
+    release: the one in use.  problem: why a later one cannot be loaded; empty if there is none.
     """
 
     def __init__(self, registry: ReleaseRegistry, service: EmbeddedService, first: Loaded) -> None:
-        """Let the service answer by a release that is loaded already."""
+        """Let the service decide with a release that is loaded already."""
         self.registry, self._service = registry, service
         self.problem = ""
         self._part = service.state_file.background.part(RELEASES, essential=False)
@@ -76,13 +75,13 @@ class ReleaseFollower:
 
     @property
     def release(self) -> Release:
-        """Return what the service answers by."""
+        """Return the release that the service decides with."""
         return self._loaded.release
 
     def look(self) -> None:
-        """Take the latest release if it is another one and is loaded; costs a look at a file at times.
+        """Switch to the latest release once it is loaded; costs one file lookup every `LOOK_EVERY_S`.
 
-        Whatever goes wrong is reported and tried again: the service answers by the release that it has.
+        Errors are reported and retried: the service stays on the release that it has.
         """
         try:
             self._look()
@@ -109,7 +108,7 @@ class ReleaseFollower:
             self._loading.start()
 
     def close(self) -> None:
-        """Say that this service answers no more."""
+        """Withdraw this service from the registry."""
         if self._loading is not None:
             self._loading.join()
         self.registry.withdraw(self._name)
@@ -133,7 +132,7 @@ class ReleaseFollower:
             self._report_recovered()
 
     def _failed(self, error: Exception) -> None:
-        """Report why the latest release is not taken, and look again though the log does not change."""
+        """Report why the latest release is not taken, and retry although the log does not change."""
         self._version, self._looked = (0, 0, 0), time.monotonic() + RETRY_DELAY_S
         previous, self.problem = self.problem, str(error) or type(error).__name__
         self._part.failed(NotTakenError(error))
@@ -161,7 +160,7 @@ class ReleaseFollower:
         self._loaded = loaded
         self._report_recovered()
         LOG.info(
-            "answering by release %d (%s by %s): %s",
+            "serving release %d (%s by %s): %s",
             release.number,
             release.kind,
             release.by,

@@ -25,7 +25,7 @@ from fraud_detection.serving.steady_clock import SteadyClock
 
 SAVE_AFTER_EVENTS = 50_000
 MIN_DEFERRED_EVENTS = 8
-"""So many events later, what was put off is done: few enough that the next payment hardly waits for it."""
+"""Deferred work runs after so many events: few enough that the next payment hardly waits for it."""
 IDS_AN_EVENT = 32
 """So many ids of earlier payments are learned an event: a million in half a minute at 1,000/s."""
 
@@ -35,9 +35,9 @@ WARN_EVERY_MS = 60_000
 
 
 class EmbeddedService:
-    """Decides batches and commits them; a batch is answered only after its commit.
+    """Decides batches and commits them; decisions are returned only after their commit.
 
-    Work that an answer need not wait for is left to `run_deferred_work`.
+    Work that no response has to wait for is left to `run_deferred_work`.
 
     save_after_events: a changed profile is saved so many events later, with all that it has seen by
     then; a restart has at most that many events to reapply.
@@ -83,7 +83,7 @@ class EmbeddedService:
         release: int = 0,
         salt: str = "",
     ) -> None:
-        """Let these answer from the next batch on; the canary a share of the cards, the champion the rest.
+        """Decide with these from the next batch on: the canary for a share of the cards.
 
         release: the number of the release that says so.  salt: chooses the cards; without it the
         configuration does.
@@ -194,11 +194,11 @@ class EmbeddedService:
         self.state_file.close()
 
     def _shared(self, decline_cap: DeclineCap) -> DeclineCap:
-        """Return the decline cap that answers: here it is alone."""
+        """Return the decline cap in use: this process counts alone."""
         return decline_cap
 
     def _save_counts(self) -> None:
-        """Store what was declined so far, so that a restart counts only what follows."""
+        """Store the decline counts, so that a restart only counts the rest."""
         self._counted = self.state_file.seq
         if self.pipeline.decision_engine.decline_cap is not None:
             self.state_file.flush()
@@ -206,7 +206,7 @@ class EmbeddedService:
                 decline_counts.save(self.pipeline.decision_engine.decline_cap, self.state_file)
 
     def _check_shape(self) -> None:
-        """Refuse profiles that another set of features has left."""
+        """Check that the stored profiles were made with these features."""
         extractor = self.pipeline.memory.extractor
         shape = [definition.name for definition in extractor.definitions]
         shape += [
@@ -287,5 +287,5 @@ def store_replayed_history(
 
 
 def has_history(state_file: StateFile) -> bool:
-    """Return whether history was taken in, or anything decided, with this state file before."""
+    """Return whether this state file holds preloaded history or decisions."""
     return bool(state_file.seq) or state_file.meta("history", None) is not None

@@ -61,7 +61,7 @@ def open_released_service(
     synchronous: str = "NORMAL",
     wait_s: float = WAIT_FOR_LOCK_S,
 ) -> tuple[Engine, EmbeddedService, ReleaseFollower]:
-    """Do the same with the current release of a registry, and follow it."""
+    """Open the service with the current release of a registry, and keep it on the latest."""
     loaded = load_release(registry)
     engine = loaded.engines[loaded.release.champion]
     service = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
@@ -114,7 +114,7 @@ def run_stream(
 
     releases: followed between batches.
 
-    While the state file cannot be written, nothing more is taken and nothing shown.  Raises RetryError when
+    While the state file cannot be written, no event is taken and no decision shown.  Raises RetryError when
     it is gone, or cannot be written when the end is asked for.
     """
     opened = open_source(source, growing=True)

@@ -1,4 +1,4 @@
-"""Who may ask what, and how often: API keys with roles, stored as digests."""
+"""API keys with roles and rate limits, stored as digests."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ KeyName = Annotated[str, Meta(pattern=NAME)]
 
 
 class Key(Settings, frozen=True):
-    """A key as it is kept.
+    """A stored key.
 
-    sha256: of the key, in hexadecimal digits.  roles: decide payments, read decisions, report labels, operate
+    sha256: of the key, in hexadecimal digits.  roles: decide payments, read decisions, send labels, operate
     (metrics).  per_second: events at most, with as many at once; null is no limit.
     """
 
@@ -45,7 +45,7 @@ class Key(Settings, frozen=True):
 
 
 class Caller:
-    """A key in use, with what it may still ask; `sender` stands beside each event that comes with it."""
+    """A key in use, with its remaining allowance; `sender` is recorded with each event it sends."""
 
     def __init__(self, name: str, key: Key, clock: Callable[[], float] = time.monotonic) -> None:
         """Start with a full allowance."""
@@ -56,7 +56,7 @@ class Caller:
 
     @property
     def is_rate_limited(self) -> bool:
-        """Return whether there is a rate to keep."""
+        """Return whether there is a rate limit."""
         return self._per_second is not None
 
     def share(self, of: int) -> Caller:
@@ -90,7 +90,7 @@ class Caller:
         return 0.0
 
     def changed(self, key: Key) -> Caller:
-        """Return the same caller by another entry of the file; what it has asked already stays counted.
+        """Return the same caller with another entry of the file; its used allowance stays counted.
 
         >>> caller = Caller("till", Key(sha256="0" * 64, roles=("decide",), per_second=4.0), lambda: 0.0)
         >>> caller.spend(3), caller.changed(Key(sha256="1" * 64, roles=("read",), per_second=2.0)).spend(2)
@@ -117,11 +117,11 @@ class Access:
     """Knows the callers; without keys everybody may do everything, which only fits a loopback address."""
 
     def __init__(self, keys: dict[str, Key] | None) -> None:
-        """Take the keys by name; None means that none are asked for."""
+        """Take the keys by name; None means that none are required."""
         self._open = None
         if keys is None:
             self._open = Caller("anybody", Key(sha256="0" * 64, roles=ROLES))
-            # Nobody was asked for a name, so none is stored.
+            # There is no caller name to store.
             self._open.sender = ANYBODY
         self._by_digest = {key.sha256: Caller(name, key) for name, key in (keys or {}).items()}
 
@@ -132,7 +132,7 @@ class Access:
             name: previous[name].changed(key) if name in previous else Caller(name, key)
             for name, key in keys.items()
         }
-        # One assignment: whoever asks meanwhile, in another thread, is asked for the old keys or the new.
+        # One assignment: a request in another thread sees either the old keys or the new.
         self._by_digest = {keys[name].sha256: caller for name, caller in known.items()}
         changes = {
             "added": [name for name in known if name not in previous],
@@ -142,15 +142,15 @@ class Access:
         return {what: names for what, names in changes.items() if names}
 
     def caller(self, authorization: str) -> Caller | None:
-        """Return who asks, by `Bearer KEY`; None for nobody known."""
+        """Return the caller of `Bearer KEY`; None for an unknown key."""
         if self._open is not None:
             return self._open
         scheme, _, key = authorization.partition(" ")
-        # The digest is looked up, not the key: how long that takes reveals nothing about a key.
+        # The digest is looked up, not the key: so that its duration reveals nothing about a key.
         return self._by_digest.get(digest(key.strip())) if scheme.lower() == "bearer" else None
 
     def named(self, name: str) -> Caller:
-        """Return the caller of that name; raise RetryError where the keys here are not those of the asker."""
+        """Return the caller of that name; raise RetryError where the other worker has newer keys."""
         caller = next((known for known in self._by_digest.values() if known.name == name), None)
         if caller is None:
             raise RetryError(f"no key {name!r} is known here yet, or any more")
@@ -158,7 +158,7 @@ class Access:
 
 
 def digest(key: str) -> str:
-    """Return what is stored of a key."""
+    """Return the stored digest of a key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -1,8 +1,8 @@
-"""The HTTP service: payments that wait for their answer, decided together with whoever else waits.
+"""Batch the payments of concurrent requests: what is queued together is decided and committed together.
 
 While one batch is decided, the next requests arrive; they become the next batch.  So a payment alone is
-decided at once, and many share the cost of a commit.  A payment is answered only after its commit: a
-process that is killed has lost no answer that it gave.  What becomes of errors is in `health`.
+decided at once, and many share the cost of a commit.  A response is sent only after the commit: a process
+that is killed has lost no decision that it returned.  `health` handles errors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOG = logging.getLogger(__name__)
 SOURCE = "requests"
 MAX_QUEUE = 2_000
 WAIT_S = 1.0
-"""How long a commit may wait for another process that holds the file: nobody else is heard meanwhile.  Under
+"""How long a commit may wait for another process that holds the file: no request is served meanwhile.  Under
 lists of hundreds of payments, a checkpoint of the log has held it for more than a tenth of that."""
 
 MAX_BATCH_SIZE = 256
@@ -38,11 +38,11 @@ MAX_CACHED = 50_000
 
 
 class FullError(RetryError):
-    """Too many events wait already: ask again in a moment."""
+    """Too many events are queued already: ask again in a moment."""
 
 
 class DecisionView(msgspec.Struct, frozen=True):
-    """A decision as a response shows it: with the event's time in ms, and whether it was made before."""
+    """A decision as a response shows it: with the event time in ms, and whether it is a duplicate."""
 
     decision: Decision
     event_time: int
@@ -57,11 +57,10 @@ Identities = Sequence[str | None] | None
 
 
 class RequestBatcher:
-    """Takes events one by one from an event loop, and answers each when its batch is committed.
+    """Queues events from an event loop, decides them in batches, and returns results after the commit.
 
-    max_queue: events that may wait; one more is refused at once, because it would wait too long.
-    waits: from being taken to being answered.  lags: how far behind, in s, what is consumed beside requests
-    is, by its source.
+    max_queue: events that may be queued; one more is rejected at once.  waits: from being queued to the
+    result.  lags: lag in s of each background input, by its source.
     """
 
     def __init__(self, service: EmbeddedService, max_queue: int = MAX_QUEUE) -> None:
@@ -78,7 +77,7 @@ class RequestBatcher:
 
     @property
     def waiting(self) -> int:
-        """Return how many events wait."""
+        """Return how many events are queued."""
         return len(self._waiting)
 
     def enqueue(
@@ -88,23 +87,23 @@ class RequestBatcher:
         sender: Sender = ANYBODY,
         identities: Identities = None,
     ) -> None:
-        """Take events, all or none, and `on_result` all their answers when the last of them is decided.
+        """Queue events, all or none; `on_result` gets all results when the last one is decided.
 
-        sender: who asks; what he may not do is answered `Forbidden`, and leaves no trace.  identities: what
-        the events are known by beside ids of their own.
+        sender: the caller; events outside its roles become `Forbidden`, and leave no trace.  identities:
+        dedup keys of events without ids of their own.
 
-        Raises FullError when too many wait already, RetryError when the service is broken.
+        Raises FullError when the queue is full, RetryError when the service is broken.
         """
         self.health.check()
         if len(self._waiting) + len(events) > self.max_queue:
             self.refused += len(events)
-            raise FullError(f"{len(self._waiting):,} events wait already; ask again in a moment")
+            raise FullError(f"{len(self._waiting):,} events are queued already; retry in a moment")
         pending = _PendingRequest(on_result, len(events), time.perf_counter(), sender)
         for event, identity in zip(events, identities or itertools.repeat(None), strict=False):
             self._waiting.append((event, identity, pending))
         if not self._scheduled:
             self._scheduled = True
-            # Behind the requests that the loop has read already: they belong to the same batch.
+            # After the requests that the loop has read already: they belong to the same batch.
             asyncio.get_running_loop().call_soon(self._decide)
 
     def submit(
@@ -114,9 +113,9 @@ class RequestBatcher:
         identities: Identities = None,
         done: Callable[[], None] | None = None,
     ) -> asyncio.Future[list[Result]]:
-        """Do the same for somebody who can wait for a future.
+        """Queue events and return a future of their results.
 
-        done: called when none of the events waits any more, also where nobody waits for the answer.
+        done: called when none of the events is queued any more, even if the future was cancelled.
         """
         future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
 
@@ -129,7 +128,7 @@ class RequestBatcher:
         return future
 
     def take_stream_batch(self, batch: Batch, source: str) -> None:
-        """Take events that nobody waits for, such as those of a stream.
+        """Decide the events of a background stream, which need no response.
 
         Raises RetryError as the engine does, and when the service is broken.
         """
@@ -154,7 +153,7 @@ class RequestBatcher:
                 self.service.close()
             except FraudDetectionError:
                 raise
-            except Exception as error:  # noqa: BLE001 - reported like any other
+            except Exception as error:  # noqa: BLE001 - handled like any other
                 self.health.fail(error)
             else:
                 return
@@ -173,12 +172,12 @@ class RequestBatcher:
             loop.call_soon(self._decide)
         try:
             self._decide_batch(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits gets it
+        except Exception as error:  # noqa: BLE001 - whatever it is, every waiting request gets it
             refusal = self.health.met(error)
             for pending in dict.fromkeys(pending for _, _, pending in batch):
                 self._reject(pending, refusal)
             return
-        # Behind the answers, which the loop writes first.
+        # After the responses, which the loop writes first.
         loop.call_soon(self._run_deferred_work)
 
     def _decide_batch(self, batch: Sequence[tuple[bytes, str | None, _PendingRequest]]) -> None:
@@ -192,11 +191,11 @@ class RequestBatcher:
             try:
                 pending.add(self._reply_to(outcome))
             except RetryError as error:
-                # It was decided before, but its decision cannot be looked up just now.
+                # It was decided before, but its decision cannot be read now.
                 self._reject(pending, error)
 
     def _reject(self, pending: _PendingRequest, error: RetryError) -> None:
-        """Refuse events that were asked about together; those that wait still are not decided any more."""
+        """Reject the events of a request; those still queued are not decided any more."""
         pending.reject(error)
         self._waiting = [waiting for waiting in self._waiting if waiting[2] is not pending]
 
@@ -233,7 +232,7 @@ class RequestBatcher:
 
 
 class _PendingRequest:
-    """Events that were asked about together, and the answers so far."""
+    """The events of one request, and their results so far."""
 
     __slots__ = ("at", "missing", "on_result", "results", "sender")
 
@@ -242,7 +241,7 @@ class _PendingRequest:
         self.results: list[Result] = []
 
     def add(self, result: Result) -> None:
-        """Take the next answer; the last one ends the waiting, if nothing has before."""
+        """Add the next result; the last one completes the request."""
         if not self.missing:
             return
         self.results.append(result)
@@ -251,7 +250,7 @@ class _PendingRequest:
             self.on_result(self.results)
 
     def reject(self, error: RetryError) -> None:
-        """Say that they have no answer now: those that had one before have it again when they are asked."""
+        """Reject the request; events that were decided give their decision when the request is retried."""
         if self.missing:
             self.missing = 0
             self.on_result(error)
@@ -259,7 +258,7 @@ class _PendingRequest:
 
 def _resolve(future: asyncio.Future[list[Result]], results: list[Result] | RetryError) -> None:
     if future.done():
-        # Whoever asked has gone; the decisions stand, and are answered when they are asked again.
+        # The caller has gone; the decisions stand, and a retry returns them.
         return
     if isinstance(results, RetryError):
         future.set_exception(results)

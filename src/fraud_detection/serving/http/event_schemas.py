@@ -1,4 +1,4 @@
-"""The JSON schemas of payments and labels as a caller sends them: what is valid is taken, all else refused.
+"""JSON schemas of payments and labels as a caller sends them: what is valid is accepted.
 
 What an optional field holds stops no payment, so its schema allows any value and describes what is read.
 """
@@ -69,7 +69,7 @@ def label_schema(schema: Schema) -> Json:
     source = schema.label or LabelSource()
     id_field, known_at = schema.transaction_id.field or "transaction_id", source.known_at or "label_known_at"
     owner = "of the payment: by it several workers know where the label belongs"
-    label_sources = "who says so: chargeback, analyst, customer, rule ..."
+    label_sources = "source of the label: chargeback, analyst, customer, rule ..."
     fields = {
         id_field: _described("of the payment", _id() | {"pattern": NOT_BLANK}),
         **{entity.field: _optional(owner) for entity in [*schema.entities.values()][:1]},

@@ -1,8 +1,8 @@
-"""Whether a service may go on: what cannot be committed is tried again, and what nobody foresaw ends it.
+"""Health of a service: failed commits are retried, and an unexpected error ends it.
 
-A payment that is answered is stored.  So a service that cannot commit answers 503, and tries again by itself:
-whoever looks at `/readyz` sends it nothing meanwhile.  After an error that nobody foresaw it is unknown how
-far memory came: whoever waits is answered at once, nothing of it is saved, and the process ends.
+Every returned decision is committed.  So a service that cannot commit responds with 503 and retries by
+itself; `/readyz` takes it out of service meanwhile.  After an unexpected error the state in memory is
+unknown: every waiting request fails at once, nothing is saved, and the process ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 TRY_EVERY_S = 2.0
-ENDS = "this process met an error and ends; ask again in a moment"
+ENDS = "this process met an error and ends; retry in a moment"
 
 
 class BrokenError(FraudDetectionError):
@@ -29,14 +29,14 @@ class BrokenError(FraudDetectionError):
 
 
 class Health:
-    """Watches over the state of one service.
+    """Health of the state of one service.
 
-    broken: the error that ended it, None while it is open.  guarded: a context in which an error that nobody
-    foresaw ends the service, and is raised as RetryError for whoever waits.
+    broken: the error that ended it, None while it is open.  guarded: a context in which an unexpected error
+    ends the service, and is raised as RetryError.
     """
 
     def __init__(self, state_file: StateFile, reject: Callable[[RetryError], None]) -> None:
-        """Take the state file, and what refuses all that wait."""
+        """Take the state file, and a function that rejects all queued requests."""
         self.broken: Exception | None = None
         self.guarded = _Guarded(self)
         self._state_file, self._reject = state_file, reject
@@ -49,7 +49,7 @@ class Health:
             raise RetryError(ENDS)
 
     def look(self) -> None:
-        """See, now and then, whether the state file is still there; until it is, nothing is answered."""
+        """Check now and then that the state file is still there; until it is, no decision is returned."""
         now = time.monotonic()
         if now < self._look_at or self.broken is not None:
             return
@@ -59,24 +59,24 @@ class Health:
             self.put_off(RetryError(error))
 
     def put_off(self, error: RetryError) -> None:
-        """Try by itself what could not be committed, if there is something, until it is well."""
+        """Retry a failed commit in the background until it succeeds."""
         if self._retries or not self._state_file.failed:
             return
         self._retries = True
         hint = None if error.__cause__ is None else advice(error.__cause__, self._state_file.database)
-        message = "%s; until it can be written, payments are answered 503"
+        message = "%s; until it can be written, payments get 503"
         LOG.error(message, hint or error, extra={"event": "commit_failed"})
         self._try_later()
 
     def met(self, error: Exception) -> RetryError:
-        """Take note of an error, and return how those that wait are refused."""
+        """Handle an error; return the RetryError for the waiting requests."""
         if isinstance(error, RetryError):
             self.put_off(error)
             return error
         return self.fail(error)
 
     def fail(self, error: Exception) -> RetryError:
-        """End the service: say why, once, and refuse all that wait; return how they are refused."""
+        """End the service: log why, once, and reject all queued requests; return the RetryError for them."""
         refusal = RetryError(ENDS)
         if self.broken is None:
             self.broken = error

@@ -1,4 +1,4 @@
-"""Follow the file of API keys while a process runs: what is added, changed or revoked counts within a second.
+"""Reload the file of API keys while a process runs: additions, changes and revocations apply within a second.
 
 A file that cannot be read, or is wrong, changes nothing: the keys of before go on, and the log, `/metrics`
 and `/readyz` say so until it is mended.  The process stays ready: a slip in the file must not take every
@@ -25,7 +25,7 @@ KEYS = "keys"
 
 
 class KeysFollower:
-    """Lets `access` know the keys of a file; `look` reads them again if the file has another content."""
+    """Keeps `access` on the keys of a file; `look` reloads them when the content has changed."""
 
     def __init__(self, path: Path, access: Access, background: Background) -> None:
         """Take the file that `access` was made of, just now."""

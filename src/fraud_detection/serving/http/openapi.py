@@ -16,14 +16,14 @@ ERRORS = {
     "403": "The key lacks the role.",
     "413": "The request is too large.",
     "415": "The body is packed: send it without Content-Encoding.",
-    "429": "The key asks more than it may; Retry-After says when to ask again.",
+    "429": "The key exceeds its rate limit; Retry-After says when to retry.",
     "431": "The headers have more than 64 kB.",
-    "503": "Too much waits, the state cannot be written, or a process ends; Retry-After says when to try.",
+    "503": "The queue is full, the state cannot be written, or a process ends; see Retry-After.",
 }
 
 
 OF_KEYS = ("401", "403", "429")
-"""What is only answered where keys are asked for."""
+"""Statuses that only exist where keys are required."""
 
 
 def openapi(project: Project, version: str, *, with_keys: bool) -> Json:
@@ -92,7 +92,7 @@ CONFLICTS = (
     "yet by the clock here."
 )
 ANY_EVENT: Json = {
-    "description": "One like that which comes alone; each has an answer of its own, a bad one too."
+    "description": "An event as it would come alone; each has its own result, an invalid one too."
 }
 MAX_EVENTS = 500
 
@@ -102,7 +102,7 @@ def _ref(name: str) -> Json:
 
 
 def _post(summary: str, schema: str, records: tuple[str, ...]) -> Json:
-    """Describe what takes one event, or a list of them whose events have an answer each."""
+    """Describe an operation that takes one event, or a list with one result each."""
     any_record = {"oneOf": [_ref(name) for name in (*RECORDS_OF_EVENTS, "Error")]}
     record = {"oneOf": [_ref(name) for name in records]}
     return {
@@ -111,10 +111,10 @@ def _post(summary: str, schema: str, records: tuple[str, ...]) -> Json:
         "requestBody": {"required": True, "content": _content({"anyOf": [_ref(schema), _list(ANY_EVENT)]})},
         "responses": {
             "200": _response(
-                "The answer, or one for each of a list.", {"anyOf": [record, _list(any_record)]}
+                "The result, or one for each of a list.", {"anyOf": [record, _list(any_record)]}
             ),
             "409": _problem(CONFLICTS),
-            "422": _problem("It can never be decided: the reason, and the path of the field."),
+            "422": _problem("Cannot be decided: the reason, and the path of the field."),
             **_errors(),
         },
     }
@@ -149,10 +149,10 @@ def _ready() -> Json:
     status = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
     why = "It cannot commit, a part that payments need failed, or it ends."
     return {
-        "summary": "The process answers, with this bundle",
+        "summary": "Readiness, with the bundle in use",
         "responses": {
             "200": _response(
-                "It answers: `ready`, or `degraded` while a part is down that payments do not need.", status
+                "Serving: `ready`, or `degraded` while a part is down that payments do not need.", status
             ),
             "503": _response(why, status),
         },
@@ -161,7 +161,7 @@ def _ready() -> Json:
 
 def _plain(summary: str, *, secured: bool = False) -> Json:
     kind = "text/plain" if secured else "application/json"
-    ok = {"description": "All is well.", "content": {kind: {}}}
+    ok = {"description": "OK.", "content": {kind: {}}}
     more = {
         status: description for status, description in _errors().items() if status in {"401", "403", "503"}
     }

@@ -28,12 +28,12 @@ def exposition(requests: RequestBatcher, statuses: Mapping[int, int]) -> str:
 
 def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[str]:
     tally = requests.service.tally
-    yield from head("fraud_decisions_total", "counter", "Payments decided, by answer.")
+    yield from head("fraud_decisions_total", "counter", "Payments decided, by action.")
     for action in Action:
         yield f'fraud_decisions_total{{action="{action.label}"}} {tally.actions[action]}'
     counts = {
         "fraud_quarantined_total": (tally.quarantined, "Events that can never be decided."),
-        "fraud_duplicates_total": (tally.duplicates, "Events that had come before."),
+        "fraud_duplicates_total": (tally.duplicates, "Duplicate events."),
         "fraud_conflicts_total": (
             tally.conflicts,
             "Payments with the id of another: set aside.",
@@ -49,7 +49,10 @@ def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[st
             "Payments approved as control group, to observe their outcome.",
         ),
         "fraud_forbidden_events_total": (tally.forbidden, "Events whose sender lacked the role for them."),
-        "fraud_overload_rejected_events_total": (requests.refused, "Events refused because too many waited."),
+        "fraud_overload_rejected_events_total": (
+            requests.refused,
+            "Events rejected because the queue was full.",
+        ),
     }
     for name, (count, help_text) in counts.items():
         yield from head(name, "counter", help_text)
@@ -60,11 +63,11 @@ def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[st
     yield from _process()
     yield from _background(requests.service.state_file.background)
     yield from _lags(requests)
-    yield from head("fraud_release", "gauge", "The release that answers; 0 without a folder of releases.")
+    yield from head("fraud_release", "gauge", "The release in use; 0 without a release registry.")
     yield f"fraud_release {requests.service.release}"
-    yield from head("fraud_queue_events", "gauge", "Events that wait to be decided.")
+    yield from head("fraud_queue_events", "gauge", "Queued events.")
     yield f"fraud_queue_events {requests.waiting}"
-    yield from summary("fraud_request_latency_seconds", "From being taken to being answered.", requests.waits)
+    yield from summary("fraud_request_latency_seconds", "From being queued to the result.", requests.waits)
     yield from summary(
         "fraud_engine_seconds", "The engine's own time a payment, commit included.", tally.engine
     )
@@ -83,15 +86,15 @@ def _background(background: Background) -> Iterator[str]:
     yield from head("fraud_background_failures_total", "counter", help_text)
     for name, part in parts:
         yield f'fraud_background_failures_total{{part="{name}"}} {part.failures}'
-    help_text = "Whether somebody should look at what a part has found, such as a broken file of keys."
+    help_text = "Whether a part reports a warning, such as an invalid file of keys."
     yield from head("fraud_background_warning", "gauge", help_text)
     for name, _ in parts:
         yield f'fraud_background_warning{{part="{name}"}} {int(name in background.warnings)}'
 
 
 def _lags(requests: RequestBatcher) -> Iterator[str]:
-    """Yield how far behind the server is with what it consumes beside requests, and with saving profiles."""
-    help_text = "For how long what is consumed has not been at the end of what there is."
+    """Yield the lag of background inputs, and how many events are not in saved profiles."""
+    help_text = "For how long an input has not been at its end."
     yield from head("fraud_consumer_lag_seconds", "gauge", help_text)
     for source, lag_s in sorted(requests.lags.items()):
         yield f'fraud_consumer_lag_seconds{{source="{source}"}} {lag_s():.6g}'

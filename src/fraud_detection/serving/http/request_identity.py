@@ -9,7 +9,7 @@ from fraud_detection.core.parse.identity import RANDOM_REQUEST, key_identity
 
 RANDOM_BYTES = 16
 KEY = re.compile(rb"[!-~]{1,255}")
-"""A caller's key: printable, without spaces."""
+"""An Idempotency-Key: printable, without spaces."""
 
 
 def is_key(key: bytes | None) -> bool:

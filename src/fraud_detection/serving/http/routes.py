@@ -1,6 +1,6 @@
-"""The HTTP service over HTTP: reads requests, writes answers, and decides nothing.
+"""HTTP routes: read requests, write responses, and leave deciding to `batcher`.
 
-Payments and labels are read as they come, so that what cannot be decided is stored as it was.
+Payments and labels are passed on as received, so that what cannot be decided is quarantined unchanged.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ GZIP = b"\x1f\x8b"
 TEXT = b"text/plain; version=0.0.4"
 
 
-class Problem(Exception):  # noqa: N818 - an answer, not an error of ours
-    """Ends a request with a status and a sentence; `later` says in how many seconds to ask again."""
+class Problem(Exception):  # noqa: N818 - a response, not an error of ours
+    """Ends a request with a status and a message; `later`: seconds until a retry."""
 
     def __init__(self, status: int, message: str, later: float | None = None) -> None:
-        """Take what is answered."""
+        """Take status and message."""
         super().__init__(message)
         self.status, self.later = status, later
         self.headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -58,7 +58,7 @@ class Api:
     """`/v1/decisions`, `/v1/labels`, `/healthz`, `/readyz`, `/metrics`, `/openapi.json`."""
 
     def __init__(self, requests: RequestBatcher, access: Access, openapi: bytes) -> None:
-        """Take what decides, who may ask, and the description of all this."""
+        """Take the batcher, the keys, and the OpenAPI document."""
         self.requests, self.access, self.openapi = requests, access, openapi
         self.statuses: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,7 +72,7 @@ class Api:
         }
 
     def take(self, request: Request, on_result: OnResult) -> None:
-        """Answer one request, now or when its decisions are made."""
+        """Respond to one request, now or when its decisions are made."""
 
         def counted(response: Response) -> None:
             self.statuses[response.status] = self.statuses.get(response.status, 0) + 1
@@ -84,7 +84,7 @@ class Api:
             counted(refusal(problem))
 
     def later(self, work: Coroutine[Any, Any, Response], on_result: OnResult) -> None:
-        """Answer when some work is done that has to wait for others."""
+        """Respond when asynchronous work is done."""
         task = asyncio.get_running_loop().create_task(self._respond(work, on_result))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -98,7 +98,7 @@ class Api:
         on_result(response)
 
     def _route(self, request: Request) -> Handler:
-        # The connection leaves the body of an answer to HEAD away.
+        # The connection drops the body of a response to HEAD.
         method = "GET" if request.method == "HEAD" else request.method
         handler = self._routes.get((method, request.path))
         if handler is not None:
@@ -116,7 +116,7 @@ class Api:
         raise Problem(404, f"no such path: {request.path}; /openapi.json describes what there is")
 
     def _decide(self, request: Request, on_result: OnResult) -> None:
-        # What an event asks for is known when it is read: whether its sender may do that is asked there.
+        # An event's type is known when it is parsed: its sender's role is checked there.
         caller = self._allowed(request, "decide", "label")
         if not is_key(request.key):
             raise Problem(400, "an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
@@ -153,7 +153,7 @@ class Api:
         on_result(alone(*encode_result(view)))
 
     def requested_id(self, request: Request) -> str:
-        """Return the payment whose decision is asked for by somebody who may."""
+        """Return the id whose decision is requested, after checking role and rate limit."""
         caller = self._allowed(request, "read")
         early = caller.spend(1)
         if early:
@@ -194,10 +194,10 @@ class Api:
         on_result(Response(OK, self.openapi))
 
     def _allowed(self, request: Request, *roles: Role) -> Caller:
-        """Return who asks; raise Problem where nobody known does, or one who has none of the roles."""
+        """Return the caller; raise Problem for an unknown key or a missing role."""
         caller = self.access.caller(request.authorization.decode("latin-1"))
         if caller is None:
-            problem = Problem(401, "who asks? Send `Authorization: Bearer KEY` with a key that is known here")
+            problem = Problem(401, "missing or unknown API key: send `Authorization: Bearer KEY`")
             problem.headers = ((b"www-authenticate", b"Bearer"),)
             raise problem
         if caller.roles.isdisjoint(roles):
@@ -268,12 +268,12 @@ def alone(status: int, body: bytes) -> Response:
 
 
 def too_early(caller: Caller, seconds: float) -> Problem:
-    """Return the answer to a caller that has used its allowance up, which is back in so many seconds."""
-    return Problem(429, f"{caller.name} asks more than it may; ask again in {seconds:.1f} s", seconds)
+    """Return the 429 for a caller over its rate limit; seconds until the next request."""
+    return Problem(429, f"{caller.name} exceeds its rate limit; retry in {seconds:.1f} s", seconds)
 
 
 def events_of(body: bytes) -> tuple[list[bytes], bool]:
-    """Return the events of a body, each as it stands there, and whether they came as a list."""
+    """Return the events of a body, unchanged, and whether they came as a list."""
     if body[:3] == BOM:
         body = body[3:]
     if body[:2] == GZIP:
@@ -286,7 +286,7 @@ def events_of(body: bytes) -> tuple[list[bytes], bool]:
         cut = items(body)
         if cut is None:
             raise Problem(400, f"expected a list of JSON objects: {error}") from None
-        # One that cannot be read stops none of the others.
+        # One unreadable event does not affect the others.
         events = cut
     if not 0 < len(events) <= MAX_EVENTS:
         raise Problem(400, f"a list has 1 to {MAX_EVENTS} events, got {len(events)}")

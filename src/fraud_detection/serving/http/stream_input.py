@@ -1,7 +1,7 @@
-"""A source that is read beside the requests: both meet the same profiles, in one engine.
+"""Background stream input of a server: its events and the requests share profiles and engine.
 
-A thread waits for the source, so that no request does; the engine takes what it gives in the loop of the
-requests, a few events at a time.  The offset reached is committed with them, as `fraud run` does.
+A thread reads the source, so that no request waits for it; the event loop of the requests decides its events,
+a few at a time, and commits the offset with them, as `fraud run` does.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ STREAM = "stream"
 class StreamInput:
     """Reads a source to its end, or until `stop`; after an error it resumes at the offset reached.
 
-    A pipe has no offset to go back to: one that failed stays reported, and requests are answered on.
+    A pipe has no offset to resume at: after an error it stays reported, and requests are still served.
     """
 
     def __init__(self, requests: RequestBatcher, source: str) -> None:
-        """Find the offset that was reached before; raise ConfigError when the source cannot be read."""
+        """Find the stored offset; raise ConfigError when the source cannot be read."""
         engine = requests.service
         self._background = engine.state_file.background
         self._requests, self._source = requests, source
@@ -56,7 +56,7 @@ class StreamInput:
         requests.lags[STREAM] = self.lag_s
 
     def lag_s(self) -> float:
-        """Return for how long, in s, it has not been at the end of what there is; 0 while it is there."""
+        """Return for how long, in s, it has not been at the end of the source; 0 while it is."""
         since = self._lagging_since
         return 0.0 if since is None else time.monotonic() - since
 
@@ -88,15 +88,15 @@ class StreamInput:
                     self._lagging_since = None
         except Exception:
             if self._source == "-":
-                # What was read of it and not handed over is gone with it.
+                # Events that were read and not handed over are lost with the pipe.
                 self._stopping.set()
             raise
         self._lagging_since = None
-        message = "%s has ended; requests are answered on"
+        message = "%s has ended; requests are still served"
         LOG.info(message, self._source, extra={"event": "source_ended"})
 
     def _hand_over(self, batch: Batch) -> None:
-        """Let the loop take the batch, again and again while the state is busy."""
+        """Let the loop decide the batch; retry while the state is busy."""
         waits = False
         while not self._stopping.is_set():
             done: Future[None] = Future()
@@ -138,9 +138,9 @@ async def serve_with_stream(
     stop: Stop,
     releases: ReleaseFollower | None = None,
 ) -> None:
-    """Answer requests until asked to stop or the service is broken, and read a source beside them.
+    """Serve requests until stopped or broken, with a background stream input.
 
-    releases: followed between requests.
+    releases: checked between requests.
     """
     if stream_input is not None:
         stream_input.begin(asyncio.get_running_loop())

@@ -42,10 +42,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Endpoint:
-    """One bundle, checked when it is loaded, ready to answer requests."""
+    """One bundle, checked when it is loaded, ready to score requests."""
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        """Make the scorer and let it prove itself on the bundle's test vectors."""
+        """Make the scorer, checked on the bundle's test vectors."""
         self.bundle = bundle
         self.scorer = trusted_scorer(bundle, threads)
         self.names = bundle.contents.features.names
@@ -54,7 +54,7 @@ class Endpoint:
         self.decline_at = chosen if own is None else own
 
     def invoke(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
-        """Answer one request; raise RejectError when nothing in it can be answered."""
+        """Score one request; raise RejectError when nothing in it can be scored."""
         request = read_request(body, content_type, self.names, self.bundle.manifest.fingerprint)
         predictions = self.predict(request)
         scores = [prediction.probability for prediction in predictions if prediction.probability is not None]
@@ -111,11 +111,11 @@ class Application:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        """Take what answers."""
+        """Take the endpoint."""
         self.endpoint = endpoint
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         if scope["type"] != "http":
             raise ValueError(f"this is an HTTP server, not one for {scope['type']}")
         body = await _body(receive)
@@ -164,7 +164,7 @@ async def _body(receive: Receive) -> bytes:
         message = await receive()
         part = message.get("body", b"")
         size += len(part)
-        # What is too large is read to its end and forgotten, so that the answer can be sent.
+        # A body that is too large is read to its end and discarded, so that the response can be sent.
         if size <= MAX_BYTES + 1:
             parts.append(part)
         more = message.get("more_body", False)
@@ -179,11 +179,11 @@ def load(root: Path = ROOT) -> Endpoint:
 
 
 def serve(root: Path = ROOT) -> None:
-    """Answer requests until it is ended."""
+    """Serve requests until it is ended."""
     from fraud_detection.adapters.http.server import prepare  # noqa: PLC0415 - uvicorn alone needs it
 
     port, host = os.environ.get("SAGEMAKER_BIND_TO_PORT", PORT), os.environ.get("FRAUD_HOST", ANYWHERE)
-    # Whoever may read the bundle and the libraries need not answer requests.
+    # Requests are served as a user with fewer rights than root, which read the bundle.
     run = prepare(Application(load(root)), int(port), host)
     if user := os.environ.get("FRAUD_RUN_AS"):
         become(user)

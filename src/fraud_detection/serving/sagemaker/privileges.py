@@ -1,6 +1,7 @@
 """Give up root once what only root may do is done.
 
-SageMaker starts containers as root.  Requests come from outside, so what reads them runs as somebody else.
+SageMaker starts containers as root.  Requests come from outside, so the process that reads them runs as
+another user.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from fraud_detection.core.errors import ConfigError
 
 
 def become(user: str) -> None:
-    """Become `user` for good; a process that is not root stays what it is."""
+    """Become `user` for good; a process that is not root keeps its user."""
     if os.geteuid() != 0:
         return
     try:

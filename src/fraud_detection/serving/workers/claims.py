@@ -1,12 +1,13 @@
-"""One decision on an id, whichever worker owns its card: who has claimed or decided it elsewhere.
+"""Claims on transaction ids: one decision an id, whichever worker owns its card.
 
-A worker enters the ids of payments into memory that all workers see, before it decides them, and looks
-whether another has entered one of them.  Nearly always nobody has, and the payment is decided at once.  Else
-that one is asked: it answers when it has done what it has in hand, and returns what it has decided.
-Of two that ask each other at the same time, the one with the higher number gives way, and asks again.
+A worker enters the ids of payments into memory shared by all workers, before it decides them, and checks
+whether another worker has entered one of them.  Nearly always none has, and the payment is decided at once.
+Otherwise it queries that worker, which replies when its work in progress is done, with the first decision if
+there is one.  Of two workers that query each other at the same time, the one with the higher number gives
+way, and queries again.
 
-So a worker waits only for requests that have no doubts left, or for those of workers with lower numbers: none
-waits for itself.
+So a worker waits only for requests that are cleared, or for those of workers with lower numbers: there is no
+deadlock.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from fraud_detection.core.ports import FirstDelivery
 Held = dict[str, set[int]]
 """Ids that other workers may have, and which workers."""
 Call = Callable[[int, str, object], Awaitable[Any]]
-"""Asks another worker by its number: see `Claims.handle`."""
+"""Calls another worker by its number: see `Claims.handle`."""
 DECIDED, KNOWS = "decided", "knows"
 
 
 class Claim:
-    """The ids of one request, while it is not certain that nobody else has them.
+    """The ids of one request, until it is certain that no other worker holds them.
 
     keys: ids and cards of its events; what comes later with one of them waits behind it.  before: what it
-    waits for itself.  gave_way: ids of its own that a worker with a lower number has asked about meanwhile.
-    clear: set when it is certain, or refused.
+    waits for itself.  gave_way: its ids that a worker with a lower number has queried meanwhile.
+    clear: set when the claim is cleared, or refused.
     """
 
     def __init__(self, ids: Sequence[str], keys: Collection[str], before: Sequence[Claim]) -> None:
-        """Take the ids of the payments, and what stands before them."""
+        """Take the ids of the payments, and the claims before them."""
         self.ids, self.keys, self.before = ids, keys, before
         self.held: Held = {}
         self.yielded: Held = {}
@@ -47,7 +48,7 @@ class Claim:
 
 
 class Claims:
-    """The ids that this worker decides, and what it asks the others about them.
+    """Claims the ids that this worker decides, and queries the others about them.
 
     shared_ids: the ids of each worker, by its number.  files: the others' state files, which are looked into
     as long as not all their ids are shared.
@@ -61,7 +62,7 @@ class Claims:
         dedup_index: SqliteDedupIndex,
         call: Call,
     ) -> None:
-        """Take what this worker owns, and how it asks."""
+        """Take what this worker owns, and the call to the others."""
         self._own, self._own_ids, self._files, self._dedup_index, self._call = (
             own,
             shared_ids[own],
@@ -79,7 +80,7 @@ class Claims:
         self._doubtful: dict[str, Claim] = {}
 
     def claim(self, ids: Sequence[str], keys: Callable[[], Collection[str]]) -> Claim | None:
-        """Claim the ids of a request; return None where nobody else has them, else what has to be `cleared`.
+        """Claim the ids of a request; return None if no other worker holds them, else a claim for `cleared`.
 
         keys: ids and cards of all its events, where they are needed: what shares one keeps its order.
         """
@@ -98,7 +99,7 @@ class Claims:
     async def cleared(self, claim: Claim) -> None:
         """Return when it is certain whose the ids are; what another has decided is added to the index.
 
-        Raises RetryError where a worker that may have one of them does not answer; nothing is claimed then.
+        Raises RetryError where a worker that may hold one does not reply; nothing is claimed then.
         """
         try:
             for earlier in claim.before:
@@ -111,7 +112,7 @@ class Claims:
             self._end(claim)
 
     def release(self, ids: Sequence[str]) -> None:
-        """Let go of the ids of a request that is answered, or refused."""
+        """Release the ids of a request that is decided, or rejected."""
         for transaction_id in ids:
             left = self._deciding.pop(transaction_id) - 1
             if left:
@@ -122,16 +123,16 @@ class Claims:
             if (released := self._released.pop(transaction_id, None)) is not None:
                 released.set()
 
-    async def handle(self, worker: int, what: str, body: Any) -> FirstDelivery | list[str] | None:  # noqa: ANN401 - as asked
-        """Return to another worker what was decided here under an id, or which payments are known here."""
+    async def handle(self, worker: int, what: str, body: Any) -> FirstDelivery | list[str] | None:  # noqa: ANN401 - each kind has its own
+        """Reply to another worker: the first decision on an id, or which ids are known here."""
         return self._known_here(body) if what == KNOWS else await self._decided(worker, body)
 
     async def deciders(self, labelled: Mapping[str, set[int | None]]) -> dict[str, int]:
         """Return which workers know payments, where these may be others than the owners of their labels.
 
-        labelled: those owners, None where a label does not say.
+        labelled: those owners, None where a label carries no entity.
 
-        Raises RetryError where a worker that may know one does not answer.
+        Raises RetryError where a worker that may know one does not reply.
         """
         ids_by_worker: dict[int, list[str]] = {}
         for transaction_id, owners in labelled.items():
@@ -153,7 +154,7 @@ class Claims:
         return list(self._dedup_index.entities(ids))
 
     async def _decided(self, worker: int, transaction_id: str) -> FirstDelivery | None:
-        """Return what was decided here under an id; what is in hand is waited for."""
+        """Return the first decision on an id here, after work in progress on it."""
         while True:
             if transaction_id in self._deciding:
                 await self._released.setdefault(transaction_id, asyncio.Event()).wait()
@@ -176,7 +177,7 @@ class Claims:
 
     def _claim(self, ids: Sequence[str]) -> Held:
         deciding, worker_ids = self._deciding, self._own_ids
-        # What is being decided has no doubts left, and these come behind it.
+        # Ids being decided are cleared already, and these come after them.
         fresh = [transaction_id for transaction_id in ids if transaction_id not in deciding]
         for transaction_id in fresh:
             worker_ids.enter(transaction_id)

@@ -1,4 +1,4 @@
-"""The decline cap of one worker of several: it counts for all to see, and sees what all count."""
+"""The decline cap of one worker: its counts are shared with the other workers, and theirs with it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from fraud_detection.core.decision_settings import DeclineCapSettings
 
 
 class WorkerDeclineCap(DeclineCap):
-    """Counts the worker's own payments, and adds those of the others as they stand when it is asked.
+    """Counts the worker's own payments, and adds the others' counts at each check.
 
     What the others decide at the very same time is not seen: of n workers, no more than the declines of n - 1
     batches come on top of the bound.
     """
 
     def __init__(self, settings: DeclineCapSettings, counters: SharedCounters, counts: DeclineCounts) -> None:
-        """Go on from what the worker's state file says, and show it to the others."""
+        """Continue from the counts of the worker's state file, and publish them to the others."""
         super().__init__(settings, counts)
         self._counters = counters
         counters.publish(self.counts())
 
     def allows(self, time_ms: int) -> bool:
-        """Return whether a payment of that time may be declined; the others are asked where that matters."""
+        """Return whether a payment of that time may be declined; others' counts are read only if needed."""
         max_declines = self.settings.count
         if max_declines is not None and super().counted(time_ms)[1] >= max_declines:
             return False

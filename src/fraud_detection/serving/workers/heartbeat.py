@@ -1,7 +1,7 @@
-"""The heartbeat of a worker: while it is heard, the process that started the worker lets it live.
+"""The heartbeat of a worker: the supervisor kills a worker whose heartbeat stops.
 
-While requests are answered the loop itself beats, so that a loop which hangs is not heard.  Before and after
-there is no loop; a thread beats then, and shows no more than that the process is not stopped.
+While requests are served the event loop itself writes heartbeats, so that a hanging loop is noticed.  Before
+and after there is no loop; a thread writes them then, which only shows that the process is not stopped.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ HEARTBEAT_EVERY_S = 0.5
 
 
 class Heartbeat:
-    """Writes heartbeats to a pipe until the process ends; `write_line` writes other lines."""
+    """Writes heartbeats to a pipe until the process ends; `write_line` writes text."""
 
     def __init__(self, descriptor: int, background: Background) -> None:
         """Start writing to a descriptor."""
         self._descriptor, self._in_loop = descriptor, False
-        # Nobody may hang here because the other end does not read.
+        # Writing must not block when the other end does not read.
         os.set_blocking(descriptor, False)
         background.thread("heartbeat-thread", self._write_in_thread)
 
@@ -32,7 +32,7 @@ class Heartbeat:
         self._write(f"{text}\n".encode())
 
     async def run_in_loop(self) -> None:
-        """Beat in the running loop alone, until cancelled."""
+        """Write heartbeats from the running loop alone, until cancelled."""
         self._in_loop = True
         try:
             while True:
@@ -48,6 +48,6 @@ class Heartbeat:
             time.sleep(HEARTBEAT_EVERY_S)
 
     def _write(self, content: bytes) -> None:
-        # A pipe that is full holds enough; one that is broken is watched elsewhere.
+        # A full pipe holds heartbeats enough; a broken one is handled elsewhere.
         with suppress(OSError):
             os.write(self._descriptor, content)

@@ -1,8 +1,8 @@
-"""Who of several workers decides which event, and which state file is whose.
+"""Ownership: which worker decides an event, and which state file belongs to which worker.
 
-A worker owns the payments of the ids of the ordering entity that fall to it, with their profiles, and keeps
-them in a file of its own.  How many workers there are is part of the files' names: with another number the
-ids would change hands.
+A worker owns a share of the ids of the ordering entity by hash: it decides their payments and stores their
+profiles in its own state file.  The number of workers is part of the file names: with another number the ids
+would change owners.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Ownership:
-    """Reads of an event only what determines its owner; whatever the bytes are, it answers.
+    """Maps an event to its owner, reading only the fields needed; never fails, whatever the bytes are.
 
     Counts nothing: the owner reads the event again, and counts its drift.
     """
@@ -118,7 +118,7 @@ class Ownership:
         return Route(self.worker_of(routing_key), transaction_id, ordering=ordering)
 
     def _of_bytes(self, raw: bytes) -> int:
-        """Return the owner of an event that names none: equal ones meet, and are one in quarantine."""
+        """Return the owner of an event without ids, by its bytes: equal events are one row in quarantine."""
         return zlib.crc32(raw) % self.workers
 
     def _find(self, head: object, fields: tuple[str, ...], missing: Missing) -> object:
@@ -138,8 +138,8 @@ class Ownership:
 def turns_of(owners: Sequence[int], ids: Sequence[str | None]) -> list[dict[int, list[int]]]:
     """Return which events of a list, by their indices, go to which owners at once.
 
-    One whose id came before at another owner waits for the answer to that one, and what comes behind it at
-    its owner waits too.
+    An event whose id came before at another owner waits for that decision, and what comes after it at its
+    owner waits too.
 
     >>> turns_of([0, 1, 0, 1], ["a", "b", "c", "d"])
     [{0: [0, 2], 1: [1, 3]}]
@@ -163,7 +163,7 @@ def turns_of(owners: Sequence[int], ids: Sequence[str | None]) -> list[dict[int,
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """What a state file says of itself: whose it is, of how many, and of which set of files."""
+    """The shard that a state file holds: its worker, of how many, and the set of files it was made with."""
 
     worker: int
     workers: int
@@ -231,7 +231,7 @@ def check_shards(state: Path, workers: int) -> None:
 
 
 def assign_workers(paths: list[Path]) -> None:
-    """Let new state files say whose they are, in the order of the workers."""
+    """Write into new state files which worker each belongs to, in the order of the workers."""
     set_id = secrets.token_hex(8)
     for worker, path in enumerate(paths):
         state_file = StateFile(path)

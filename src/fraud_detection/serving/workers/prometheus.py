@@ -1,4 +1,4 @@
-"""The metrics of several workers as one answer, each sample with its worker."""
+"""Merge the metrics of all workers, with the worker as a label of each sample."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from fraud_detection.serving.http.prometheus import exposition, head, summary
 if TYPE_CHECKING:
     from fraud_detection.serving.workers.router import Router
 
-LAG_HELP = "From another worker's commit until the shared profiles here took it in, an event."
+LAG_HELP = "From another worker's commit until it was applied to the shared profiles here, an event."
 
 
 def own_metrics(router: Router) -> str:
-    """Return the metrics of one worker, as it would report them alone, and those of its links."""
+    """Return the metrics of one worker, with those of its RPC and replication."""
     return exposition(router.requests, router.statuses) + "\n".join([*_of_links(router), ""])
 
 
 def _of_links(router: Router) -> Iterator[str]:
     replicator = router.replicator
     counts = {
-        "fraud_forwarded_events_total": (router.forwarded, "Events handed to the workers that own them."),
-        "fraud_replicated_events_total": (replicator.replicated, "Events of other workers taken in."),
+        "fraud_forwarded_events_total": (router.forwarded, "Events forwarded to the workers that own them."),
+        "fraud_replicated_events_total": (replicator.replicated, "Replicated events of other workers."),
         "fraud_rate_shared_events_total": (router.shared, "Events counted against a share of a key's rate."),
-        "fraud_replication_retries_total": (replicator.retries, "Parts that could not be put down at once."),
+        "fraud_replication_retries_total": (replicator.retries, "Parts of a log that had to be retried."),
     }
     for name, (count, help_text) in counts.items():
         yield from head(name, "counter", help_text)
@@ -41,7 +41,7 @@ def merged(texts: Mapping[int, str | None]) -> str:
     # TYPE n counter
     n{worker="0",a="b"} 1
     n{worker="0"} 2
-    # HELP fraud_worker_up Whether the worker answers.
+    # HELP fraud_worker_up Whether the worker replies.
     # TYPE fraud_worker_up gauge
     fraud_worker_up{worker="0"} 1
     fraud_worker_up{worker="1"} 0
@@ -53,7 +53,7 @@ def merged(texts: Mapping[int, str | None]) -> str:
             samples = [_of_worker(line, worker) for line in lines if not line.startswith("#")]
             families.setdefault(name, heading).extend(samples)
     up = [f'fraud_worker_up{{worker="{worker}"}} {int(text is not None)}' for worker, text in texts.items()]
-    families["fraud_worker_up"] = [*head("fraud_worker_up", "gauge", "Whether the worker answers."), *up]
+    families["fraud_worker_up"] = [*head("fraud_worker_up", "gauge", "Whether the worker replies."), *up]
     return "".join(f"{line}\n" for lines in families.values() for line in lines)
 
 

@@ -81,7 +81,7 @@ class WorkerService(EmbeddedService):
         super().__init__(pipeline, state_file, save_after_events)
 
     def take(self, batch: Batch, source: str) -> list[Outcome]:
-        """Decide one batch and commit it, and say so to those who follow."""
+        """Decide one batch, commit it, and announce the commit to the other workers."""
         outcomes = super().take(batch, source)
         self.committed((self.state_file.seq, time.monotonic()))
         return outcomes
@@ -104,8 +104,8 @@ class WorkerService(EmbeddedService):
     def preload_own_history(self, history: Sequence[HistoricalPayment], ownership: Ownership) -> None:
         """Load historical payments: the own ones wholly, of the others' what the shared profiles see.
 
-        The labels that are not known by the end of history are learned by the owner of their payment, and
-        followed from there.
+        Labels that are not known by the end of history are learned by the owner of their payment, and
+        replicated from there.
         """
         replay, mine = Replay(self.pipeline.memory), []
         for historical in history:
@@ -131,7 +131,7 @@ class WorkerService(EmbeddedService):
             file.close()
 
     def _shared(self, decline_cap: DeclineCap) -> DeclineCap:
-        """Return the decline cap that answers: it adds what the others answer."""
+        """Return the decline cap in use: it adds the other workers' counts."""
         if self._counters is None:
             return decline_cap
         return WorkerDeclineCap(decline_cap.settings, self._counters, decline_cap.counts())
@@ -153,7 +153,7 @@ class WorkerService(EmbeddedService):
         return part
 
     def _store_entry(self, worker: int, until: int) -> None:
-        """Commit the reference first: what fails here was not taken in, and is tried again as a whole."""
+        """Commit the reference first: a part that fails here was not applied, and is retried as a whole."""
         self.state_file.flush()
         before = self.state_file.seq
         try:
@@ -168,7 +168,7 @@ class WorkerService(EmbeddedService):
             raise
 
     def _apply_known_labels(self, time_ms: int) -> None:
-        """Apply own labels of history that have become known by a time which another's payments reached."""
+        """Apply own labels of history that have become known by the time of another worker's payments."""
         pipeline = self.pipeline
         if not pipeline.pending_labels or pipeline.pending_labels[-1].known_at > time_ms:
             return
@@ -220,4 +220,4 @@ def without_ordering(historical: HistoricalPayment) -> HistoricalPayment:
 
 
 def _nobody(_: CommitTime) -> None:
-    """Announce to nobody."""
+    """Do nothing."""

@@ -34,7 +34,7 @@ class Replicator:
     """
 
     def __init__(self, service: WorkerService) -> None:
-        """Follow for this service, and hear of its commits."""
+        """Replicate into this service, and collect its commits."""
         self.service = service
         self.lag = LatencyHistogram()
         self.replicated = self.retries = 0
@@ -54,9 +54,9 @@ class Replicator:
         self.look(worker)
 
     def lag_s(self, worker: int) -> float:
-        """Return how long ago, in s, the oldest commit of another was that is not taken in; 0 where all are.
+        """Return the age, in s, of another worker's oldest commit that is not applied; 0 where all are.
 
-        While a log cannot be read, at least for how long it could not.
+        While a log cannot be read, at least the time since then.
         """
         replicated_until = self.service.replicated_until[worker]
         since = [at for number, at in self._commits[worker] if number > replicated_until][:1]
@@ -64,12 +64,12 @@ class Replicator:
         return max((time.monotonic() - at for at in since), default=0.0)
 
     def look(self, worker: int) -> None:
-        """Look at another worker's log as soon as the loop is free."""
+        """Schedule a read of another worker's log for when the loop is free."""
         self._pending_workers.add(worker)
         self._wake.set()
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Replicate until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(POLL_INTERVAL_S):
@@ -80,7 +80,7 @@ class Replicator:
             await self.replicate_all()
 
     async def replicate_all(self) -> None:
-        """Take in what there is of all logs that are due; other work of the loop comes in between."""
+        """Replicate all logs that are due; other work of the loop runs in between."""
         while self._pending_workers:
             worker = self._pending_workers.pop()
             if self._take_part(worker):
@@ -88,16 +88,16 @@ class Replicator:
             await asyncio.sleep(0)
 
     def _take_part(self, worker: int) -> bool:
-        """Take in one part; return whether there may be more."""
+        """Replicate one part; return whether there may be more."""
         try:
             numbers = self.service.replicate(worker)
             self.service.run_deferred_work()
         except RetryError as error:
-            # The next look tries the same part again, or what it has put off.
+            # The next read retries the same part, or its deferred work.
             self.retries += 1
             if worker not in self._hindered:
                 self._hindered[worker] = time.monotonic()
-                message = "%s; what worker %d has decided is taken in later"
+                message = "%s; commits of worker %d are replicated later"
                 LOG.warning(message, error, worker, extra={"event": "replication_failed"})
             self.on_error(error)
             return False
@@ -109,7 +109,7 @@ class Replicator:
         return bool(numbers)
 
     def _measure(self, worker: int) -> None:
-        """Count what was taken in, as far as the moments of its commits are known by now."""
+        """Measure the lag of applied events whose commit times are known by now."""
         commits, applied = self._commits[worker], self._taken[worker]
         while commits and applied:
             number, at = applied[0]

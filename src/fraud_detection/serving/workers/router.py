@@ -33,9 +33,9 @@ T = TypeVar("T")
 class Router:
     """Serves requests for all workers, whichever of them owns the event, the decision or the caller's rate.
 
-    statuses: how many requests this worker answered, by status.  forwarded: events that were handed to
-    their owners.  drained: the others that have answered their last request and are about to end.  shared:
-    events counted here against a share of a rate, while the worker that keeps the rate was away.
+    statuses: how many requests this worker answered, by status.  forwarded: events sent to their owners.
+    drained: workers that have served their last request and are about to end.  shared: events counted here
+    against a share of a rate, while the worker that keeps the rate was unavailable.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Router:
     async def take(
         self, events: Sequence[bytes], sender: Sender, identities: Identities = None
     ) -> list[Reply]:
-        """Let the owner of each event decide it; return the answers in the same order.
+        """Let the owner of each event decide it; return the replies in the same order.
 
-        identities: what the events are known by beside ids of their own.
+        identities: dedup keys of events without ids of their own.
 
-        Raises RetryError when an owner refuses or is away; what the others took stands, and is answered as
-        a duplicate when it is sent again.
+        Raises RetryError when an owner refuses or is unavailable; decisions of the others stand, and a retry
+        gets them as duplicates.
         """
         known = list(identities or [None] * len(events))
         routes = [
@@ -75,7 +75,7 @@ class Router:
             for event_and_identity in zip(events, known, strict=True)
         ]
         owners = await self._owners(routes, sender)
-        # What its sender may not have decided claims no id.
+        # An event that its sender may not send claims no id.
         ids = [None if route.is_label or not sender.may_decide else route.transaction_id for route in routes]
         whole = Part(list(events), known, ids)
         if len(set(owners)) == 1:
@@ -83,7 +83,7 @@ class Router:
             return [(status, body) for status, body in decided]
         replies: list[Reply] = [(0, b"")] * len(events)
         for turn in turns_of(owners, ids):
-            # The own part first: what is refused here at once is not asked elsewhere.
+            # The own part first: what is rejected here at once is not sent elsewhere.
             parts = sorted(turn.items(), key=lambda part: part[0] != self.own)
             requests = [self._submit_to_owner(owner, whole.of(chosen), sender) for owner, chosen in parts]
             for (_, chosen), replies in zip(parts, await _all(requests), strict=True):
@@ -92,12 +92,12 @@ class Router:
         return replies
 
     async def find(self, transaction_id: str) -> Reply | None:
-        """Return the answer that stands on a payment, whoever gave it; None where nobody did."""
+        """Return the decision on a payment, of whichever worker; None where there is none."""
         unread: RetryError | None = None
         try:
             view = self.requests.find(transaction_id)
         except RetryError as error:
-            # A file that cannot be read just now hides nothing that another worker knows.
+            # A file that cannot be read now does not hide a decision of another worker.
             view, unread = None, error
         if view is not None:
             return encode_result(view)
@@ -112,7 +112,7 @@ class Router:
     async def spend(self, caller: Caller, events: int) -> float:
         """Take events from the caller's allowance, which one worker keeps for all of them.
 
-        While that one is away each of the others allows its share: together less than the whole.
+        While that worker is unavailable, each of the others allows its share: together less than the whole.
         """
         home = self.ownership.worker_of(caller.name)
         if home == self.own or not caller.is_rate_limited:
@@ -120,7 +120,7 @@ class Router:
         try:
             return float(await self.rpc.clients[home].call("spend", [caller.name, events]))
         except RetryError:
-            # It is away, or has not read the keys yet that this one knows.
+            # It is unavailable, or has not loaded the keys yet that this one knows.
             self.shared += events
             of, share = self._shares.get(caller.name, (None, caller))
             if of is not caller:
@@ -129,7 +129,7 @@ class Router:
             return share.spend(events)
 
     async def metrics(self) -> str:
-        """Return the metrics of all workers; those that do not answer are said to be down."""
+        """Return the metrics of all workers; those that do not reply are reported as down."""
         texts, _ = await self._call_others("metrics", None)
         texts[self.own] = own_metrics(self)
         return merged({worker: texts.get(worker) for worker in range(self.ownership.workers)})
@@ -155,7 +155,7 @@ class Router:
             await asyncio.sleep(ANNOUNCE_AFTER_S)
 
     async def handle(self, worker: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
-        """Answer another worker; whatever goes wrong, it gets the error."""
+        """Handle a call of another worker; an error becomes its RetryError."""
         with self.requests.health.guarded:
             return await self._handle(worker, what, body)
 
@@ -186,7 +186,8 @@ class Router:
 
     async def _owners(self, routes: Sequence[Route], sender: Sender) -> list[int]:
         owners = [self.own if route.owner is None else route.owner for route in routes]
-        # Who may report no labels does not learn which payments there are: his are refused here.
+        # Without the role for labels a caller must not learn which payments exist: its labels are refused
+        # here.
         if sender.may_label and any(route.is_label for route in routes):
             for at, owner in (await self._owners_of_labels(routes)).items():
                 owners[at] = owner
@@ -223,15 +224,15 @@ class Router:
         return self.rpc.clients[owner].call("take", [part, msgspec.structs.asdict(sender)])
 
     def _take_here(self, part: Part, sender: Sender) -> Awaitable[list[Reply]]:
-        """Take events now, so that they keep their order, and answer when they are decided.
+        """Queue events now, so that they keep their order, and reply when they are decided.
 
-        Where another worker may have the id of one, they are taken as soon as that is certain.
+        Where another worker may hold an id, they are queued when the claim is cleared.
         """
         ids = [transaction_id for transaction_id in part.ids if transaction_id is not None]
         claim = self.claims.claim(ids, lambda: self._keys(part))
         if claim is None:
             return _replies(self._submit(part, sender, ids))
-        # A task of its own: it goes on, and lets go of the ids, when whoever asked has gone.
+        # A separate task: it goes on, and releases the ids, when the caller has gone.
         task = asyncio.get_running_loop().create_task(self._take_when_clear(claim, part, sender))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -251,7 +252,7 @@ class Router:
             raise
 
     def _keys(self, part: Part) -> set[str]:
-        """Return ids and cards of events, each distinguished from the other."""
+        """Return ids and cards of events, the cards with a prefix."""
         routes = [
             self.ownership.route(*event_and_identity)
             for event_and_identity in zip(part.events, part.identities, strict=True)
@@ -264,7 +265,7 @@ class Router:
         return self.rpc.clients[worker].call(what, body)
 
     async def _call_others(self, what: str, body: object) -> tuple[dict[int, Any], RetryError | None]:
-        """Return the answers of those that answer, and the refusal of one that does not, if there is one."""
+        """Return the replies of the workers, and the RetryError of one that does not reply, if any."""
         clients = list(self.rpc.clients.values())
         replies = await asyncio.gather(
             *(client.call(what, body) for client in clients), return_exceptions=True
@@ -286,7 +287,7 @@ async def _replies(decided: asyncio.Future[list[Result]]) -> list[Reply]:
 
 
 async def _unknown(ownership: Ownership, labels: Sequence[bytes]) -> list[Reply]:
-    """Return the answers to labels of payments that no worker knows, and that say nothing of their owner."""
+    """Return the replies to labels of unknown payments that carry no ordering entity."""
     message = "no worker knows payment {!r}: send its label after it" + (
         f", or with its `{ownership.entity_fields[0][0]}`" if ownership.entity_fields else ""
     )
@@ -295,7 +296,7 @@ async def _unknown(ownership: Ownership, labels: Sequence[bytes]) -> list[Reply]
 
 
 async def _all(requests: Sequence[Awaitable[T]]) -> list[T]:
-    """Return all answers; raise the first refusal when everybody has answered."""
+    """Return all replies; raise the first error when all are done."""
     if len(requests) == 1:
         return [await requests[0]]
     replies = await asyncio.gather(*requests, return_exceptions=True)

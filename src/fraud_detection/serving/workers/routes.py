@@ -1,4 +1,4 @@
-"""The HTTP service over HTTP at one worker of several: the same answers, whichever worker is asked."""
+"""HTTP routes of one worker of several: the same responses, whichever worker gets the request."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NOT_YET = 503
 
 
 class WorkerApi(Api):
-    """The same paths as those of one process; what needs another worker is asked of it."""
+    """The same paths as those of one process; the router calls other workers where needed."""
 
     def __init__(self, router: Router, access: Access, openapi: bytes) -> None:
-        """Take what answers for all workers."""
+        """Take the router over all workers."""
         super().__init__(router.requests, access, openapi)
         self.router = router
         router.statuses = self.statuses

@@ -1,4 +1,4 @@
-"""What a worker and the process that starts it agree on; neither's own libraries are needed for that."""
+"""Settings that the supervisor passes to a worker; a module without heavy imports."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import msgspec
 from fraud_detection.adapters.host.server_log import LogFormat
 
 REFUSED = 2
-"""The code with which a worker ends that could not start, whatever is tried again."""
+"""Exit code of a worker that cannot start, and where a retry cannot help."""
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """What a worker needs to know: the options of `fraud serve`, and which of how many it is.
+    """Settings of a worker: the options of `fraud serve`, and its number.
 
-    folder: where the workers meet.  ids: descriptors of the memory where each worker shows its ids.  state:
+    folder: of the workers' sockets.  ids: descriptors of the shared memory with each worker's ids.  state:
     the name from which that of each state file is made.
     """
 

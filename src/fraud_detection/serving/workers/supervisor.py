@@ -37,8 +37,7 @@ END_WITHIN_S = 30.0
 HANGS_AFTER_S = 5.0
 """Without a heartbeat; longer than a worker is silent while its commit waits, or the system is busy."""
 STARTS_WITHIN_S = 300.0
-"""The same until it answers: a cold disk or a busy machine is slow to load what it needs, and a start that is
-broken off for that would never end."""
+"""The same until it is ready: loading is slow on a cold disk, and a restart would not be faster."""
 MAX_STDERR_BYTES = 1 << 16
 
 LOG = logging.getLogger(__name__)
@@ -47,8 +46,8 @@ LOG = logging.getLogger(__name__)
 class WorkerProcess:
     """One worker's process, and how often it has died right after a start.
 
-    restart_at: when it is to be started again, None while it runs.  bundle: what it answers with, empty until
-    it answers.  silent_s: how long it has not been heard.
+    restart_at: when it is to be started again, None while it runs.  bundle: the bundle it serves, empty until
+    it is ready.  silent_s: time since its last heartbeat.
     """
 
     def __init__(self, settings: WorkerSettings, hash_seed: str) -> None:
@@ -57,7 +56,7 @@ class WorkerProcess:
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start a process, with a line to this one at either end."""
+        """Start a process, with pipes to this one."""
         settings = msgspec.json.encode(self.settings).decode()
         self.restart_at: float | None = None
         self.bundle, self.silent_s, self.started_at = "", 0.0, time.monotonic()
@@ -74,24 +73,24 @@ class WorkerProcess:
 
     @property
     def output(self) -> IO[bytes]:
-        """Return the end of the line on which it says that it answers."""
+        """Return the pipe of its heartbeats."""
         return cast("IO[bytes]", self.process.stdout)
 
     def heard(self, output: bytes) -> None:
-        """Take note of what it said: heartbeats, and once its bundle."""
+        """Handle its output: heartbeats, and once the name of its bundle."""
         self.silent_s = 0.0
         self.bundle = output.decode().strip() or self.bundle
 
     def hangs(self, passed_s: float) -> bool:
-        """Return whether it has been silent for too long, when more time has passed."""
+        """Add the time passed; return whether its heartbeat is overdue."""
         self.silent_s += passed_s
         return self.silent_s > (HANGS_AFTER_S if self.bundle else STARTS_WITHIN_S)
 
     def kill(self) -> str:
-        """End it, even if it is stopped, and say why; its end is noticed as any other."""
+        """Kill it, even if it is stopped, and return why; its end is handled as any other."""
         silent_s, self.silent_s = self.silent_s, 0.0
         self.process.kill()
-        return f"worker {self.settings.worker} has not been heard for {silent_s:.0f} s: it is ended"
+        return f"worker {self.settings.worker} has sent no heartbeat for {silent_s:.0f} s: it is killed"
 
     def reap(self, now: float) -> str:
         """Collect its exit code and schedule a restart; raise ConfigError when a restart cannot help."""
@@ -114,14 +113,14 @@ class WorkerProcess:
         return f"worker {worker} ended with code {code}; it is started again in {pause_s:.1f} s"
 
     def close(self) -> None:
-        """Close the lines to a process that has ended."""
+        """Close the pipes to a process that has ended."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
 
 
 class Hangups:
-    """Whether a SIGHUP came that was not handed on to the workers yet."""
+    """A SIGHUP that was not forwarded to the workers yet."""
 
     def __init__(self) -> None:
         """Start without one."""
@@ -155,7 +154,7 @@ class Supervisor:
             self._monitor(self.workers[-1])
 
     def run(self, stop: Stop, address: str, hangups: Hangups) -> None:
-        """Keep them running until asked to stop; log where they answer when all do."""
+        """Keep them running until stopped; log the address when all are ready."""
         while not stop.requested:
             self._look(LOOK_EVERY_S)
             if hangups.take():
@@ -163,12 +162,12 @@ class Supervisor:
             bundles = [worker.bundle for worker in self.workers]
             if not self._start_logged and all(bundles):
                 self._start_logged = True
-                message = "bundle %s answers at %s, %d workers"
+                message = "bundle %s serves at %s, %d workers"
                 extra = {"event": "started", "bundle": bundles[0], "address": address}
                 LOG.info(message, bundles[0], address, len(bundles), extra=extra)
 
     def end(self) -> None:
-        """Ask all to end, and wait until they have; what takes too long is killed."""
+        """End all, and wait until they have ended; what takes too long is killed."""
         running = [worker.process for worker in self.workers if worker.restart_at is None]
         for process in running:
             if process.poll() is None:
@@ -187,7 +186,7 @@ class Supervisor:
         self._selector.close()
 
     def _hand_on_hangup(self) -> None:
-        """Let those that answer read the keys again; one that starts reads them, and SIGHUP would end it."""
+        """Forward SIGHUP to ready workers; a starting one reads the keys anyway, and SIGHUP would end it."""
         for worker in self.workers:
             if worker.restart_at is None and worker.bundle and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGHUP)
@@ -205,7 +204,7 @@ class Supervisor:
             self._selector.unregister(worker.output)
             message = worker.reap(time.monotonic())
             LOG.warning(message, extra={"event": "worker_ended", "worker": worker.settings.worker})
-        # Where this process itself was held up, nobody is to blame for silence.
+        # Time in which this process itself was blocked does not count as silence.
         passed_s = min(time.monotonic() - self._looked_at, 2 * wait_s)
         self._looked_at = time.monotonic()
         for worker in self.workers:
@@ -219,7 +218,7 @@ class Supervisor:
 
 
 def serve_with_workers(settings: WorkerSettings, stop: Stop, hangups: Hangups) -> None:
-    """Answer with several workers until asked to stop; raise ConfigError when they cannot live."""
+    """Serve with several workers until stopped; raise ConfigError when they cannot run."""
     state = Path(settings.state)
     with ExitStack() as stack:
         port = stack.enter_context(reserve(settings.host, settings.port))

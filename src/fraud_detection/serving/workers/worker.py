@@ -2,9 +2,9 @@
 
     python -m fraud_detection.serving.workers.worker SETTINGS    # JSON, see `WorkerSettings`
 
-Its standard input is a line to the process that started it: when that is gone, the worker answers what it has
-in hand and ends.  On its standard output it says, once, that it answers, and beats as long as it does not
-hang.
+Its standard input is a pipe from the supervisor: when that closes, the worker finishes its requests and ends.
+ On its standard output it writes the name of its bundle once it is ready, and heartbeats as long as it does
+ not hang.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ FAILED = 1
 LOOK_EVERY_S = 0.02
 ORPHAN_ENDS_WITHIN_S = 30.0
 PARENT = 0
-"""The descriptor that ends with the process which started this one."""
+"""The descriptor that closes when the supervisor ends."""
 
 
 class Worker:
-    """The process of one worker, from its state to its last answer."""
+    """The process of one worker, from loading its state to its last response."""
 
     def __init__(self, settings: WorkerSettings, background: Background) -> None:
         """Load the model, and recover the state."""
@@ -97,10 +97,11 @@ class Worker:
         self.replicator = replicator
 
     def run(self) -> None:
-        """Answer until asked to stop, and save the state."""
+        """Serve until stopped, and save the state."""
         stop = Stop()
         try:
-            # The server passes a signal on when it has stopped; others have still to be answered then.
+            # The server passes a signal on when it has stopped; other workers' calls are still to be served
+            # then.
             look = log_no_keys if self.keys is None else self.keys.look_now
             with few_collections(), ending_on_signals(stop), on_hangup(look):
                 if self.keys is not None:
@@ -120,7 +121,7 @@ class Worker:
         rpc, health = self.router.rpc, self.requests.health
         work = self.background.task
         tasks = [work("heartbeat", self.heartbeat.run_in_loop)]
-        # Before anybody asks: what the others have committed while this one was not there.
+        # Before any request: replicate what the others committed while this one was down.
         with health.guarded:
             await self.replicator.replicate_all()
         await rpc.open(self.background)
@@ -131,7 +132,7 @@ class Worker:
             tasks.append(work("replication", self._replicate))
             await self._serve_requests(lambda: self._should_stop(stop))
         if stop.requested:
-            # Else it ends alone, and nobody else is about to.
+            # Otherwise this worker alone ends.
             await self.router.drain(GRACE_S)
         await rpc.close()
         for task in tasks:
@@ -142,7 +143,7 @@ class Worker:
             await self.replicator.run()
 
     def _should_stop(self, stop: Stop) -> bool:
-        """Return whether to end; asked again and again, it lets the service follow the releases."""
+        """Return whether to end; polled, it also checks health and releases."""
         self.requests.health.look()
         if self.releases is not None:
             self.releases.look()
@@ -150,7 +151,7 @@ class Worker:
         return stop.requested or broken
 
     async def _rpc_connected(self, stop: Stop) -> bool:
-        """Wait for the others; return whether all are there before this one is asked to stop."""
+        """Wait for the RPC connections to all others; return False when stopped before."""
         while not stop.requested:
             if self.router.rpc.connected:
                 return True
@@ -161,7 +162,7 @@ class Worker:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
         bundle = self.service.pipeline.decision_engine.champion.bundle
-        LOG.info("answers by bundle %s", bundle, extra={"event": "started", "bundle": bundle})
+        LOG.info("serving bundle %s", bundle, extra={"event": "started", "bundle": bundle})
         self.heartbeat.write_line(bundle)
         await serve_on(
             listening,
@@ -197,7 +198,7 @@ class Worker:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the worker that the settings describe; return 0, or 2 when it was set up wrongly."""
+    """Run the worker of these settings; return 0, 1 after a failure, or 2 when it is misconfigured."""
     settings = msgspec.json.decode(arguments[1], type=WorkerSettings)
     configure_log(settings.log_format, settings.worker)
     background = Background()
@@ -205,7 +206,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         Worker(settings, background).run()
     except FraudDetectionError as error:
-        # What may be well again in a moment is tried again by the parent.
+        # The supervisor retries what may recover.
         refused = isinstance(error, ConfigError)
         LOG.critical("%s", error, extra={"event": "refused" if refused else "failed"})
         return REFUSED if refused else FAILED
@@ -216,7 +217,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _end_with_parent(background: Background) -> threading.Event:
-    """Watch the line to the process that started this one; when it ends, ask this one to end."""
+    """Watch the pipe from the supervisor; when it closes, end this process."""
     orphaned = threading.Event()
 
     def end_after_parent(_: Part) -> None:
@@ -225,7 +226,7 @@ def _end_with_parent(background: Background) -> threading.Event:
                 pass
         orphaned.set()
         os.kill(os.getpid(), signal.SIGTERM)
-        # Nobody is there any more to kill one that hangs; what was answered is stored already.
+        # There is no supervisor any more to kill a hanging worker; all returned decisions are committed.
         time.sleep(ORPHAN_ENDS_WITHIN_S)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -241,5 +242,5 @@ def _engine(settings: WorkerSettings) -> Engine:
 if __name__ == "__main__":
     code = main(sys.argv)
     sys.stderr.flush()
-    # All is closed by now.  To take millions of profiles apart would be silence, and look like hanging.
+    # All is closed by now.  Freeing millions of profiles would stop the heartbeat, and look like hanging.
     os._exit(code)

@@ -83,7 +83,7 @@ def test_a_worker_that_hangs_is_not_waited_for_for_ever(tmp_path: Path) -> None:
             await peer.open()
         await until(lambda: all(peer.connected for peer in rpc))
         waiting = rpc[0].clients[1].call("x", "hang")
-        with pytest.raises(RetryError, match="worker 1 does not answer"):
+        with pytest.raises(RetryError, match="worker 1 does not respond"):
             await asyncio.wait_for(waiting, 5)
         # The line stands, and others are answered.
         assert rpc[0].connected
@@ -103,10 +103,10 @@ def test_a_line_that_breaks_says_so_and_is_made_anew(tmp_path: Path) -> None:
         waiting = first.clients[1].call("x", 1)
         await asyncio.sleep(0.05)
         await second.close()
-        with pytest.raises(RetryError, match="worker 1 does not answer"):
+        with pytest.raises(RetryError, match="worker 1 does not respond"):
             await waiting
         await until(lambda: not first.connected)
-        with pytest.raises(RetryError, match="worker 1 does not answer"):
+        with pytest.raises(RetryError, match="worker 1 does not respond"):
             await first.clients[1].call("x", 1)
         again = RpcNode(1, 2, tmp_path, echo, lambda _: None)
         await again.open()

@@ -45,7 +45,7 @@ class Supervisor:
         async def call(other_worker: int, what: str, body: object) -> object:
             await self._turns()
             if other_worker in self.dead:
-                raise RetryError(f"worker {other_worker} does not answer")
+                raise RetryError(f"worker {other_worker} does not respond")
             handle = await self.claims[other_worker].handle(own, what, body)
             await self._turns()
             return handle
