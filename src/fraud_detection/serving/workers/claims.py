@@ -35,7 +35,7 @@ class Claim:
     """The ids of one request, until it is certain that no other worker holds them.
 
     keys: ids and cards of its events; what comes later with one of them waits behind it.  before: what it
-    waits for itself.  gave_way: its ids that a worker with a lower number has queried meanwhile.
+    waits for itself.  yielded: its ids that a worker with a lower number has queried meanwhile.
     clear: set when the claim is cleared, or refused.
     """
 
