@@ -70,11 +70,11 @@ class _Compiler:
         self.fields = fields
         self.where = where
 
-    def refusal(self, problem: str) -> ConfigError:
-        return ConfigError(f"`{_cut(self.text)}`: {_cut(problem)} - at `{self.where}`")
+    def refusal(self, problem: str, hint: str = "") -> ConfigError:
+        return ConfigError(f"`{_cut(self.text)}`: {_cut(problem)}{hint} - at `{self.where}`")
 
     def unsayable(self, node: ast.expr) -> ConfigError:
-        return self.refusal(f"{self.quoted(node)} is not part of the language, which is: {SAYABLE}")
+        return self.refusal(f"{self.quoted(node)} is not part of the language", f", which is: {SAYABLE}")
 
     def segment(self, node: ast.expr) -> str:
         # One line, and the parser counts its bytes; `ast.get_source_segment` would look for lines each time.

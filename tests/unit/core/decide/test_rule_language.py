@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraud_detection.core.decide.rule_functions import SIGNATURES
 from fraud_detection.core.decide.rule_language import compile_condition
 from fraud_detection.core.decide.rule_terms import Condition, Field, Number, ReadNumber, ReadText, Text
 from fraud_detection.core.errors import ConfigError
@@ -226,6 +227,10 @@ def test_any_sign_may_stand_in_a_text(text: str) -> None:
 )
 def test_what_is_not_in_the_language_is_refused(text: str) -> None:
     assert "is not part of the language, which is: names, numbers" in refusal(text)
+
+
+def test_a_refusal_quotes_the_whole_language_however_long_the_condition_is() -> None:
+    assert refusal(f"amount % {'1' * 300} == 0").endswith(f"{SIGNATURES} - at `$.rules[0].when`")
 
 
 @pytest.mark.parametrize(
