@@ -14,6 +14,8 @@ from tests.root import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 READER_PAGES = ("docs/ml-engineer.md", "docs/fraud-analyst.md", "docs/platform-engineer.md")
 """Pages whose blocks are run one after another, in one folder."""
+GUIDES = sorted((ROOT / "docs/guides").glob("*.md"))
+"""Pages whose blocks are one diff and the commands that try it: `test_guides.py` runs them."""
 SERVICES = (
     "fraud serve",
     "fraud shadow",

@@ -20,9 +20,15 @@ LAUNCHER = """#!/bin/sh
 '''exec' "{python}" "$0" "$@"
 ' '''
 import sys
-from fraud_detection.cli.main import main
+from {module} as main
 sys.exit(main())
 """
+PROGRAMS = {
+    "fraud": "fraud_detection.cli.main import main",
+    "dvc": "dvc.cli import main",
+    "pytest": "pytest import main",
+    "lint-imports": "importlinter.cli import lint_imports_command",
+}
 
 
 def git(*arguments: str, folder: Path) -> str:
@@ -30,8 +36,11 @@ def git(*arguments: str, folder: Path) -> str:
     return done.stdout
 
 
-def fresh_clone(folder: Path) -> Path:
-    """Return a clone of the project as it lies here, with what is not committed yet."""
+def fresh_clone(folder: Path, *, compiled: bool = True) -> Path:
+    """Return a clone of the project as it lies here, with what is not committed yet.
+
+    compiled: with the compiled modules that lie here; without, `environment` needs FRAUD_PURE=1.
+    """
     clone = folder / "mein Häuschen" / "fraud"
     git("clone", "--quiet", str(ROOT), str(clone), folder=folder)
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=ROOT)
@@ -40,35 +49,32 @@ def fresh_clone(folder: Path) -> Path:
         if (ROOT / name).exists():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, clone / name)
-    _add_environment(clone)
+    for module in (path for kind in ("*.so", "*.pyd") for path in (ROOT / "src").rglob(kind) if compiled):
+        shutil.copy(module, clone / module.relative_to(ROOT))
+    _add_environment(clone, ".compiled" if compiled and os.environ.get("FRAUD_PURE") != "1" else ".pure")
     return clone
 
 
-def _add_environment(clone: Path) -> None:
-    for compiled in (path for kind in ("*.so", "*.pyd") for path in (ROOT / "src").rglob(kind)):
-        shutil.copy(compiled, clone / compiled.relative_to(ROOT))
+def _add_environment(clone: Path, marker: str) -> None:
     home = clone / ".venv"
     venv.create(home, symlinks=True)
     (packages,) = home.glob("lib/python*/site-packages")
     theirs = [path for path in site.getsitepackages() if Path(path).is_dir()]
     lines = [str(clone / "src"), *(f"import site; site.addsitedir({path!r})" for path in theirs)]
     (packages / "clone.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for name in ("fraud", "dvc", "pytest"):
-        _add_program(home / "bin", name)
+    for name, module in PROGRAMS.items():
+        _add_program(home / "bin" / name, module)
     (clone / ".venv-aws").mkdir()
     for kept in (ROOT / ".venv-aws").glob("[!.]*"):
         (clone / ".venv-aws" / kept.name).symlink_to(kept)
-    marker = ".pure" if os.environ.get("FRAUD_PURE") == "1" else ".compiled"
     for one in (".venv/.locked", ".venv/.installed", f".venv/{marker}", ".venv-aws/.locked"):
         (clone / one).touch()
 
 
-def _add_program(programs: Path, name: str) -> None:
-    text = LAUNCHER.format(python=programs / "python")
-    if name != "fraud":
-        text = text.replace("fraud_detection.cli.main", {"dvc": "dvc.cli", "pytest": "pytest"}[name])
-    (programs / name).write_text(text, encoding="utf-8")
-    (programs / name).chmod(0o755)
+def _add_program(program: Path, module: str) -> None:
+    text = LAUNCHER.format(python=program.with_name("python"), module=module)
+    program.write_text(text, encoding="utf-8")
+    program.chmod(0o755)
 
 
 def environment(clone: Path, **more: str) -> dict[str, str]:
