@@ -68,7 +68,7 @@ def apply(output: Output, *, settings: Path, bundle: Path, image: str | None) ->
 def destroy(output: Output, *, settings: Path, yes: bool) -> None:
     """Remove the environment with all its data.
 
-    It asks for the name, unless --yes is given.
+    It prompts for the name of the environment, unless --yes is given.
     """
     from fraud_detection.cli.aws.cloud import open_cloud
     from fraud_detection.deployment import apply as applying
@@ -165,7 +165,7 @@ deploy.add_command(status)
 def _confirm(settings: Deployment) -> None:
     question = f"This removes {settings.name} with all its data. Type {settings.name} to go on: "
     if not sys.stdin.isatty():
-        raise ConfigError(f"to remove {settings.name} with all its data without being asked, give --yes")
+        raise ConfigError(f"to remove {settings.name} with all its data without a prompt, give --yes")
     if input(question) != settings.name:
         raise ConfigError("nothing was removed")
 

@@ -32,7 +32,7 @@ LOG = logging.getLogger(__name__)
 @click.option(
     "--private-key", type=options.PATH, metavar="FILE", help="Private key of the certificate, in PEM."
 )
-@click.option("--max-queue", type=int, default=2000, help="Events in the queue; more are refused at once.")
+@click.option("--max-queue", type=int, default=2000, help="Events that may wait; more are rejected at once.")
 @options.log_format
 @click.option(
     "--max-connections",

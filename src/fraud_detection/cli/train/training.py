@@ -61,7 +61,7 @@ def train(
 ) -> None:
     """Train a model and pack it into a bundle.
 
-    From a file of history it is evaluated on the last slice too.
+    Trained from --data, it is evaluated on the test slice too.
     """
     from fraud_detection.core.score.archive import check_bundle_target
     from fraud_detection.project.checks import open_project
