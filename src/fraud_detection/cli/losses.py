@@ -16,5 +16,5 @@ def accept_losses(states: Sequence[Path]) -> None:
     for state in states:
         loss = accept_loss(state)
         if loss is not None:
-            message = "%s: %s; it goes on without, as --accept-loss says"
+            message = "%s: %s; continuing without them, as --accept-loss allows"
             LOG.warning(message, state, loss.message, extra={"event": "loss_accepted"})

@@ -113,7 +113,10 @@ own_registry = click.option(
 )
 state = click.option("--state", type=PATH, default=STATE, help="The state file.")
 all_states = click.option(
-    "--state", type=PATH, default=STATE, help="The state file, or the common name of the workers' state files."
+    "--state",
+    type=PATH,
+    default=STATE,
+    help="The state file, or the common name of the workers' state files.",
 )
 data = click.option("--data", type=PATH, help="File of historical payments (`history` in the project file).")
 labels = click.option(

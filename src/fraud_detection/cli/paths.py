@@ -53,4 +53,4 @@ def _check_writable(flag: str, path: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ConfigError(f"{flag} {path}: nothing can be written there: {error.strerror}") from None
+        raise ConfigError(f"{flag} {path}: cannot be written: {error.strerror}") from None

@@ -176,7 +176,7 @@ def conflict_record(refused: Conflict, delivery: Delivery | None = None) -> Conf
 
 
 def duplicate_record(transaction_id: str, delivery: Delivery | None = None) -> DuplicateRecord:
-    """Return the record of an event that had come before."""
+    """Return the record of a duplicate event."""
     return DuplicateRecord(SCHEMA_VERSION, transaction_id, duplicate=True, delivery=delivery)
 
 

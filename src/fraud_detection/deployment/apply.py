@@ -64,7 +64,7 @@ def apply(
     stack = cloud.stack
     if (status := stack.status()) in NEVER_MADE:
         raise ConfigError(
-            f"stack {stack.name} was never made whole ({status}): "
+            f"stack {stack.name} was never created completely ({status}): "
             "remove it with `fraud deploy destroy`, then apply"
         )
     wanted = plan(settings, release, artefacts, cloud)
@@ -103,7 +103,7 @@ def destroy(settings: Deployment, cloud: Cloud, log: Log) -> bool:
         raise ConfigError(f"stack {stack.name} is protected: apply settings with `protect: false` first")
     if description["StackStatus"] != EMPTY and description["StackStatus"].endswith(WORKING):
         raise ConfigError(
-            f"stack {stack.name} is at work ({description['StackStatus']}); wait until it is done"
+            f"stack {stack.name} is being changed ({description['StackStatus']}); wait until it is done"
         )
     if (bucket := stack.outputs().get("Bucket")) is not None:
         removed = cloud.objects(bucket).empty()
@@ -148,7 +148,7 @@ def _change(
         return
     failures = _log_events(stack, seen, log)
     if (status := stack.status()) not in GOOD or "ROLLBACK" in status:
-        raise ConfigError(f"stack {stack.name}: the change failed and was taken back ({status}): {failures}")
+        raise ConfigError(f"stack {stack.name}: the change failed and was rolled back ({status}): {failures}")
 
 
 def _log_events(stack: Stack, seen: set[str], log: Log) -> str:

@@ -55,9 +55,9 @@ def backfill_profiles(
     ]
     for done, part in enumerate(chunks(pending, PROFILES_A_STEP)):
         at = done * PROFILES_A_STEP
-        progress(f"storing payments with labels to come: {at:,} of {len(pending):,}", at / len(pending))
+        progress(f"storing payments with pending labels: {at:,} of {len(pending):,}", at / len(pending))
         dedup_index.store_history(part)
-    progress(f"storing payments with labels to come: {len(pending):,}", 1.0)
+    progress(f"storing payments with pending labels: {len(pending):,}", 1.0)
     return BackfillResult(len(history), replay.memory.size(), len(pending))
 
 
@@ -104,7 +104,7 @@ class _Careful:
         if changed:
             raise ConfigError(
                 f"the profile of {changed[0][1]!r} (entity {changed[0][0]}) has already been changed by "
-                "payments: history can only be taken in before the stream begins"
+                "payments: profiles can only be backfilled before the stream starts"
             )
         return there
 

@@ -109,7 +109,7 @@ def message(entry: dict[str, Any]) -> str | None:
             where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
             return f"internal_error {who}, {where}: {entry['error']}"
         case "retry":
-            return f"to be tried again from {entry['from']} of {entry['shard']}: {entry['error']}"
+            return f"to be retried from {entry['from']} of {entry['shard']}: {entry['error']}"
         case _:
             return None
 

@@ -141,20 +141,23 @@ def _notes(settings: Deployment, running: Running, wanted: Template) -> Iterator
         )
     yield from _of_changes(settings, running)
     if endpoint.serverless is not None:
-        yield "a serverless endpoint has no canary and no data capture; while it starts, all go to review"
+        yield (
+            "a serverless endpoint has no canary and no data capture; while it starts, all payments go to "
+            "review"
+        )
     elif endpoint.instances * endpoint.canary.share < 1 < endpoint.instances:
         share = 100 / endpoint.instances
         yield f"the canary is one of {endpoint.instances} instances: about {share:.0f} % of the requests"
     elif endpoint.instances == 1:
         yield "one instance cannot be split: a new model gets all payments at once, watched by the alarms"
     if endpoint.serverless is None and endpoint.instance_type.startswith(BURSTABLE):
-        yield f"{endpoint.instance_type} is burstable: it is not scaled, and slows down under lasting load"
+        yield f"{endpoint.instance_type} is burstable: it is not scaled, and slows down under sustained load"
     if settings.stream.paused:
         yield "stream.paused is true: records wait in the stream, and nothing is decided"
     if not settings.alarms.roll_back:
-        yield "alarms.roll_back is false: no alarm takes this change back"
+        yield "alarms.roll_back is false: no alarm rolls this change back"
     if settings.alarms.email is None:
-        yield "alarms.email is not set: alarms roll back and are shown, but call nobody"
+        yield "alarms.email is not set: alarms roll back and are shown, but notify nobody"
     if not settings.protect:
         yield "protect is false: `fraud deploy destroy` may remove this environment with all its data"
 

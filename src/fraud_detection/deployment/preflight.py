@@ -95,9 +95,7 @@ def _decide_one(folder: Path, package: bytes, variables: Mapping[str, str]) -> N
         raise ConfigError(f"the function did not decide a payment within {TIMEOUT_S:.0f} s here") from None
     if done.returncode:
         message = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
-        raise ConfigError(
-            f"the function would not work as it would be deployed, so nothing was changed: {message[-1]}"
-        )
+        raise ConfigError(f"the function would not work when deployed, so nothing was changed: {message[-1]}")
 
 
 def _project(task: Path) -> Project:
@@ -134,6 +132,6 @@ def _origin(module: str) -> Path:
     """Return the folder of a package, or the file of a module."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
-        raise ConfigError(f"{module} is not installed here, and the function is tried out with it")
+        raise ConfigError(f"{module} is not installed here, and the trial of the function needs it")
     origin = Path(spec.origin)
     return origin.parent if origin.name == "__init__.py" else origin

@@ -33,14 +33,14 @@ def main() -> str:
         NUMBER, base64.b64decode(trial["event"]), 0.0
     )
     if failed := processor.handle(SHARD, [record]):
-        return f"it asked for record {failed[0]} again"
+        return f"it reported record {failed[0]} as failed"
     if services["s3"].objects:
-        return f"it set a payment of its own schema aside: {_set_aside(services['s3'].objects)}"
+        return f"it quarantined a payment that fits its schema: {_set_aside(services['s3'].objects)}"
     items = services["dynamodb"].tables.get(os.environ["FRAUD_DECISIONS_TABLE"], {})
     # The journals' keys begin with a line end, which no id of a payment does.
     if all(key.startswith("\n") for key in items):
         return "it stored no decision on the payment"
-    return "" if services["sagemaker-runtime"].calls else "it did not ask the endpoint"
+    return "" if services["sagemaker-runtime"].calls else "it did not call the endpoint"
 
 
 def _services() -> dict[str, Any]:

@@ -196,7 +196,8 @@ def check(settings: Deployment) -> Deployment:
     endpoint, batches = settings.endpoint, settings.batches
     if not ENVIRONMENT.fullmatch(settings.environment):
         raise ConfigError(
-            f"environment: {settings.environment!r} stands in every name; expected 1 to 20 small letters, "
+            f"environment: {settings.environment!r} is part of every name; expected 1 to 20 lowercase "
+            "letters, "
             "digits and '-', a letter first: of a role's name, region included, AWS takes at most 64 letters"
         )
     if settings.image is not None and not IMAGE.fullmatch(settings.image):

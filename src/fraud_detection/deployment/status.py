@@ -58,7 +58,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
             f"stack      {self.stack}: {self.status}",
             f"model      {self.bundle} deployed, {model}; endpoint {self.endpoint}",
             f"decisions  {self.transactions_per_s:,.1f}/s, {self.degraded:,} without a score",
-            f"refused    {refused}; {self.retries:,} batches to be tried again",
+            f"refused    {refused}; {self.retries:,} batches to be retried",
             f"latency    {latency}",
             f"lag        oldest record {iterator_age}",
             f"failed     {self.failures:,} batches in the dead-letter queue",
@@ -78,7 +78,9 @@ def read_status(
     """Ask the services; raise ConfigError when there is no such system."""
     outputs, status = stack.outputs(), stack.status()
     if "LogGroup" not in outputs:
-        raise ConfigError(f"stack {stack.name} is not there, or not whole: `fraud deploy apply` makes it")
+        raise ConfigError(
+            f"stack {stack.name} does not exist, or is incomplete: `fraud deploy apply` creates it"
+        )
     tally = CloudTally()
     for entry in entries(log(outputs["LogGroup"], round(1000 * (time.time() - LOOKED_BACK_S))).news()):
         tally.add(entry)

@@ -313,7 +313,7 @@ def test_promote_asks_the_gate_and_says_why_not(
     assert command("promote", f"--config-id={trial.bad}", *named) == 2
     said = capsys.readouterr()
     assert "FAILED  better" in said.out
-    assert "the gate stays shut, and nothing is changed" in said.err
+    assert "the challenger fails the gate, and nothing is changed" in said.err
     assert lifecycle.current(registry).number == 2
     assert command("promote", f"--config-id={trial.good}", *named, f"--json={tmp_path / 'figures.json'}") == 0
     promoted = lifecycle.current(registry)

@@ -317,7 +317,7 @@ def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_hears_of
     for module in ("training.workflow", "challengers.retrain"):
         monkeypatch.setattr(f"fraud_detection.{module}.tracker", lambda _: kept)
     told = into_the_shadow(bank, tmp_path)
-    assert "in the shadow" in capsys.readouterr().out
+    assert "in shadow mode" in capsys.readouterr().out
     assert told["tracked"] == "7"
     assert kept.given == [("trained", told["bundle"]), ("evaluated", told["bundle"])]
 

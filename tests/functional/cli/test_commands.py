@@ -241,7 +241,7 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
             "no such option '--nonsense'",
         ),
         (("train", "--config", "payments.xlsx"), "payments.xlsx: expected named keys"),
-        (("train", "--config", "good.yaml", "--json", "/proc/figures.json"), "nothing can be written there"),
+        (("train", "--config", "good.yaml", "--json", "/proc/figures.json"), "cannot be written"),
         (("score", "own.jsonl", "--bundle", "{bundle}", "--out", "own.jsonl"), "same file as FILE"),
         (("score", "own.jsonl", "--bundle", "{bundle}", "--json", "./own.jsonl"), "same file as FILE"),
         (
@@ -263,7 +263,7 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
         (("init", "--data", "gone.csv", "--out", ".", "--force"), "--out .: is a folder; name a file in it"),
         (
             ("init", "--data", "gone.csv", "--out", "good.yaml/x.yaml"),
-            "--out good.yaml/x.yaml: nothing can be written there",
+            "--out good.yaml/x.yaml: cannot be written",
         ),
         (("init", "--data", "gone.csv", "--label", "x", "--no-label"), "--label and --no-label"),
         (("init", "--data", "gone.csv", "--entity", "a=b", "--entity", "a=c"), "--entity a: is given twice"),

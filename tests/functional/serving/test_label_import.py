@@ -153,7 +153,7 @@ def test_a_file_of_which_every_row_is_refused_is_no_success(
     else:
         assert main([*command, f"--bundle={small_simulation.bundle}", f"--state={state}"]) == 2
     output = capsys.readouterr().err
-    assert "none of its 3 rows was taken; row 1: a label needs a verdict" in output
+    assert "none of its 3 rows was imported; row 1: a label needs a verdict" in output
     assert "at `$.is_fraud`" in output
     assert "import it again" in output
     # The figures are written all the same, and what was refused left no label behind.

@@ -11,7 +11,7 @@ from fraud_detection.deployment.settings import Deployment, load_settings
 
 REFUSED = {
     "enviroment: prod": "did you mean `environment`",
-    "environment: Prod": "small letters",
+    "environment: Prod": "lowercase letters",
     "environment: a-name-that-is-much-too-long": "expected 1 to 20",
     "stream: {shards: 0}": r"\$.stream.shards",
     "endpoint: {instance_type: t2.medium}": r"\$.endpoint.instance_type",

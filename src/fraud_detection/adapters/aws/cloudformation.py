@@ -99,7 +99,7 @@ class Stack:
         """
         status = self.status()
         if status.endswith(WORKING):
-            raise RetryError(f"stack {self.name} is at work ({status}); wait until it is done")
+            raise RetryError(f"stack {self.name} is being changed ({status}); wait until it is done")
         self._drop(change_set)
         self._call(
             "create_change_set",

@@ -37,7 +37,8 @@ def release_of(settings: Deployment, path: Path, image: str | None) -> tuple[Rel
         check(msgspec.structs.replace(settings, image=image))
     if image is None:
         raise ConfigError(
-            "which image? Give --image URI, or `image:` in the settings; docs/aws.md says how to build it"
+            "no container image: give --image URI, or `image:` in the settings; docs/aws.md says how "
+            "to build it"
         )
     return prepare(bundle, package(bundle, settings.function), image)
 
@@ -46,5 +47,7 @@ def outputs_of(stack: Stack) -> dict[str, str]:
     """Return the outputs of a stack that is there."""
     outputs = stack.outputs()
     if "LogGroup" not in outputs:
-        raise ConfigError(f"stack {stack.name} is not there, or not whole: `fraud deploy apply` makes it")
+        raise ConfigError(
+            f"stack {stack.name} does not exist, or is incomplete: `fraud deploy apply` creates it"
+        )
     return outputs

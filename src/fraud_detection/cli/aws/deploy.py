@@ -117,7 +117,7 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
     output.screen.finish()
     output.screen.print(
         f"{result.payments:,} historical payments: {result.profiles:,} profiles written, "
-        f"{result.pending:,} payments with labels to come"
+        f"{result.pending:,} payments with pending labels"
     )
     output.write(msgspec.to_builtins(result))
 
@@ -155,7 +155,7 @@ def redrive(output: Output, *, settings: Path, quarantine: str | None) -> None:
     done = putting.redrive(queue, kinesis, outputs["Stream"], 0 if cloud.local else 10)
     print_line(f"{done.batches:,} batches with {done.records:,} records were put into the stream again")
     if done.lost:
-        print_line(f"{done.lost:,} records had left the stream before: they cannot be brought back")
+        print_line(f"{done.lost:,} records had expired from the stream: they are lost")
     output.write(msgspec.to_builtins(done))
 
 
@@ -163,7 +163,7 @@ deploy.add_command(status)
 
 
 def _confirm(settings: Deployment) -> None:
-    question = f"This removes {settings.name} with all its data. Type {settings.name} to go on: "
+    question = f"This removes {settings.name} with all its data. Type {settings.name} to confirm: "
     if not sys.stdin.isatty():
         raise ConfigError(f"to remove {settings.name} with all its data without a prompt, give --yes")
     if input(question) != settings.name:

@@ -33,7 +33,9 @@ HEADINGS = {"approve": "approved", "review": "sent to review", "decline": "decli
     metavar="PATH",
     help="Where to look for the bundle that decided, repeatable.",
 )
-@click.option("--registry", type=options.PATH, metavar="DIR", help="Release registry to look for that bundle.")
+@click.option(
+    "--registry", type=options.PATH, metavar="DIR", help="Release registry to look for that bundle."
+)
 @click.option("--replay", is_flag=True, help="Recompute the features too, from the log.")
 @click.option("--history", type=options.PATH, help="History that the state file began with, for --replay.")
 @click.option("--top", type=int, default=5, help="Number of features to show for and against.")

@@ -22,7 +22,7 @@ from fraud_detection.releases.registry import Release, ReleaseRegistry
 
 SERVED_WITHIN_S = 15.0
 OWN_FEATURES = (
-    "bundle {} has other features than the services: `fraud shadow` makes them itself, and needs the "
+    "bundle {} has other features than the services: `fraud shadow` extracts them itself, and needs the "
     "--history that the service began with"
 )
 
@@ -35,7 +35,7 @@ def announce(output: Output, request: ReleaseRequest, release: Release) -> None:
         update_model_registry(registry, release)
     services = wait_until_served(registry, release)
     message = f"{services} service{'s' * (services != 1)} of this machine answer{'s' * (services == 1)} by it"
-    output.screen.print(message if services else "no service of this machine follows the registry now")
+    output.screen.print(message if services else "no service on this machine follows the registry")
     output.write({"release": msgspec.to_builtins(release), "services": services})
 
 
@@ -96,9 +96,9 @@ def update_model_registry(registry: ReleaseRegistry, release: Release) -> None:
             "release updates it, or `fraud release show --model-registry`"
         ) from None
     if version is None:
-        print_line(f"the registry does not know the bundle {name}; its champion stays what it was")
+        print_line(f"MLflow's model registry does not have the bundle {name}; its champion is unchanged")
     else:
-        print_line(f"the registry's champion of {project.tracking.model} is version {version}")
+        print_line(f"MLflow's champion of {project.tracking.model} is version {version}")
 
 
 def line(made: Release) -> str:
@@ -109,7 +109,7 @@ def line(made: Release) -> str:
     if made.canary:
         text += f", canary {made.canary} for {100 * made.share:g} % of the cards"
     if made.shadows:
-        text += f", in the shadow {', '.join(made.shadows)}"
+        text += f", in shadow mode {', '.join(made.shadows)}"
     if made.reverts_to:
         text += f", as release {made.reverts_to}"
     return f"{text})"

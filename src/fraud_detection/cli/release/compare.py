@@ -47,4 +47,6 @@ def lines(comparison: ShadowComparison) -> Iterator[str]:
     yield f"p99 of scoring and deciding a payment: champion {champion:,.0f} us, shadow {challenger:,.0f} us"
     for check in comparison.gate_result.checks:
         yield f"  {'passed' if check.passed else 'FAILED'}  {check.name}: {check.message}"
-    yield "the gate is open" if comparison.gate_result.passed else "the gate is shut"
+    yield (
+        "the challenger passes the gate" if comparison.gate_result.passed else "the challenger fails the gate"
+    )

@@ -44,6 +44,7 @@ def promote(
     if released is None:
         output.write(msgspec.to_builtins(comparison))
         raise ConfigError(
-            "the gate stays shut, and nothing is changed; wait for more labels, or overrule it with --force"
+            "the challenger fails the gate, and nothing is changed; wait for more labels, or promote "
+            "it with --force"
         )
     announce(output, request, released)

@@ -61,7 +61,7 @@ def change_(output: Output, *, change: Path, request: options.ReleaseRequest) ->
     bundle, _ = changed(registry, change)
     if bundle.name != lifecycle.bundle_of(registry, lifecycle.current(registry).champion).name:
         raise ConfigError(
-            f"{change}: another bundle is released by `fraud promote`, which asks the gate; or for a "
+            f"{change}: another bundle is released by `fraud promote`, which evaluates the gate; or for a "
             "share of the cards by `fraud release canary`"
         )
     change_set = load_change(change)
@@ -146,7 +146,7 @@ def rollback(output: Output, *, request: options.ReleaseRequest) -> None:
 
 
 @release.command("show")
-@click.option("--last", type=int, default=20, help="Number of events.")
+@click.option("--last", type=int, default=20, help="Number of releases to show.")
 @click.option("--model-registry", is_flag=True, help="Update the champion in MLflow's model registry.")
 @options.own_registry
 def show(output: Output, *, last: int, model_registry: bool, registry: Path) -> None:
@@ -172,7 +172,7 @@ def show(output: Output, *, last: int, model_registry: bool, registry: Path) -> 
         problem = "" if not service.problem else f"; cannot follow: {service.problem}"
         print_line(f"service {service.name} ({service.state}) answers by release {service.release}{problem}")
     if not services:
-        print_line("no service of this machine follows this registry")
+        print_line("no service on this machine follows this registry")
     output.write(
         {
             "releases": [msgspec.to_builtins(entry) for entry in releases],
@@ -182,6 +182,6 @@ def show(output: Output, *, last: int, model_registry: bool, registry: Path) -> 
     )
     if problems:
         raise ConfigError(
-            f"{'; '.join(problems)}: bring back from a copy what the gate found. What answers does not "
+            f"{'; '.join(problems)}: restore the evidence of the gate from a copy. Decisions do not "
             "depend on it"
         )

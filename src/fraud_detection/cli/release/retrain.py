@@ -187,9 +187,7 @@ def _shadow(registry: ReleaseRegistry, name: str | None, champion: Bundle, retra
     lifecycle.set_shadows(registry, [(retrained.bundle, project)], author, seen=now.number)
     if lifecycle.has_other_features(registry, retrained.bundle):
         print_line(OWN_FEATURES.format(retrained.bundle.name))
-    print_line(
-        f"in the shadow as {config_id}: `fraud shadow` lets it decide, `fraud promote` asks the gate for it"
-    )
+    print_line(f"in shadow mode as {config_id}: `fraud shadow` runs it, `fraud promote` evaluates the gate")
     return config_id
 
 

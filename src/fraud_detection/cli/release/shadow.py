@@ -50,13 +50,13 @@ def shadow(
         with few_collections(), ending_on_signals(stop):
             if exit_when_idle:
                 while shadows.step() and not stop.requested:
-                    screen.progress(f"decided in the shadow: {shadows.decided:,}", 0.0)
+                    screen.progress(f"decided in shadow mode: {shadows.decided:,}", 0.0)
             else:
                 shadows.run(lambda: stop.requested)
     finally:
         shadows.close()
     screen.finish()
     decided = shadows.decided
-    message = "stopped: decided in the shadow: %s"
+    message = "stopped: decided in shadow mode: %s"
     LOG.info(message, f"{decided:,}", extra={"event": "stopped", "decided": decided})
     output.write({"decided": decided})

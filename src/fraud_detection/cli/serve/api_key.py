@@ -1,4 +1,4 @@
-"""`fraud api-key`: who may ask for decisions over HTTP."""
+"""`fraud api-key`: the keys of HTTP callers."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def import_labels(
     if imported.refused and not imported.taken:
         row, path, reason = imported.refused[0]
         raise ConfigError(
-            f"{file}: none of its {len(imported.refused):,} rows was taken; row {row:,}: {reason} "
+            f"{file}: none of its {len(imported.refused):,} rows was imported; row {row:,}: {reason} "
             f"- at `{path}`. Name its columns as `schema` in the project file does, and import it again"
         )
 
@@ -97,7 +97,6 @@ def _sentence(imported: Imported) -> str:
     waiting = f" ({imported.waiting:,} wait for their payment)" if imported.waiting else ""
     advice = "; mend those and import the file again, each label counts once" if imported.refused else ""
     return (
-        f"{imported.learned:,} labels learned{waiting}, {imported.redundant:,} that change nothing kept "
-        "beside "
-        f"them, {imported.duplicates:,} had come before, {len(imported.refused):,} refused{advice}"
+        f"{imported.learned:,} labels learned{waiting}, {imported.redundant:,} redundant, "
+        f"{imported.duplicates:,} duplicates, {len(imported.refused):,} refused{advice}"
     )

@@ -71,8 +71,8 @@ def serve(
     known = None if keys is None else load_keys(keys)
     if known is None and not _is_loopback(host):
         raise ConfigError(
-            f"--host {host} can be reached from outside: give --keys FILE, so that not everybody "
-            "may ask; `fraud api-key` makes one"
+            f"--host {host} can be reached from outside: give --keys FILE "
+            "(`fraud api-key` makes one), or anybody can call it"
         )
     if (certificate is None) != (private_key is None):
         raise ConfigError("TLS needs both --certificate and --private-key")

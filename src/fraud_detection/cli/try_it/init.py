@@ -129,7 +129,7 @@ def _ask(question: Question) -> str:
         try:
             answer = input(f"{question.text}{options}{default}: ").strip()
         except EOFError:
-            raise ConfigError(f"{question.text}: nobody answered; say it with {question.flag}") from None
+            raise ConfigError(f"{question.text}: no answer; give {question.flag}") from None
         if (
             not question.options
             or answer in question.options
@@ -145,7 +145,7 @@ def _pairs(entities: Sequence[str]) -> dict[str, str]:
         if not (name and separator and column):
             raise ConfigError(f"--entity {name}: expected NAME=COLUMN, such as card=card_id")
         if [next_pair for next_pair, _, _ in pairs].count(name) > 1:
-            raise ConfigError(f"--entity {name}: is given twice; give each entity a name of its own")
+            raise ConfigError(f"--entity {name}: is given twice; entity names are unique")
     return {name: column for name, _, column in pairs}
 
 

@@ -65,7 +65,7 @@ def _flow_alarms(settings: Deployment) -> Resources:
         "IteratorAge": alarm(
             settings,
             "iterator-age",
-            "The oldest record waits too long: is the function failing, or is the stream too narrow?",
+            "The iterator age is high: does the function fail, or does the stream need more shards?",
             of_function("IteratorAge", settings) | {"Statistic": "Maximum"},
             1000 * settings.alarms.iterator_age_s,
             periods=3,
@@ -73,7 +73,7 @@ def _flow_alarms(settings: Deployment) -> Resources:
         "FunctionErrors": alarm(
             settings,
             "function-errors",
-            "The function fails, and its batches are tried again: see its log.",
+            "The function fails, and its batches are retried: see its log.",
             of_function("Errors", settings) | {"Statistic": "Sum"},
             0,
             periods=3,
@@ -84,7 +84,7 @@ def _flow_alarms(settings: Deployment) -> Resources:
             **alarm_below(
                 settings,
                 "stream-unread",
-                "Nobody reads the stream: is the mapping disabled, paused or lost?",
+                "The stream is not consumed: is the mapping disabled, paused or lost?",
                 of_stream("GetRecords.Success", settings) | {"Statistic": "SampleCount"},
                 1,
                 periods=5,
@@ -119,7 +119,7 @@ def _event_alarms(settings: Deployment) -> Resources:
             settings,
             "QuarantinedShare",
             "quarantined-share",
-            "Events cannot be read: has a producer changed its fields or its encoding?",
+            "Events are quarantined: has a producer changed its fields or its encoding?",
             ("quarantined", "(decided + quarantined)", limits.quarantined_share),
         ),
         **_shares(
@@ -134,19 +134,19 @@ def _event_alarms(settings: Deployment) -> Resources:
             settings,
             "conflicts",
             "conflicts",
-            "Ids that were decided come again with other content: somebody tries, or a producer repeats ids.",
+            "Decided ids arrive again with other content: an attack, or a producer that reuses ids.",
         ),
         "InternalErrors": _any(
             settings,
             "internal-errors",
             "internal_errors",
-            "The program met an error with single payments, and sent them to review.",
+            "Single payments raised an internal error, and went to review.",
         ),
         "DeclineCap": _any(
             settings,
             "decline-cap",
             "capped",
-            "The decline cap is reached: something declines more than it may, and the rest goes to review.",
+            "The decline cap is reached: further declines become reviews.",
         ),
     }
 
@@ -195,7 +195,7 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
         "DeclineShare": alarm(
             settings,
             "decline-share",
-            f"Bundle {release.bundle} declines more than it may.",
+            f"Bundle {release.bundle} declines too many payments.",
             computed(scored, share("above_decline", "scored", limits.min_decisions)),
             limits.decline_share,
             periods=2,

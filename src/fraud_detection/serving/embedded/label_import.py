@@ -50,7 +50,7 @@ class LabelResponse(msgspec.Struct):
 
 
 def into_state(service: EmbeddedService, file: Path, progress: Progress) -> Imported:
-    """Learn the labels of a file, from its beginning: what had come before is counted as a duplicate."""
+    """Learn the labels of a file, from its beginning; a label that is known counts as a duplicate."""
     imported = Imported()
     name, done = str(file.resolve()), 0
     for batch in label_batches(file):

@@ -50,7 +50,7 @@ class DecisionView(msgspec.Struct, frozen=True):
 
 
 Result = DecisionView | Label | Quarantined | Duplicate | Forbidden
-"""Duplicate is a payment of history, which was never decided here, or a label that had come before."""
+"""Duplicate is a payment of history, which was never decided here, or a label that is known."""
 
 OnResult = Callable[[list[Result] | RetryError], None]
 Identities = Sequence[str | None] | None
