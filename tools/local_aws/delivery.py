@@ -53,7 +53,7 @@ def next_step(piece: Piece, done: int, settings: MappingSettings) -> Step:
 
     A single record is tried as often as allowed, then dead-lettered:
 
-    >>> next_step(Piece(4, 5, retries=2, invocations=7), 0, settings).given_up
+    >>> next_step(Piece(4, 5, retries=2, invocations=7), 0, settings).dead_lettered
     Piece(start=4, stop=5, retries=2, invocations=8)
     """
     start, retries, invocations = piece.start + done, piece.retries, piece.invocations + 1
