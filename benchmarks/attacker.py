@@ -86,11 +86,11 @@ def unknown_fields(port: int, throttle: Throttle) -> None:
     stream(port, throttle, iter([POST + b"Content-Length: %d\r\n\r\n" % len(body) + body]))
 
 
-def stream(port: int, throttle: Throttle, pieces: Iterator[bytes]) -> None:
+def stream(port: int, throttle: Throttle, chunks: Iterator[bytes]) -> None:
     """Send pieces on a connection of their own, and read until the other end hangs up or falls silent."""
     with closing(socket.create_connection((LOOPBACK, port), TIMEOUT_S)) as connection:
-        for piece in pieces:
-            connection.sendall(piece)
+        for chunk in chunks:
+            connection.sendall(chunk)
             throttle.pause()
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(1 << 16):

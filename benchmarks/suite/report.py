@@ -101,9 +101,11 @@ def format_micros(one: Micros) -> str:
 
 def format_fixed(one: Fixed) -> str:
     """Return the percentiles of a load in rounds: medians, and from the least to the most."""
-    parts = (one.p50_ms, one.p99_ms, one.p99_9_ms, one.max_ms)
-    medians = " / ".join(_short(part.median) for part in parts)
-    ranges = " / ".join(f"{_short(part.lowest)} to {_short(part.highest)}" for part in parts)
+    percentiles_ms = (one.p50_ms, one.p99_ms, one.p99_9_ms, one.max_ms)
+    medians = " / ".join(_short(percentile.median) for percentile in percentiles_ms)
+    ranges = " / ".join(
+        f"{_short(percentile.lowest)} to {_short(percentile.highest)}" for percentile in percentiles_ms
+    )
     errors = sum(load.errors for load in one.rounds)
     wrong = f", {errors:,} errors" if errors else ""
     return f"{medians} ms ({ranges}){wrong}{LATE if any(load.client_bound for load in one.rounds) else ''}"

@@ -14,7 +14,7 @@ from tools.local_aws.invocation import Invocation
 from tools.local_aws.mapping_settings import FOREVER, MappingSettings
 
 
-class Piece(msgspec.Struct, frozen=True):
+class RecordRange(msgspec.Struct, frozen=True):
     """Records [start, stop) of a batch, delivered in one invocation.
 
     retries: how many of the retries that they have are used; invocations: how often they were delivered.
@@ -34,37 +34,44 @@ class Step(msgspec.Struct, frozen=True):
     """
 
     checkpoint: int
-    dead_lettered: Piece | None = None
-    left: tuple[Piece, ...] = ()
+    dead_lettered: RecordRange | None = None
+    left: tuple[RecordRange, ...] = ()
     retry: bool = False
 
 
-def next_step(piece: Piece, done: int, settings: MappingSettings) -> Step:
+def next_step(record_range: RecordRange, done: int, settings: MappingSettings) -> Step:
     """Return what follows when the first `done` records of a piece succeeded.
 
     >>> settings = MappingSettings("s", "f", "LATEST", bisect_on_error=True, maximum_retry_attempts=2)
-    >>> [(half.start, half.stop) for half in next_step(Piece(0, 9), 0, settings).left]
+    >>> [(half.start, half.stop) for half in next_step(RecordRange(0, 9), 0, settings).left]
     [(0, 4), (4, 9)]
 
     Splitting uses up no retry, and an answer that names the failed record splits there:
 
-    >>> next_step(Piece(0, 9), 3, settings).left
-    (Piece(start=3, stop=9, retries=0, invocations=1),)
+    >>> next_step(RecordRange(0, 9), 3, settings).left
+    (RecordRange(start=3, stop=9, retries=0, invocations=1),)
 
     A single record is tried as often as allowed, then dead-lettered:
 
-    >>> next_step(Piece(4, 5, retries=2, invocations=7), 0, settings).dead_lettered
-    Piece(start=4, stop=5, retries=2, invocations=8)
+    >>> next_step(RecordRange(4, 5, retries=2, invocations=7), 0, settings).dead_lettered
+    RecordRange(start=4, stop=5, retries=2, invocations=8)
     """
-    start, retries, invocations = piece.start + done, piece.retries, piece.invocations + 1
-    rest = Piece(start, piece.stop, retries, invocations)
-    if start == piece.stop:
-        return Step(piece.stop)
+    start, retries, invocations = (
+        record_range.start + done,
+        record_range.retries,
+        record_range.invocations + 1,
+    )
+    rest = RecordRange(start, record_range.stop, retries, invocations)
+    if start == record_range.stop:
+        return Step(record_range.stop)
     if settings.bisect_on_error and done:
         return Step(start, left=(rest,))
-    if settings.bisect_on_error and piece.stop - start > 1:
-        middle = (start + piece.stop) // 2
-        halves = Piece(start, middle, retries, invocations), Piece(middle, piece.stop, retries, invocations)
+    if settings.bisect_on_error and record_range.stop - start > 1:
+        middle = (start + record_range.stop) // 2
+        halves = (
+            RecordRange(start, middle, retries, invocations),
+            RecordRange(middle, record_range.stop, retries, invocations),
+        )
         return Step(start, left=halves)
     if settings.maximum_retry_attempts != FOREVER and retries >= settings.maximum_retry_attempts:
         return Step(start, dead_lettered=rest)
@@ -77,10 +84,10 @@ class Delivery:
     def __init__(self, count: int, settings: MappingSettings) -> None:
         """Start with all of it in one piece."""
         self._settings = settings
-        self._left: list[Piece] = [Piece(0, count)] if count else []
+        self._left: list[RecordRange] = [RecordRange(0, count)] if count else []
 
     @property
-    def next(self) -> Piece | None:
+    def next(self) -> RecordRange | None:
         """Return what is delivered next, None when the batch is done."""
         return self._left[0] if self._left else None
 
@@ -90,13 +97,13 @@ class Delivery:
         self._left[:0] = step.left
         return step
 
-    def expired(self, count: int) -> Piece:
+    def expired(self, count: int) -> RecordRange:
         """Take the first records of the next piece out of it: they have become too old."""
-        piece = self._left.pop(0)
-        middle = piece.start + count
-        if middle < piece.stop:
-            self._left.insert(0, msgspec.structs.replace(piece, start=middle))
-        return msgspec.structs.replace(piece, stop=middle)
+        record_range = self._left.pop(0)
+        middle = record_range.start + count
+        if middle < record_range.stop:
+            self._left.insert(0, msgspec.structs.replace(record_range, start=middle))
+        return msgspec.structs.replace(record_range, stop=middle)
 
 
 def records_done(result: Invocation, numbers: Sequence[str], settings: MappingSettings) -> int:

@@ -17,7 +17,7 @@ import msgspec
 from fraud_detection.adapters.aws.kinesis_consumer import MAX_RECORDS, Reading
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.metrics import LatencyHistogram
-from tools.local_aws.delivery import Delivery, Piece, records_done
+from tools.local_aws.delivery import Delivery, RecordRange, records_done
 from tools.local_aws.invocation import Function, Invocation
 from tools.local_aws.kinesis_event import (
     AGED,
@@ -171,18 +171,18 @@ class ShardPoller:
         """Deliver a batch to its end, or to where it was stopped."""
         delivery = Delivery(len(batch), self._settings)
         last: Invocation | None = None
-        while (piece := delivery.next) is not None and not self._stopping.is_set():
-            aged = self._aged(batch[piece.start : piece.stop])
+        while (record_range := delivery.next) is not None and not self._stopping.is_set():
+            aged = self._aged(batch[record_range.start : record_range.stop])
             if aged:
                 old = delivery.expired(aged)
                 self._dead_letter(
                     batch, old, DeadLetter(AGED, old.invocations, last if old.invocations else None)
                 )
                 continue
-            last = self._invoke(batch, piece)
-            numbers = [record.number for record in batch[piece.start : piece.stop]]
+            last = self._invoke(batch, record_range)
+            numbers = [record.number for record in batch[record_range.start : record_range.stop]]
             step = delivery.delivered(records_done(last, numbers, self._settings))
-            self._done(batch, piece.start, step.checkpoint)
+            self._done(batch, record_range.start, step.checkpoint)
             if step.dead_lettered is not None:
                 self._dead_letter(
                     batch, step.dead_lettered, DeadLetter(FAILED, step.dead_lettered.invocations, last)
@@ -194,9 +194,9 @@ class ShardPoller:
                 self.progress.splits += len(step.left) > 0
         self._window_s = time.monotonic()
 
-    def _invoke(self, batch: list[Waiting], piece: Piece) -> Invocation:
-        records = batch[piece.start : piece.stop]
-        if not piece.invocations:
+    def _invoke(self, batch: list[Waiting], record_range: RecordRange) -> Invocation:
+        records = batch[record_range.start : record_range.stop]
+        if not record_range.invocations:
             now = time.time()
             for record in records:
                 self.progress.since_put.add(now - record.arrived_s)
@@ -215,16 +215,16 @@ class ShardPoller:
             self.progress.records += stop - start
             self.progress.checkpoint = batch[stop - 1].number
 
-    def _dead_letter(self, batch: list[Waiting], piece: Piece, why: DeadLetter) -> None:
+    def _dead_letter(self, batch: list[Waiting], record_range: RecordRange, why: DeadLetter) -> None:
         """Dead-letter records, then go on after them; stopped before that, they are not dead-lettered."""
-        message = self._shape.failure(batch[piece.start : piece.stop], why, time.time())
+        message = self._shape.failure(batch[record_range.start : record_range.stop], why, time.time())
         failures = 0
         while not self._delivered(message):
             failures += 1
             if self._stopping.wait(self._intervals.pause_s(failures)):
                 return
-        self.progress.dead_lettered += piece.stop - piece.start
-        self.progress.checkpoint = batch[piece.stop - 1].number
+        self.progress.dead_lettered += record_range.stop - record_range.start
+        self.progress.checkpoint = batch[record_range.stop - 1].number
 
     def _delivered(self, message: bytes) -> bool:
         try:

@@ -150,11 +150,11 @@ def _add(report: ParityReport, tally: Tally) -> None:
 
 
 def _batches(events: Iterable[bytes]) -> Iterator[list[bytes]]:
-    part: list[bytes] = []
+    batch: list[bytes] = []
     for event in events:
-        part.append(event)
-        if len(part) == BATCH:
-            yield part
-            part = []
-    if part:
-        yield part
+        batch.append(event)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -151,14 +151,14 @@ def _check_same_history(
         )
 
 
-def _take_part(replay: FeatureReplay, part: ReplicationEntry, others: Mapping[int, StateReader]) -> None:
-    replica = others.get(part.worker)
+def _take_part(replay: FeatureReplay, entry: ReplicationEntry, others: Mapping[int, StateReader]) -> None:
+    replica = others.get(entry.worker)
     if replica is None:
         raise ConfigError(
-            f"the state file of worker {part.worker} is missing: this one has followed what it decided"
+            f"the state file of worker {entry.worker} is missing: this one has followed what it decided"
         )
-    for logged in replica.since(part.after):
-        if logged.seq > part.until:
+    for logged in replica.since(entry.after):
+        if logged.seq > entry.until:
             return
         replay.take(logged, replay.shared)
 

@@ -21,7 +21,7 @@ from fraud_detection.adapters.host.gc_tuning import sweep
 from fraud_detection.adapters.sqlite.event_log import LoggedEvent
 from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.challengers.shadow_features import OwnRows, Rows, ServedRows, next_part
+from fraud_detection.challengers.shadow_features import OwnRows, Rows, ServedRows, next_batch
 from fraud_detection.core.decide.decline_cap import DeclineCap, joined
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Action
@@ -60,9 +60,9 @@ class Shadow:
         """Backfill the next part of what came before it; return how many events, 0 when all is loaded."""
         return next(self._backfill, 0)
 
-    def decide(self, part: Sequence[LoggedEvent]) -> int:
+    def decide(self, batch: Sequence[LoggedEvent]) -> int:
         """Decide the payments of a part of the log, and store that; return how many they are."""
-        rows = self._rows.take(part)
+        rows = self._rows.take(batch)
         start = time.perf_counter()
         decisions = self._decision_engine.decide(
             [payment for _, payment, _ in rows], [features for _, _, features in rows]
@@ -81,7 +81,7 @@ class Shadow:
             for (logged, payment, _), decision in zip(rows, decisions, strict=True)
         ]
         own = [(logged.seq, features.tobytes()) for logged, _, features in rows] if self._rows.own else []
-        self._log.store(self.config_id, shadow_decisions, part[-1].seq, own)
+        self._log.store(self.config_id, shadow_decisions, batch[-1].seq, own)
         return len(shadow_decisions)
 
 
@@ -109,7 +109,7 @@ class Shadows:
         }
         self._shadows: dict[str, dict[Path, Shadow]] = {}
         self._version = (-1, -1, -1)
-        self._releases = Background().part(RELEASES)
+        self._releases = Background().register(RELEASES)
         self._retry_at = 0.0
         self.decided = 0
 
@@ -140,10 +140,10 @@ class Shadows:
 
     def _decide(self, shadow: Shadow, config_id: str, state: Path) -> int:
         """Let a shadow take the next part of a log; return how many events that has."""
-        part = next_part(self._state_files[state], self._logs[state].decided_until(config_id, 0))
-        if part:
-            self.decided += shadow.decide(part)
-        return len(part)
+        batch = next_batch(self._state_files[state], self._logs[state].decided_until(config_id, 0))
+        if batch:
+            self.decided += shadow.decide(batch)
+        return len(batch)
 
     def _read_release(self) -> None:
         version = self._registry.version()

@@ -49,21 +49,21 @@ class Rows(Protocol):
     def backfill(self) -> Iterator[int]:
         """Backfill the profiles with what came before the shadow; yield the events of each part."""
 
-    def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
+    def take(self, batch: Sequence[LoggedEvent]) -> list[Row]:
         """Return the rows of the payments in the next part of the log, in order."""
 
 
-def next_part(state_file: StateFile, after_seq: int, until: int | None = None) -> list[LoggedEvent]:
+def next_batch(state_file: StateFile, after_seq: int, until: int | None = None) -> list[LoggedEvent]:
     """Return the events after `after_seq` in a log, some hundred at most, and none after `until`."""
-    part: list[LoggedEvent] = []
+    batch: list[LoggedEvent] = []
     for logged in state_file.since(after_seq):
         if until is not None and logged.seq > until:
             break
         # Never half of the events that share a number.
-        if len(part) >= AT_ONCE and logged.seq != part[-1].seq:
+        if len(batch) >= AT_ONCE and logged.seq != batch[-1].seq:
             break
-        part.append(logged)
-    return part
+        batch.append(logged)
+    return batch
 
 
 class ServedRows:
@@ -87,9 +87,9 @@ class ServedRows:
         """Nothing to backfill: rows that were served are computed already."""
         return iter(())
 
-    def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
+    def take(self, batch: Sequence[LoggedEvent]) -> list[Row]:
         """Return the stored rows; raise ConfigError when other features were served."""
-        paid = [logged for logged in part if logged.event is not None]
+        paid = [logged for logged in batch if logged.event is not None]
         for bundle in {logged.bundle for logged in paid}:
             if self._fingerprint_of(bundle) != self._fingerprint:
                 raise ConfigError(
@@ -149,15 +149,15 @@ class OwnRows:
             payments = len(history.payments)
             yield from self._backfill_history(history)
         seq = 0
-        while part := next_part(self._state_file, seq, self._until):
-            for logged in part:
+        while batch := next_batch(self._state_file, seq, self._until):
+            for logged in batch:
                 payment = self._payment(logged)
                 if payment is not None:
                     self._memory.reapply_payment(payment)
-            seq = part[-1].seq
-            events += len(part)
+            seq = batch[-1].seq
+            events += len(batch)
             self._progress(f"loading the log: {events:,} events", seq / self._until)
-            yield len(part)
+            yield len(batch)
         seconds = time.perf_counter() - start
         LOG.info(
             "the shadow %s makes its features itself: it has loaded %s payments of history and %s events "
@@ -169,11 +169,11 @@ class OwnRows:
             extra={"event": "shadow_backfilled", "config_id": self._config_id},
         )
 
-    def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
+    def take(self, batch: Sequence[LoggedEvent]) -> list[Row]:
         """Update the profiles and return a row for each payment that the shadow's schema can read."""
         self._check_history_in_time()
         rows: list[Row] = []
-        for logged in part:
+        for logged in batch:
             payment = self._payment(logged)
             if payment is not None:
                 rows.append(Row(logged, payment, array("d", extract_or_missing(self._memory, payment))))

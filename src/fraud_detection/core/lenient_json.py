@@ -117,27 +117,27 @@ def _shallow(text: str) -> str:
 
     Each is read without those further in, so that all of the text is read once.
     """
-    pieces: list[list[str]] = [[]]
+    chunks: list[list[str]] = [[]]
     depth = start = 0
     for token in _TOKEN.finditer(text):
         character = text[token.start()]
         if character in "[{":
             depth += 1
             if depth % LEVELS == 0:
-                pieces[-1].append(text[start : token.start()])
-                pieces.append([])
+                chunks[-1].append(text[start : token.start()])
+                chunks.append([])
                 start = token.start()
         elif character in "]}":
-            if depth % LEVELS == 0 and len(pieces) > 1:
-                pieces[-1].append(text[start : token.end()])
-                _DECODER.decode("".join(pieces.pop()))
-                pieces[-1].append("null")
+            if depth % LEVELS == 0 and len(chunks) > 1:
+                chunks[-1].append(text[start : token.end()])
+                _DECODER.decode("".join(chunks.pop()))
+                chunks[-1].append("null")
                 start = token.end()
             depth -= 1
-    if len(pieces) > 1:
+    if len(chunks) > 1:
         message = "a list or an object has no end"
         raise ValueError(message)
-    return "".join([*pieces[0], text[start:]])
+    return "".join([*chunks[0], text[start:]])
 
 
 def _integer(digits: str) -> int | Unreadable:

@@ -53,7 +53,7 @@ class EntitySource(FieldSource, frozen=True):
     required: bool = False
 
 
-class TimeParts(Settings, frozen=True):
+class DateParts(Settings, frozen=True):
     """A date that is split over fields; months and weekdays as numbers or English names."""
 
     year: str
@@ -74,7 +74,7 @@ class TimeSource(Settings, frozen=True):
 
     field: str | None = None
     aliases: tuple[str, ...] = ()
-    parts: TimeParts | None = None
+    date_parts: DateParts | None = None
     format: str = "auto"
     unit: Literal["s", "m", "h", "d"] = "s"
     origin: dt.date = dt.date(1970, 1, 1)

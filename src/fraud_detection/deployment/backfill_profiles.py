@@ -53,10 +53,10 @@ def backfill_profiles(
         (historical.payment.transaction_id, historical.payment.entities, content_digest(historical.payment))
         for historical in _open_ended(replay, history, young_ms)
     ]
-    for done, part in enumerate(chunks(pending, PROFILES_A_STEP)):
+    for done, chunk in enumerate(chunks(pending, PROFILES_A_STEP)):
         at = done * PROFILES_A_STEP
         progress(f"storing payments with pending labels: {at:,} of {len(pending):,}", at / len(pending))
-        dedup_index.store_history(part)
+        dedup_index.store_history(chunk)
     progress(f"storing payments with pending labels: {len(pending):,}", 1.0)
     return BackfillResult(len(history), replay.memory.size(), len(pending))
 
@@ -84,13 +84,13 @@ class _Careful:
         return self._store.load(keys)
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
-        for done, part in enumerate(chunks(profiles, PROFILES_A_STEP)):
+        for done, chunk in enumerate(chunks(profiles, PROFILES_A_STEP)):
             at = done * PROFILES_A_STEP
             self._progress(f"writing profiles: {at:,} of {self._total:,}", at / self._total)
-            wanted = {key: profiles[key] for key in part}
+            wanted = {key: profiles[key] for key in chunk}
             # Looked at first: not every store refuses to write over what is there.
-            there = self._unchanged(wanted, part)
-            refused = self._store.save({key: wanted[key] for key in part if key not in there})
+            there = self._unchanged(wanted, chunk)
+            refused = self._store.save({key: wanted[key] for key in chunk if key not in there})
             self._unchanged(wanted, list(refused))
         self._progress(f"writing profiles: {self._total:,}", 1.0)
         return set()

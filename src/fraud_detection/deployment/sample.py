@@ -11,7 +11,7 @@ import msgspec
 
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.parse import Parser
-from fraud_detection.core.project_schema import Schema, TimeParts, TimeSource
+from fraud_detection.core.project_schema import DateParts, Schema, TimeSource
 
 VALUES = range(1, 20)
 """Each stands for any id, category and number, until one does that the schema does not call missing."""
@@ -61,8 +61,8 @@ def _others(schema: Schema, value: int) -> dict[str, Any]:
 def _times(source: TimeSource, at: dt.datetime) -> Iterator[dict[str, Any]]:
     """Yield the fields of the time; of a date in weeks, one after another that may exist."""
     local = at.astimezone(dt.timezone(dt.timedelta(hours=source.utc_offset_hours)))
-    if source.parts is not None:
-        yield from _dates(source.parts, local)
+    if source.date_parts is not None:
+        yield from _dates(source.date_parts, local)
         return
     name = source.field or ""
     if source.format == "number":
@@ -74,13 +74,13 @@ def _times(source: TimeSource, at: dt.datetime) -> Iterator[dict[str, Any]]:
         yield {name: at.isoformat()}
 
 
-def _dates(parts: TimeParts, local: dt.datetime) -> Iterator[dict[str, Any]]:
-    date: dict[str, Any] = {parts.year: local.year, parts.month: local.month}
-    if parts.day is not None:
-        yield date | {parts.day: local.day}
+def _dates(date_parts: DateParts, local: dt.datetime) -> Iterator[dict[str, Any]]:
+    date: dict[str, Any] = {date_parts.year: local.year, date_parts.month: local.month}
+    if date_parts.day is not None:
+        yield date | {date_parts.day: local.day}
         return
-    weekday = {} if parts.day_of_week is None else {parts.day_of_week: local.strftime("%A")}
-    if parts.week_of_month is None:
+    weekday = {} if date_parts.day_of_week is None else {date_parts.day_of_week: local.strftime("%A")}
+    if date_parts.week_of_month is None:
         yield date | weekday
     else:
-        yield from (date | weekday | {parts.week_of_month: week} for week in WEEKS)
+        yield from (date | weekday | {date_parts.week_of_month: week} for week in WEEKS)

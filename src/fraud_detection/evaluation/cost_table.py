@@ -133,6 +133,6 @@ class Sums:
         return self.of(name) ** 2 / squared if squared else 0.0
 
 
-def _divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _divided(numerator: np.ndarray, whole: np.ndarray) -> np.ndarray:
     none = np.full(np.shape(whole), np.nan)
-    return np.asarray(np.divide(part, whole, out=none, where=np.asarray(whole) > 0))
+    return np.asarray(np.divide(numerator, whole, out=none, where=np.asarray(whole) > 0))

@@ -140,10 +140,10 @@ def _calibrated(inputs: GateInputs, gate: Gate) -> Check:
 def _segments(comparison: Comparison, gate: Gate) -> Check:
     whole = {} if comparison.total is None else {"all": (comparison.total,)}
     worse = [
-        f"{name} {part.name}: {message}"
-        for name, parts in (whole | comparison.segments).items()
-        for part in parts
-        if (part.effective_frauds or 0.0) >= gate.segment_frauds and (message := _loss(part, gate))
+        f"{name} {metrics.name}: {message}"
+        for name, segment_metrics in (whole | comparison.segments).items()
+        for metrics in segment_metrics
+        if (metrics.effective_frauds or 0.0) >= gate.segment_frauds and (message := _loss(metrics, gate))
     ]
     return Check(
         name="no segment worse",
@@ -156,9 +156,9 @@ def _segments(comparison: Comparison, gate: Gate) -> Check:
     )
 
 
-def _loss(part: SegmentMetrics, gate: Gate) -> str:
+def _loss(metrics: SegmentMetrics, gate: Gate) -> str:
     """Describe a loss that the gate does not allow; empty without one."""
-    difference = part.difference
+    difference = metrics.difference
     if difference is None:
         return ""
     if (difference.recall.value or 0.0) < -gate.segment_recall_loss:
@@ -183,9 +183,9 @@ def _unobserved(comparison: Comparison, gate: Gate) -> Check:
 
 
 def _capacity(comparison: Comparison, inputs: GateInputs, gate: Gate) -> Check:
-    part, capacity = comparison.total or comparison.all_payments, comparison.capacity_per_day[1]
+    metrics, capacity = comparison.total or comparison.all_payments, comparison.capacity_per_day[1]
     # Promoted, it answers what was left out too, and people review that as well.
-    reviews = part.variant.reviews_per_day * (1 + inputs.left_out / max(part.payments, 1))
+    reviews = metrics.variant.reviews_per_day * (1 + inputs.left_out / max(metrics.payments, 1))
     max_reviews = None if capacity is None else capacity * gate.capacity
     return Check(
         name="reviewers",

@@ -167,10 +167,10 @@ def risk_bins(score: np.ndarray, fraud: np.ndarray, bins: int = 10, weight: np.n
 
 def _binned(score: np.ndarray, fraud: np.ndarray, cut: list[np.ndarray], weight: np.ndarray | None) -> Bins:
     each = np.ones(score.size) if weight is None else weight
-    parts = [part for part in cut if part.size]
-    predicted = [mean(score[part], each[part]) for part in parts]
-    observed = [mean(fraud[part], each[part]) for part in parts]
-    count = np.array([part.size if weight is None else each[part].sum() for part in parts])
+    bins = [rows for rows in cut if rows.size]
+    predicted = [mean(score[rows], each[rows]) for rows in bins]
+    observed = [mean(fraud[rows], each[rows]) for rows in bins]
+    count = np.array([rows.size if weight is None else each[rows].sum() for rows in bins])
     return Bins(np.array(predicted), np.array(observed), count)
 
 
@@ -269,5 +269,5 @@ def middle_95(values: list[np.float64]) -> tuple[float, float]:
     return (float(low), float(high))
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
+def _ratio(numerator: float, whole: float) -> float:
+    return numerator / whole if whole else 0.0

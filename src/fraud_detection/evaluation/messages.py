@@ -51,17 +51,17 @@ def _doubt(saved: Estimate) -> str:
     return ", which may be chance" if saved.low <= 0 <= saved.high else ""
 
 
-def span(part: SegmentMetrics) -> str:
+def span(metrics: SegmentMetrics) -> str:
     """Return first and last day of a slice, both inclusive."""
-    last = dt.datetime.fromisoformat(part.until) - dt.timedelta(milliseconds=1)
-    since, until = part.since[:10], f"{last:%Y-%m-%d}"
+    last = dt.datetime.fromisoformat(metrics.until) - dt.timedelta(milliseconds=1)
+    since, until = metrics.since[:10], f"{last:%Y-%m-%d}"
     return since if since == until else f"{since} to {until}"
 
 
-def rows(part: SegmentMetrics) -> Iterator[Row]:
+def rows(metrics: SegmentMetrics) -> Iterator[Row]:
     """Yield the figures of one slice."""
-    baseline, variant = part.baseline, part.variant
-    yield from _outcomes(part)
+    baseline, variant = metrics.baseline, metrics.variant
+    yield from _outcomes(metrics)
     yield _counted(
         "reviews a day", baseline.reviews_per_day, variant.reviews_per_day, "work for the reviewers"
     )
@@ -75,8 +75,8 @@ def rows(part: SegmentMetrics) -> Iterator[Row]:
     if baseline.days_over_capacity is not None or variant.days_over_capacity is not None:
         yield Row(
             "days with more reviews than capacity",
-            _days(baseline.days_over_capacity, part.days),
-            _days(variant.days_over_capacity, part.days),
+            _days(baseline.days_over_capacity, metrics.days),
+            _days(variant.days_over_capacity, metrics.days),
         )
     yield _counted("declined", baseline.declined, variant.declined, "of all payments, labelled or not")
     yield _counted("reviewed", baseline.reviewed, variant.reviewed)
@@ -95,8 +95,8 @@ def unobserved_outcomes(comparison: Comparison) -> str:
     )
 
 
-def _outcomes(part: SegmentMetrics) -> Iterator[Row]:
-    baseline, variant, between = part.baseline.outcomes, part.variant.outcomes, part.difference
+def _outcomes(metrics: SegmentMetrics) -> Iterator[Row]:
+    baseline, variant, between = metrics.baseline.outcomes, metrics.variant.outcomes, metrics.difference
     if baseline is None or variant is None or between is None:
         return
     yield Row(
@@ -108,21 +108,21 @@ def _outcomes(part: SegmentMetrics) -> Iterator[Row]:
     )
     yield Row(
         "frauds caught",
-        _of(baseline.frauds_caught, part.frauds),
-        _of(variant.frauds_caught, part.frauds),
+        _of(baseline.frauds_caught, metrics.frauds),
+        _of(variant.frauds_caught, metrics.frauds),
         signed(between.frauds_caught),
         "declined or sent to review",
     )
     yield Row(
         "fraud caught, in money",
-        _of(baseline.money_caught, part.fraud_money),
-        _of(variant.money_caught, part.fraud_money),
+        _of(baseline.money_caught, metrics.fraud_money),
+        _of(variant.money_caught, metrics.fraud_money),
         signed(between.money_caught),
         "amounts of the frauds caught",
     )
     yield _counted("frauds missed", baseline.frauds_missed, variant.frauds_missed, "approved")
     yield _counted("fraud missed, in money", baseline.money_missed, variant.money_missed)
-    yield from _hurt(baseline, variant, part)
+    yield from _hurt(baseline, variant, metrics)
     yield Row(
         "precision", share(baseline.precision), share(variant.precision), points(between.precision), PRECISION
     )
@@ -133,21 +133,21 @@ PRECISION = "share of fraud among what was reviewed or declined"
 RECALL = "share of frauds that were reviewed or declined"
 
 
-def _hurt(baseline: OutcomeMetrics, variant: OutcomeMetrics, part: SegmentMetrics) -> Iterator[Row]:
-    if part.difference is None:
+def _hurt(baseline: OutcomeMetrics, variant: OutcomeMetrics, metrics: SegmentMetrics) -> Iterator[Row]:
+    if metrics.difference is None:
         return
     yield Row(
         "good payments declined",
         customer_impact(baseline.good_declined),
         customer_impact(variant.good_declined),
-        signed(part.difference.good_declined),
+        signed(metrics.difference.good_declined),
         "customers who did nothing wrong",
     )
     yield Row(
         "good payments reviewed",
         customer_impact(baseline.good_reviewed),
         customer_impact(variant.good_reviewed),
-        signed(part.difference.good_reviewed),
+        signed(metrics.difference.good_reviewed),
         "customers who had to wait",
     )
 

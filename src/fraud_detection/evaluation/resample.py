@@ -92,13 +92,13 @@ def estimate(value: float, draws: np.ndarray) -> Estimate:
     return Estimate(value=figure(value), low=figure(low), high=figure(high))
 
 
-def share(part: float, whole: float, effective: float, draws: np.ndarray) -> Estimate:
+def share(numerator: float, whole: float, effective: float, draws: np.ndarray) -> Estimate:
     """Return a share with the wider of the bootstrap's and Wilson's interval.
 
     The bootstrap accounts for clusters, but gives three hits of three an interval of zero width.
     effective: effective sample size of the whole.
     """
-    value = part / whole if whole else math.nan
+    value = numerator / whole if whole else math.nan
     bootstrap_draws, (low, high) = estimate(value, draws), wilson(value, effective)
     lows = [edge for edge in (bootstrap_draws.low, low) if edge is not None and math.isfinite(edge)]
     highs = [edge for edge in (bootstrap_draws.high, high) if edge is not None and math.isfinite(edge)]

@@ -88,12 +88,12 @@ def _column(columns: ColumnAssignment) -> Profile | None:
 
 
 def _fitness(profile: Profile) -> float:
-    parts = name_tokens(profile.name)
-    named = max((AMOUNT.get(part, 0) for part in parts), default=0)
-    if not named or NOT_AMOUNT & set(parts) or profile.distinct < 2 or profile.missing > _HALF:  # noqa: PLR2004 - one value
+    tokens = name_tokens(profile.name)
+    named = max((AMOUNT.get(token, 0) for token in tokens), default=0)
+    if not named or NOT_AMOUNT & set(tokens) or profile.distinct < 2 or profile.missing > _HALF:  # noqa: PLR2004 - one value
         return 0.0
     money = profile.kind == "number" or looks_like_money(profile)
-    return named - 0.01 * len(parts) - 4 * profile.missing if money else 0.0
+    return named - 0.01 * len(tokens) - 4 * profile.missing if money else 0.0
 
 
 def looks_like_money(profile: Profile) -> bool:

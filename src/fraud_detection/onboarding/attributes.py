@@ -119,8 +119,8 @@ def _no_use(profile: Profile) -> str:
 
 
 def _is_protected(name: str) -> bool:
-    parts = set(name_tokens(name))
-    return bool(parts & PROTECTED) and not parts & THINGS
+    tokens = set(name_tokens(name))
+    return bool(tokens & PROTECTED) and not tokens & THINGS
 
 
 def _add_findings(columns: ColumnAssignment, numbers: list[str], categories: list[str]) -> None:

@@ -153,7 +153,7 @@ _GLUED = re.compile(
     f"({'|'.join(sorted({*ENTITIES, *EVENT, *TIME}, key=len, reverse=True))})"
     "(id|ids|no|num|number|code|hash|key|name|address|addr|domain|time|date|type|amt|amount)"
 )
-_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
+_TOKENS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 _HOME = _set("home billing customer cardholder user residence")
 _THERE = _set("merch merchant terminal store shop atm tx trans transaction event device ip payment")
 
@@ -164,8 +164,8 @@ def name_tokens(name: str) -> tuple[str, ...]:
     >>> name_tokens("TX_DATETIME"), name_tokens("nameOrig"), name_tokens("customerid"), name_tokens("card1")
     (('tx', 'date', 'time'), ('name', 'orig'), ('customer', 'id'), ('card', '1'))
     """
-    parts = [part.lower() for part in _PARTS.findall(name)]
-    return tuple(word for part in parts for word in _unglued(part))
+    tokens = [token.lower() for token in _TOKENS.findall(name)]
+    return tuple(word for token in tokens for word in _unglued(token))
 
 
 def identifier(name: str) -> str:
@@ -174,7 +174,7 @@ def identifier(name: str) -> str:
     >>> identifier("DayOfWeekClaimed"), identifier("3D Secure"), identifier("")
     ('day_of_week_claimed', 'c_3_d_secure', 'column')
     """
-    text = re.sub(r"[^a-z0-9]+", "_", "_".join(part.lower() for part in _PARTS.findall(name))).strip("_")
+    text = re.sub(r"[^a-z0-9]+", "_", "_".join(token.lower() for token in _TOKENS.findall(name))).strip("_")
     if not text:
         return "column"
     return text if text[0].isalpha() else f"c_{text}"
@@ -191,9 +191,9 @@ def entity_of(name: str) -> str | None:
     >>> entity_of("customer_email"), entity_of("sender_account"), entity_of("customer_account")
     ('email', 'sender', 'account')
     """
-    parts = name_tokens(name)
-    entities = [ENTITIES[word] for word in parts if word in ENTITIES]
-    if not entities or NOT_AN_ID & set(parts) or any("balance" in part for part in parts):
+    tokens = name_tokens(name)
+    entities = [ENTITIES[word] for word in tokens if word in ENTITIES]
+    if not entities or NOT_AN_ID & set(tokens) or any("balance" in token for token in tokens):
         return None
     return ([entity for entity in entities if entity not in _OWNERS] or entities)[-1]
 
@@ -205,6 +205,6 @@ def place_fitness(rest: tuple[str, ...]) -> int:
     return 2 if _THERE & set(rest) else 1
 
 
-def _unglued(part: str) -> tuple[str, ...]:
-    match = _GLUED.fullmatch(part)
-    return match.groups() if match else (part,)
+def _unglued(token: str) -> tuple[str, ...]:
+    match = _GLUED.fullmatch(token)
+    return match.groups() if match else (token,)

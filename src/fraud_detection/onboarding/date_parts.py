@@ -10,7 +10,7 @@ import numpy as np
 
 from fraud_detection.core.errors import RejectError
 from fraud_detection.core.parse.times import from_parts
-from fraud_detection.core.project_schema import TimeParts
+from fraud_detection.core.project_schema import DateParts
 from fraud_detection.onboarding.column_keywords import name_tokens
 from fraud_detection.onboarding.columns import Floats, Profile
 
@@ -29,26 +29,30 @@ _SPELLINGS = {
 }
 
 
-def find_parts(names: Iterable[str]) -> TimeParts | None:
+def find_date_parts(names: Iterable[str]) -> DateParts | None:
     """Find the columns whose names differ only in the part of the date that they name.
 
-    >>> find_parts(["Month", "MonthClaimed", "DayOfWeek", "DayOfWeekClaimed", "AgeOfVehicle", "Year"])
-    TimeParts(year='Year', month='Month', day=None, week_of_month=None, day_of_week='DayOfWeek')
-    >>> find_parts(["tx_year", "amount"]) is None
+    >>> find_date_parts(["Month", "MonthClaimed", "DayOfWeek", "DayOfWeekClaimed", "AgeOfVehicle", "Year"])
+    DateParts(year='Year', month='Month', day=None, week_of_month=None, day_of_week='DayOfWeek')
+    >>> find_date_parts(["tx_year", "amount"]) is None
     True
     """
     dates: dict[str, dict[str, str]] = {}
     for name in names:
         for part, rest in _readings(name):
             dates.setdefault(rest, {}).setdefault(part, name)
-    complete = [parts for _, parts in sorted(dates.items()) if {"year", "month"} <= parts.keys()]
-    return TimeParts(**complete[0]) if complete else None
+    complete = [
+        date_parts for _, date_parts in sorted(dates.items()) if {"year", "month"} <= date_parts.keys()
+    ]
+    return DateParts(**complete[0]) if complete else None
 
 
-def join(profiles: Mapping[str, Profile], parts: TimeParts) -> Floats:
+def join(profiles: Mapping[str, Profile], date_parts: DateParts) -> Floats:
     """Return the day of each row in milliseconds, NaN where the parts make no date."""
-    columns = [None if name is None else _by_row(profiles[name]) for name in msgspec.structs.astuple(parts)]
-    count = profiles[parts.year].rows
+    columns = [
+        None if name is None else _by_row(profiles[name]) for name in msgspec.structs.astuple(date_parts)
+    ]
+    count = profiles[date_parts.year].rows
     rows = zip(*(column if column is not None else [None] * count for column in columns), strict=True)
     return np.array([_day(values) for values in rows])
 

@@ -136,10 +136,13 @@ def _entity_name(columns: ColumnAssignment, name: str) -> str:
 
 def is_personal_name(profile: Profile) -> bool:
     """Return whether the column holds names of people: a word for names, and letters only."""
-    parts = set(name_tokens(profile.name))
-    if parts & {"merchant", "merch", "store", "shop", "vendor", "seller"}:
+    tokens = set(name_tokens(profile.name))
+    if tokens & {"merchant", "merch", "store", "shop", "vendor", "seller"}:
         return False
-    named = parts & {"name", "firstname", "lastname", "surname", "fullname"} or parts in ({"first"}, {"last"})
+    named = tokens & {"name", "firstname", "lastname", "surname", "fullname"} or tokens in (
+        {"first"},
+        {"last"},
+    )
     return bool(named) and all(_NAME.fullmatch(text.strip()) for text in profile.texts[:50])
 
 
@@ -147,8 +150,8 @@ def _best_of_each(candidates: list[EntityCandidate]) -> list[EntityCandidate]:
     """Keep one column for each name of an entity: the one that looks most like its id."""
 
     def fitness(entity: EntityCandidate) -> tuple[bool, bool, int]:
-        parts = set(name_tokens(entity.profile.name))
-        return bool(parts & ID), entity.profile.missing == 0, entity.profile.distinct
+        tokens = set(name_tokens(entity.profile.name))
+        return bool(tokens & ID), entity.profile.missing == 0, entity.profile.distinct
 
     by_name = itertools.groupby(
         sorted(candidates, key=lambda entity: entity.name), key=lambda entity: entity.name

@@ -76,15 +76,15 @@ def _ignore_duplicate_id(columns: ColumnAssignment, profile: Profile) -> None:
 
 
 def _fitness(columns: ColumnAssignment, profile: Profile, min_distinct: float) -> int:
-    parts = set(name_tokens(profile.name))
+    tokens = set(name_tokens(profile.name))
     if (
         different(profile, columns.rows) < min_distinct
         or profile.missing > _MAX_MISSING
         or not like_ids(profile)
     ):
         return 0
-    about_payment = bool(parts & EVENT) or parts <= ID
-    return (2 * bool(parts & EVENT) + 2 * bool(parts & ID) + bool(parts <= ID)) if about_payment else 0
+    about_payment = bool(tokens & EVENT) or tokens <= ID
+    return (2 * bool(tokens & EVENT) + 2 * bool(tokens & ID) + bool(tokens <= ID)) if about_payment else 0
 
 
 def like_ids(profile: Profile) -> bool:

@@ -95,8 +95,8 @@ def _fitness(profile: Profile) -> float:
 
 
 def _named(profile: Profile) -> int:
-    parts = name_tokens(profile.name)
-    return 0 if NOT_LABEL & set(parts) else max((LABEL.get(part, 0) for part in parts), default=0)
+    tokens = name_tokens(profile.name)
+    return 0 if NOT_LABEL & set(tokens) else max((LABEL.get(token, 0) for token in tokens), default=0)
 
 
 def _label_finding(by_row: Floats, values: LabelValues) -> str:

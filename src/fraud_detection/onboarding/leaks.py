@@ -31,10 +31,10 @@ def _flag(profile: Profile) -> str:
 
 
 def _by_name(profile: Profile) -> str | None:
-    parts = set(name_tokens(profile.name))
-    if parts & HISTORY:
+    tokens = set(name_tokens(profile.name))
+    if tokens & HISTORY:
         return None
-    keywords = sorted(parts & AFTERWARDS) or ["new balance"] * ({"new", "balance"} <= parts)
+    keywords = sorted(tokens & AFTERWARDS) or ["new balance"] * ({"new", "balance"} <= tokens)
     return f"its name says {keywords[0]!r}, which is known only after the payment" if keywords else None
 
 

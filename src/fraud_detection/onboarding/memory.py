@@ -14,7 +14,7 @@ from fraud_detection.onboarding.column_assignment import ColumnAssignment
 from fraud_detection.onboarding.entity_candidates import EntityCandidate
 from fraud_detection.onboarding.time_column import DAY_MS, TimeColumn
 
-Part = Literal["hour", "weekday", "night"]
+CalendarFeature = Literal["hour", "weekday", "night"]
 
 _BY_TIME = ("5m", "1h", "1d", "7d", "30d")
 _BY_TIME_SHORT = ("5m", "1h", "6h", "1d", "3d")
@@ -91,7 +91,7 @@ def fitting(ladder: Iterable[str], days: float) -> tuple[Duration, ...]:
     return tuple(span for span in spans if 1.5 * span.ms <= days * DAY_MS) or tuple(spans[:1])
 
 
-def _calendar(time_column: TimeColumn) -> tuple[Part, ...]:
+def _calendar(time_column: TimeColumn) -> tuple[CalendarFeature, ...]:
     if time_column.grain == "day":
         return ("weekday",)
     return ("hour", "weekday") if time_column.counted else ("hour", "weekday", "night")

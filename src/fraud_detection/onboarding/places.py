@@ -40,10 +40,10 @@ def _pairs(columns: ColumnAssignment) -> list[tuple[Profile, Profile]]:
     """Return columns of degrees whose names differ only in 'latitude' and 'longitude'."""
     axes_by_name: dict[str, dict[str, Profile]] = {}
     for profile in columns.unassigned.values():
-        parts = name_tokens(profile.name)
+        tokens = name_tokens(profile.name)
         for axis, spellings, limit in (("lat", _LATITUDE, 90), ("lon", _LONGITUDE, 180)):
-            if set(parts) & set(spellings) and _within(profile, limit):
-                rest = " ".join(part for part in parts if part not in spellings)
+            if set(tokens) & set(spellings) and _within(profile, limit):
+                rest = " ".join(token for token in tokens if token not in spellings)
                 axes_by_name.setdefault(rest, {})[axis] = profile
     return [(pair["lat"], pair["lon"]) for pair in axes_by_name.values() if len(pair) > 1]
 

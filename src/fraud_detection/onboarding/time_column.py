@@ -15,7 +15,7 @@ from fraud_detection.core.project_schema import TimeSource
 from fraud_detection.onboarding.column_assignment import ColumnAssignment, Question, Unit
 from fraud_detection.onboarding.column_keywords import EVENT, NOT_EVENT_TIME, TIME, name_tokens
 from fraud_detection.onboarding.columns import Floats, Profile
-from fraud_detection.onboarding.date_parts import find_parts, join
+from fraud_detection.onboarding.date_parts import find_date_parts, join
 from fraud_detection.onboarding.times import COUNTED_FROM, Grain, Instants, grain, read
 
 WHERE = "schema.event_time"
@@ -80,7 +80,7 @@ def infer_time(columns: ColumnAssignment) -> TimeColumn:
     """Take the time of the payment off the board; raise ConfigError with the flag where there is none."""
     if columns.overrides.time is not None:
         return _checked(columns, _named(columns, columns.profiles[columns.overrides.time]))
-    time_column = _from_column(columns) or _from_parts(columns) or _from_counter(columns)
+    time_column = _from_column(columns) or _from_date_parts(columns) or _from_counter(columns)
     if time_column is None:
         time_column = _named(columns, columns.profiles[columns.choose(_unknown(columns))])
     return _checked(columns, time_column)
@@ -134,9 +134,9 @@ def _usable(instants: Instants) -> bool:
 
 
 def _fitness(profile: Profile, instants: Instants) -> float:
-    parts = set(name_tokens(profile.name))
-    points = 2.0 + _FINE[instants.grain] + 4 * bool(parts & EVENT) + 2 * bool(parts & TIME)
-    points -= 9 * bool(parts & NOT_EVENT_TIME) + 10 * profile.missing
+    tokens = set(name_tokens(profile.name))
+    points = 2.0 + _FINE[instants.grain] + 4 * bool(tokens & EVENT) + 2 * bool(tokens & TIME)
+    points -= 9 * bool(tokens & NOT_EVENT_TIME) + 10 * profile.missing
     return points + 0.5 * (profile.kind == "text" or profile.is_time) + (profile.distinct > 1)
 
 
@@ -231,15 +231,15 @@ def _ask_unit(columns: ColumnAssignment, profile: Profile) -> Unit:
     return cast("Unit", columns.choose(question))
 
 
-def _from_parts(columns: ColumnAssignment) -> TimeColumn | None:
-    parts = find_parts(columns.unassigned)
-    by_row = join(columns.profiles, parts) if parts is not None else np.empty(0)
-    if parts is None or np.isfinite(by_row).mean() < _NEEDED:
+def _from_date_parts(columns: ColumnAssignment) -> TimeColumn | None:
+    date_parts = find_date_parts(columns.unassigned)
+    by_row = join(columns.profiles, date_parts) if date_parts is not None else np.empty(0)
+    if date_parts is None or np.isfinite(by_row).mean() < _NEEDED:
         return None
-    for name in msgspec.structs.astuple(parts):
+    for name in msgspec.structs.astuple(date_parts):
         if name is not None:
             columns.assign(columns.profiles[name], WHERE, "a part of the date")
-    return TimeColumn(TimeSource(parts=parts), by_row)
+    return TimeColumn(TimeSource(date_parts=date_parts), by_row)
 
 
 def _unknown(columns: ColumnAssignment) -> Question:
@@ -249,7 +249,7 @@ def _unknown(columns: ColumnAssignment) -> Question:
         "No column looks like a time. Which column is the time of the payment?",
         tuple(columns.unassigned),
         refusal=(
-            "no column looks like a time (ISO 8601, a count since 1970, a date in parts such as year and "
+            "no column looks like a time (ISO 8601, a count since 1970, date parts such as year and "
             "month, or a counter such as `step`); name it with --time COLUMN"
         ),
     )

@@ -43,8 +43,8 @@ def contradictions(project: Project) -> Iterator[tuple[str, str]]:
 
 def _time(schema: Schema) -> Iterator[tuple[str, str]]:
     time, json_path = schema.event_time, "$.schema.event_time"
-    if (time.field is None) == (time.parts is None):
-        yield "give either `field` or `parts`", json_path
+    if (time.field is None) == (time.date_parts is None):
+        yield "give either `field` or `date_parts`", json_path
     if time.format not in TIME_FORMATS and "%" not in time.format:
         allowed = f"{', '.join(TIME_FORMATS)}, or a strptime pattern such as '%d/%m/%Y %H:%M'"
         yield f"unknown format {time.format!r}; allowed here: {allowed}", f"{json_path}.format"

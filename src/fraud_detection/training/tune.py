@@ -136,7 +136,7 @@ def _usable(dataset: Dataset) -> list[Fold]:
     usable = [
         fold
         for fold in laid
-        if all(_has_frauds(dataset, part, moment) for part, moment in _parts(dataset, fold))
+        if all(_has_frauds(dataset, period, moment) for period, moment in _parts(dataset, fold))
     ]
     if not usable:
         raise ConfigError("too few frauds are known to tune on; give more history, or --trials 0")

@@ -27,13 +27,13 @@ from fraud_detection.core.events import Transaction
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import (
     AmountSource,
+    DateParts,
     EntitySource,
     FieldSource,
     IdSource,
     PlaceSource,
     Project,
     Schema,
-    TimeParts,
     TimeSource,
 )
 from fraud_detection.core.score.archive import read_bundle
@@ -193,8 +193,8 @@ TIMES = [
     TimeSource(field="t", format="number", unit="h", origin=dt.date(2020, 1, 1)),
     TimeSource(field="t", format="%d.%m.%Y %H:%M", utc_offset_hours=5.5),
     TimeSource(field="t", latest=dt.date(2001, 1, 1)),
-    TimeSource(parts=TimeParts(year="y", month="m", day="d")),
-    TimeSource(parts=TimeParts(year="y", month="m", week_of_month="w", day_of_week="d")),
+    TimeSource(date_parts=DateParts(year="y", month="m", day="d")),
+    TimeSource(date_parts=DateParts(year="y", month="m", week_of_month="w", day_of_week="d")),
 ]
 
 

@@ -169,7 +169,7 @@ SCHEMAS: list[Json] = [
         "amount": {"field": "a", "minimum": 5, "maximum": None},
     },
     {"event_time": {"field": "at", "format": "%d/%m/%Y"}, "label": {"field": "y", "positive": ["Fraud"]}},
-    {"event_time": {"parts": {"year": "y", "month": "m"}}, "entities": {"card": {"field": "c"}}},
+    {"event_time": {"date_parts": {"year": "y", "month": "m"}}, "entities": {"card": {"field": "c"}}},
 ]
 
 

@@ -570,10 +570,10 @@ def test_of_a_list_that_is_refused_nothing_is_decided_later(
     monkeypatch.setattr(batcher, "MAX_BATCH_SIZE", 3)
 
     async def request(requests: RequestBatcher) -> None:
-        take, parts = requests.service.take, list[int]()
+        take, tasks = requests.service.take, list[int]()
 
         def busy(batch: Batch, _: str) -> list[Outcome]:
-            parts.append(len(batch.events))
+            tasks.append(len(batch.events))
             requests.service.take = take  # type: ignore[method-assign]
             raise RetryError("the state file is busy")
 
@@ -582,7 +582,7 @@ def test_of_a_list_that_is_refused_nothing_is_decided_later(
         refused = requests.submit(events[:8], done=lambda: done.append(requests.waiting))
         with pytest.raises(RetryError, match="busy"):
             await refused
-        assert parts == [3]
+        assert tasks == [3]
         # Whoever is told that it is done may rely on it: its ids are free for other workers.
         assert len(await requests.submit(events[:1])) == 1
         assert (requests.waiting, requests.service.tally.decided, len(done)) == (0, 1, 1)
@@ -655,7 +655,7 @@ def test_the_description_has_the_fields_of_the_project(small_simulation: SmallSi
     named += [number.field for number in schema.numbers.values()]
     assert set(named) <= set(fields)
     assert fields["amount"]["anyOf"][0]["type"] == "number"
-    refs = {part for part in json.dumps(document).split('"') if part.startswith("#/components/schemas/")}
+    refs = {task for task in json.dumps(document).split('"') if task.startswith("#/components/schemas/")}
     assert {ref.rpartition("/")[2] for ref in refs} <= set(document["components"]["schemas"])
 
 

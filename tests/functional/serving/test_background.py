@@ -76,7 +76,7 @@ def test_a_bad_line_in_the_release_log_is_reported_with_its_number_and_the_log_i
             name for name, value in samples.items() if name.startswith("fraud_background_up") and not value
         ]
         assert down, samples
-        assert all(f'part="{RELEASES}"' in name for name in down)
+        assert all(f'task="{RELEASES}"' in name for name in down)
         replace(log, whole)
         until(lambda: ready(server, workers))
         assert release(small_simulation, registry).number == 2
@@ -116,12 +116,12 @@ def test_a_server_is_ready_while_what_is_down_changes_no_decision(
 
     assert readiness() == (200, "ready")
     for name, status in PARTS.items():
-        background.part(name).failed(OSError("any"))
+        background.register(name).failed(OSError("any"))
         assert readiness() == (status, "degraded" if status == 200 else "background work failed"), name
-        background.part(name).recovered()
+        background.register(name).recovered()
         assert readiness() == (200, "ready")
-    background.part(RELEASES).failed(OSError("any"))
-    background.part("link-1").failed(OSError("any"))
+    background.register(RELEASES).failed(OSError("any"))
+    background.register("link-1").failed(OSError("any"))
     assert readiness()[0] == 503
     requests.close()
     follower.close()
@@ -175,7 +175,7 @@ def test_a_follower_of_releases_that_meets_anything_reports_it_and_comes_back(
     follower.registry = registry
     look_until(follower, lambda: follower.release.number == 2)
     assert service.state_file.background.problems() == {}
-    assert service.state_file.background.parts[RELEASES].failures >= 1
+    assert service.state_file.background.tasks[RELEASES].failures >= 1
     service.close()
     follower.close()
 
@@ -217,8 +217,8 @@ def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_offset_reached(
         await reader.stop()
 
     asyncio.run(main())
-    part = service.state_file.background.parts[stream_input.STREAM]
-    assert (part.failures, part.healthy, len(opened)) == (2, True, 3)
+    task = service.state_file.background.tasks[stream_input.STREAM]
+    assert (task.failures, task.healthy, len(opened)) == (2, True, 3)
     assert opened[0] == 0 < opened[1] < opened[2]
     assert (service.tally.decided, service.tally.duplicates) == (len(events), 0)
     requests.close()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.ipc.shared_counters import SharedCounters
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.core.decide.decline_cap import NOTHING, PARTS, DeclineCap, merged
+from fraud_detection.core.decide.decline_cap import BUCKETS, NOTHING, DeclineCap, merged
 from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.core.outcomes import Decided
@@ -63,7 +63,7 @@ def test_workers_admit_what_a_recount_of_all_their_payments_would(
             workers[worker] = WorkerDeclineCap(
                 HOUR, SharedCounters(folder, worker, WORKERS), workers[worker].counts()
             )
-        recent = [declined for at, declined in earlier_minutes if minute - PARTS < at <= minute]
+        recent = [declined for at, declined in earlier_minutes if minute - BUCKETS < at <= minute]
         expected = sum(recent) + 1 <= 0.1 * max(len(recent) + 1, 50) and sum(recent) < 15
         assert workers[worker].allows(minute * MINUTE) == expected
         workers[worker].add(minute * MINUTE, declined=wanted and expected)
@@ -74,14 +74,14 @@ def test_workers_admit_what_a_recount_of_all_their_payments_would(
 def test_the_shared_counters_hold_what_a_worker_has_counted(
     tmp_path_factory: pytest.TempPathFactory, payments: list[tuple[int, bool]]
 ) -> None:
-    """Whatever the times are: parts come, and take the places of others."""
+    """Whatever the times are: buckets come, and take the places of others."""
     folder = tmp_path_factory.mktemp("counters")
     mine, reader = SharedCounters(folder, 0, 2), SharedCounters(folder, 1, 2)
     worker, alone = WorkerDeclineCap(HOUR, mine, NOTHING), DeclineCap(HOUR)
     for minute, declined in payments:
         worker.add(minute * MINUTE, declined=declined)
         alone.add(minute * MINUTE, declined=declined)
-    assert merged(reader.others(), worker.part_ms) == alone.counts().parts
+    assert merged(reader.others(), worker.bucket_ms) == alone.counts().buckets
 
 
 def services_of(engine: Engine, folder: Path) -> list[WorkerService]:

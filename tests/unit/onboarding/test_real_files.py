@@ -68,9 +68,9 @@ def test_vehicle_claims(tmp_path: Path) -> None:
     proposal = proposed("real/vehicle-claims.csv", tmp_path)
     schema = proposal.project.schema
 
-    assert schema.event_time.parts is not None
-    assert schema.event_time.parts.month == "Month"
-    assert schema.event_time.parts.week_of_month == "WeekOfMonth"
+    assert schema.event_time.date_parts is not None
+    assert schema.event_time.date_parts.month == "Month"
+    assert schema.event_time.date_parts.week_of_month == "WeekOfMonth"
     assert schema.entities == {}
     assert schema.amount is None
     assert set(proposal.ignored) == {"PolicyNumber"}

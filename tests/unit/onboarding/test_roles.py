@@ -49,10 +49,10 @@ class TestTime:
             "month_of_birth": [n % 12 + 1 for n in range(ROWS)],
         }
 
-        parts = infer(tmp_path, columns).project.schema.event_time.parts
+        date_parts = infer(tmp_path, columns).project.schema.event_time.date_parts
 
-        assert parts is not None
-        assert (parts.year, parts.month, parts.day) == ("tx_year", "tx_month", "tx_day")
+        assert date_parts is not None
+        assert (date_parts.year, date_parts.month, date_parts.day) == ("tx_year", "tx_month", "tx_day")
 
     def test_whole_numbers_such_as_20260131_are_dates(self, tmp_path: Path) -> None:
         columns = without("event_time") | {"date": [text[:10].replace("-", "") for text in times()]}

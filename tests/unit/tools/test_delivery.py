@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.local_aws.delivery import Delivery, Piece, next_step, records_done
+from tools.local_aws.delivery import Delivery, RecordRange, next_step, records_done
 from tools.local_aws.invocation import Invocation
 from tools.local_aws.mapping_settings import MappingSettings
 
@@ -31,14 +31,14 @@ class Walk:
         self.done: list[int] = []
         self.dead_lettered: list[int] = []
         delivery = Delivery(count, settings)
-        while (piece := delivery.next) is not None:
-            records = range(piece.start, piece.stop)
+        while (record_range := delivery.next) is not None:
+            records = range(record_range.start, record_range.stop)
             assert records.start == self.checkpoint, (
                 "delivered is what follows the checkpoint, and nothing else"
             )
             self.invoked.append(records)
             step = delivery.delivered(handle(records))
-            self.done += range(piece.start, step.checkpoint)
+            self.done += range(record_range.start, step.checkpoint)
             if step.dead_lettered is not None:
                 self.dead_lettered += range(step.dead_lettered.start, step.dead_lettered.stop)
 
@@ -140,9 +140,13 @@ def test_only_what_is_tried_again_as_it_was_waits() -> None:
 
 def test_a_partial_success_counts_as_a_retry_unless_batches_are_split() -> None:
     rest = [
-        next_step(Piece(0, 9), 4, settings_with(bisect=bisect, retries=1)).left for bisect in (False, True)
+        next_step(RecordRange(0, 9), 4, settings_with(bisect=bisect, retries=1)).left
+        for bisect in (False, True)
     ]
-    assert rest == [(Piece(4, 9, retries=1, invocations=1),), (Piece(4, 9, retries=0, invocations=1),)]
+    assert rest == [
+        (RecordRange(4, 9, retries=1, invocations=1),),
+        (RecordRange(4, 9, retries=0, invocations=1),),
+    ]
 
 
 @given(st.integers(1, 30), st.data())

@@ -75,16 +75,16 @@ class LogWriter:
 
     def put(self, lines: Sequence[bytes]) -> None:
         """Put the lines, with the time of this moment."""
-        part: list[dict[str, Any]] = []
+        chunk: list[dict[str, Any]] = []
         size, now = 0, round(1000 * time.time())
         for line in lines:
-            if part and (len(part) == EVENTS_A_PUT or size + len(line) + BYTES_AN_EVENT > BYTES_A_PUT):
-                self._send(part)
-                part, size = [], 0
-            part.append({"timestamp": now, "message": line.decode(errors="replace")})
+            if chunk and (len(chunk) == EVENTS_A_PUT or size + len(line) + BYTES_AN_EVENT > BYTES_A_PUT):
+                self._send(chunk)
+                chunk, size = [], 0
+            chunk.append({"timestamp": now, "message": line.decode(errors="replace")})
             size += len(line) + BYTES_AN_EVENT
-        if part:
-            self._send(part)
+        if chunk:
+            self._send(chunk)
 
     def _send(self, events: list[dict[str, Any]]) -> None:
         try:

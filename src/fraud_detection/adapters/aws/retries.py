@@ -63,5 +63,5 @@ def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
     [['a', 'b'], ['c', 'd'], ['e']]
     """
     iterator = iter(values)
-    while part := list(islice(iterator, size)):
-        yield part
+    while chunk := list(islice(iterator, size)):
+        yield chunk

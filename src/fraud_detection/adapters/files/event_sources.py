@@ -136,10 +136,10 @@ class Pipe:
             chunk = os.read(self.descriptor, PIPE_BYTES)
             events = [line for line in cutter.of(chunk) if line.strip()]
             for start in range(0, len(events), max_events):
-                part = events[start : start + max_events]
-                names = [f"{self.name}-{offset + n}" for n in range(1, len(part) + 1)]
-                offset += len(part)
-                yield Batch(part, names, offset)
+                batch = events[start : start + max_events]
+                names = [f"{self.name}-{offset + n}" for n in range(1, len(batch) + 1)]
+                offset += len(batch)
+                yield Batch(batch, names, offset)
             if not chunk:
                 return
 

@@ -13,7 +13,7 @@ from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, CutEvent
 
 MAX_LINE_BYTES = MAX_EVENT_BYTES + 1
 """Bytes of a line before its end; one byte more than an event may have, for the CR of a CRLF."""
-PIECE = 1 << 18
+CHUNK_BYTES = 1 << 18
 HASH_BYTES = 4
 
 
@@ -66,7 +66,7 @@ def read_line(file: BinaryIO, start: int) -> tuple[bytes, bool]:
         return line, line.endswith(b"\n")
     oversize, piece = _OversizeLine(line), line
     while piece and not piece.endswith(b"\n"):
-        piece = file.readline(PIECE)
+        piece = file.readline(CHUNK_BYTES)
         oversize.add(piece)
     return oversize.event(f"from byte {start:,} of the file on"), bool(piece)
 

@@ -20,7 +20,7 @@ from fraud_detection.core.sources import KnownSource
 
 DIGITS = 32
 """Of a SHA-256, in hexadecimal digits."""
-PIECE = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 class FileSource(ABC):
@@ -78,8 +78,8 @@ class PrefixDigest:
     def until(self, offset: int) -> str:
         """Return the digest of everything before a position, and seek to it; positions must ascend."""
         self._file.seek(self._position)
-        while piece := self._file.read(min(PIECE, offset - self._position)):
-            self._hash.update(piece)
-            self._position += len(piece)
+        while chunk := self._file.read(min(CHUNK_BYTES, offset - self._position)):
+            self._hash.update(chunk)
+            self._position += len(chunk)
         self._file.seek(offset)
         return self._hash.hexdigest()[:DIGITS]

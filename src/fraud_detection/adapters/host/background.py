@@ -1,7 +1,7 @@
 """Supervise the background work of one process: what dies is started again, and is seen until it is healthy.
 
-Each part of it (the checkpointer, the follower of releases, a stream that is read beside requests, the
-replication of workers ...) has a name.  `/readyz`, `/metrics` and the log name every part that is not
+Each task of it (the checkpointer, the follower of releases, a stream that is read beside requests, the
+replication of workers ...) has a name.  `/readyz`, `/metrics` and the log name every task that is not
 healthy; nothing here ends the process.
 """
 
@@ -21,23 +21,23 @@ LOG = logging.getLogger(__name__)
 INITIAL_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 5.0
 STEADY_AFTER_S = 1.0
-"""A part that was started again and has run so long counts as healthy, if it does not say so earlier."""
+"""A task that was restarted and has run so long counts as healthy, if it does not say so earlier."""
 LOG_REPEAT_AFTER_S = 60.0
-"""How often the same problem of a part is logged."""
+"""How often the same problem of a task is logged."""
 
 
-class Part:
-    """One part of the background work.
+class BackgroundTask:
+    """A background thread or coroutine, and its health.
 
     failures: how often it failed.  problem: why it is not healthy; empty while it is.  stopping: set when it
     shall end.  essential: whether payments are decided rightly only while it works.
 
-    >>> part = Part("checkpointer")
-    >>> part.failed(OSError("disk"))
-    >>> part.healthy, part.failures, part.problem
+    >>> task = BackgroundTask("checkpointer")
+    >>> task.failed(OSError("disk"))
+    >>> task.healthy, task.failures, task.problem
     (False, 1, 'OSError: disk')
-    >>> part.recovered()
-    >>> part.healthy, part.failures
+    >>> task.recovered()
+    >>> task.healthy, task.failures
     (True, 1)
     """
 
@@ -72,7 +72,7 @@ class Part:
             self.name,
             self.problem,
             exc_info=None if foreseen or isinstance(error, OSError) else error,
-            extra={"event": "part_failed", "part": self.name},
+            extra={"event": "background_task_failed", "task": self.name},
         )
 
     def recovered(self) -> None:
@@ -83,69 +83,69 @@ class Part:
         LOG.warning(
             "background work %r is healthy again",
             self.name,
-            extra={"event": "part_recovered", "part": self.name},
+            extra={"event": "background_task_recovered", "task": self.name},
         )
 
 
 class Background:
     """All background work of a process.
 
-    warnings: what a person should look at, by part, though the part itself works.
+    warnings: what a person should look at, by task, though the task itself works.
 
     >>> background = Background()
     >>> rounds = []
-    >>> def work(part):
+    >>> def work(task):
     ...     rounds.append(len(rounds))
     ...     if len(rounds) < 3:
     ...         raise ValueError("any")
     >>> background.thread("reader", work).join()
-    >>> rounds, background.parts["reader"].failures, background.problems()
+    >>> rounds, background.tasks["reader"].failures, background.problems()
     ([0, 1, 2], 2, {})
     """
 
     def __init__(self, initial_backoff_s: float = INITIAL_BACKOFF_S) -> None:
-        """Start with no parts."""
-        self.parts: dict[str, Part] = {}
+        """Start without tasks."""
+        self.tasks: dict[str, BackgroundTask] = {}
         self.warnings: dict[str, str] = {}
         self._initial_backoff_s = initial_backoff_s
 
-    def part(self, name: str, *, essential: bool = True) -> Part:
-        """Register a part that its owner runs by itself, and return it; a known one as it is.
+    def register(self, name: str, *, essential: bool = True) -> BackgroundTask:
+        """Register a task that its owner runs by itself, and return it; a known one as it is.
 
         Its owner calls `failed` and `recovered`.
         """
-        return self.parts.setdefault(name, Part(name, essential=essential))
+        return self.tasks.setdefault(name, BackgroundTask(name, essential=essential))
 
     @property
     def essential_healthy(self) -> bool:
         """Return whether payments are decided rightly, whatever else is not healthy."""
-        return all(part.healthy for part in list(self.parts.values()) if part.essential)
+        return all(task.healthy for task in list(self.tasks.values()) if task.essential)
 
     def problems(self) -> dict[str, str]:
-        """Return the parts that are not healthy, with their problems."""
-        return {name: part.problem for name, part in list(self.parts.items()) if not part.healthy}
+        """Return the tasks that are not healthy, with their problems."""
+        return {name: task.problem for name, task in list(self.tasks.items()) if not task.healthy}
 
-    def thread(self, name: str, work: Callable[[Part], None]) -> threading.Thread:
+    def thread(self, name: str, work: Callable[[BackgroundTask], None]) -> threading.Thread:
         """Run work in a thread until it returns; what it raises is reported, and it is started again.
 
-        It ends soon after `part.stopping` is set: the work looks at that.
+        It ends soon after `task.stopping` is set: the work looks at that.
         """
-        part = self.part(name)
+        task = self.register(name)
 
         def run() -> None:
             backoff_s = self._initial_backoff_s
-            while not part.stopping.is_set():
-                part.started_at = began = time.monotonic()
+            while not task.stopping.is_set():
+                task.started_at = began = time.monotonic()
                 try:
-                    work(part)
+                    work(task)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and tried again
-                    part.started_at = None
-                    part.failed(error)
+                    task.started_at = None
+                    task.failed(error)
                 else:
-                    part.recovered()
+                    task.recovered()
                     return
                 backoff_s = self._backoff(backoff_s, began)
-                part.stopping.wait(backoff_s)
+                task.stopping.wait(backoff_s)
 
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
@@ -153,19 +153,19 @@ class Background:
 
     def task(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Do the same with a coroutine in the running loop; cancel the task to end it."""
-        return asyncio.get_running_loop().create_task(self._supervised(self.part(name), work))
+        return asyncio.get_running_loop().create_task(self._supervised(self.register(name), work))
 
-    async def _supervised(self, part: Part, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _supervised(self, task: BackgroundTask, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         backoff_s = self._initial_backoff_s
-        while not part.stopping.is_set():
-            part.started_at = began = time.monotonic()
+        while not task.stopping.is_set():
+            task.started_at = began = time.monotonic()
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and tried again
-                part.started_at = None
-                part.failed(error)
+                task.started_at = None
+                task.failed(error)
             else:
-                part.recovered()
+                task.recovered()
                 return
             backoff_s = self._backoff(backoff_s, began)
             await asyncio.sleep(backoff_s)

@@ -18,14 +18,14 @@ import os
 import threading
 from pathlib import Path
 
-from fraud_detection.core.decide.decline_cap import MAX_PARTS, DeclineCounts, Parts
+from fraud_detection.core.decide.decline_cap import MAX_BUCKETS, Buckets, DeclineCounts
 
-GENERATION, PART_MS, USED, HEAD = 0, 1, 2, 3
+GENERATION, BUCKET_MS, USED, HEAD = 0, 1, 2, 3
 """The first numbers: a generation, which is odd while more than a number is being changed; the length of a
-part in ms; how many rows are in use.  Then come the rows."""
+bucket in ms; how many rows are in use.  Then come the rows."""
 ROW = 3
-"""Numbers of a row: a part, its payments, its declines."""
-ROWS = MAX_PARTS + 1
+"""Numbers of a row: a bucket, its payments, its declines."""
+ROWS = MAX_BUCKETS + 1
 SIZE = 8 * (HEAD + ROWS * ROW)
 LOOKS = 100
 """So often a file is read again that is being changed; its worker was killed in the middle if it stays so."""
@@ -34,7 +34,7 @@ LOOKS = 100
 class SharedCounters:
     """One worker's counts for the others, and theirs for it.
 
-    A reader never takes the counts of one part for those of another.  A payment more or less, of this very
+    A reader never takes the counts of one bucket for those of another.  A payment more or less, of this very
     moment, it may miss.
     """
 
@@ -53,17 +53,17 @@ class SharedCounters:
         own = self._own
         own[GENERATION] = generation = own[GENERATION] | 1
         self._fence()
-        self._slots = {part: slot for slot, part in enumerate(counts.parts)}
-        own[PART_MS], own[USED] = counts.part_ms, len(self._slots)
-        for part, slot in self._slots.items():
+        self._slots = {bucket: slot for slot, bucket in enumerate(counts.buckets)}
+        own[BUCKET_MS], own[USED] = counts.bucket_ms, len(self._slots)
+        for bucket, slot in self._slots.items():
             at = _at(slot)
-            own[at], own[at + 1], own[at + 2] = part, *counts.parts[part]
+            own[at], own[at + 1], own[at + 2] = bucket, *counts.buckets[bucket]
         self._fence()
         own[GENERATION] = generation + 1
 
-    def set_counts(self, part: int, payments: int, declines: int) -> bool:
-        """Set the counts of a part that has a slot; return False where it has none."""
-        slot = self._slots.get(part)
+    def set_counts(self, bucket: int, payments: int, declines: int) -> bool:
+        """Set the counts of a bucket that has a slot; return False where it has none."""
+        slot = self._slots.get(bucket)
         if slot is None:
             return False
         at = _at(slot)
@@ -82,18 +82,18 @@ class SharedCounters:
             view.release()
 
     def _read(self, counters: memoryview) -> DeclineCounts:
-        part_ms = 0
+        bucket_ms = 0
         rows: list[int] = []
         for _ in range(LOOKS):
             generation = counters[GENERATION]
             self._fence()
-            part_ms, used = counters[PART_MS], min(counters[USED], ROWS)
+            bucket_ms, used = counters[BUCKET_MS], min(counters[USED], ROWS)
             rows = counters[HEAD : _at(used)].tolist()
             self._fence()
             if generation % 2 == 0 and counters[GENERATION] == generation:
                 break
-        parts: Parts = dict(zip(rows[::ROW], zip(rows[1::ROW], rows[2::ROW], strict=True), strict=True))
-        return DeclineCounts(part_ms, parts)
+        buckets: Buckets = dict(zip(rows[::ROW], zip(rows[1::ROW], rows[2::ROW], strict=True), strict=True))
+        return DeclineCounts(bucket_ms, buckets)
 
     def _fence(self) -> None:
         """Let no load or store move past this line: as `SharedIds.fence` does, and why."""

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from fraud_detection.adapters.host.background import Background, Part
+from fraud_detection.adapters.host.background import Background, BackgroundTask
 
 LOG = logging.getLogger(__name__)
 
@@ -57,26 +57,26 @@ class WalCheckpointer:
         self._log = path.with_name(path.name + "-wal")
         self._checkpointed_at = time.monotonic()
         self._warned = False
-        self._part = Part(CHECKPOINTER)
+        self._task = BackgroundTask(CHECKPOINTER)
         self._thread: threading.Thread | None = None
 
     def start(self, background: Background) -> Self:
         """Begin to work, under that supervisor."""
-        self._part = background.part(CHECKPOINTER, essential=False)
+        self._task = background.register(CHECKPOINTER, essential=False)
         self._thread = background.thread(CHECKPOINTER, self.run)
         return self
 
     def stop(self) -> None:
         """End after the checkpoint in hand."""
-        self._part.stopping.set()
+        self._task.stopping.set()
         if self._thread is not None:
             self._thread.join()
 
-    def run(self, part: Part) -> None:
+    def run(self, task: BackgroundTask) -> None:
         """Look at the size of the log now and then, until it is to end."""
-        while not part.stopping.wait(LOOK_EVERY_S):
+        while not task.stopping.wait(LOOK_EVERY_S):
             self.look()
-            part.recovered()
+            task.recovered()
 
     def look(self) -> None:
         """Checkpoint the log if it is long; a busy, full or damaged file is left for the next look."""

@@ -35,9 +35,9 @@ class ReplicationLog:
         self._db = database
         self._db.executescript(f"BEGIN; {TABLES} COMMIT;")
 
-    def append(self, part: ReplicationEntry) -> None:
+    def append(self, entry: ReplicationEntry) -> None:
         """Append a part that is about to be applied; inside a transaction."""
-        self._db.execute("INSERT INTO replication_log VALUES (?,?,?,?)", msgspec.structs.astuple(part))
+        self._db.execute("INSERT INTO replication_log VALUES (?,?,?,?)", msgspec.structs.astuple(entry))
 
     def reached(self, worker: int) -> int:
         """Return the last number that was applied of a worker's log."""

@@ -28,10 +28,10 @@ T = TypeVar("T")
 Severity = Annotated[int, msgspec.Meta(ge=int(min(Action)), le=int(max(Action)))]
 TABLES = ("decisions", "labels", "quarantine")
 MAPPED_BYTES = 1 << 30
-PART = 10_000
+PAGE_ROWS = 10_000
 EARLIER_DECISIONS = f"""
     SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(counterfactual_action, -1)), config_id
-    FROM all_decisions WHERE seq < ? ORDER BY seq DESC LIMIT {PART}"""  # noqa: S608 - no value of a user
+    FROM all_decisions WHERE seq < ? ORDER BY seq DESC LIMIT {PAGE_ROWS}"""  # noqa: S608 - no value of a user
 DISPLACED = """
     SELECT one.seq, one.transaction_id FROM all_labels AS one
     LEFT JOIN all_decisions AS decided ON decided.transaction_id = one.transaction_id
@@ -183,14 +183,14 @@ class StateReader:
         """Return the decisions before a number on payments after a time, the latest first."""
         decisions: list[EarlierDecision] = []
         while True:
-            part = [
+            page = [
                 _converted(row, EarlierDecision, self.path) for row in self.rows(EARLIER_DECISIONS, (seq,))
             ]
-            recent = [decision for decision in part if decision.event_time > since_ms]
+            recent = [decision for decision in page if decision.event_time > since_ms]
             decisions += recent
             if not recent:
                 return decisions
-            seq = part[-1].seq
+            seq = page[-1].seq
 
     def displaced_labels(self) -> list[tuple[int, str]]:
         """Return number and payment of labels whose stated log position is not where they were applied."""

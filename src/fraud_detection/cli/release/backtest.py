@@ -109,13 +109,13 @@ def lines_of(comparison: Comparison) -> Iterator[str]:
 def _table(comparison: Comparison) -> Iterator[str]:
     from fraud_detection.evaluation.messages import Row, rows, span
 
-    part = comparison.total or comparison.all_payments
+    metrics = comparison.total or comparison.all_payments
     evaluated = sum(week.mature for week in comparison.weeks)
     yield (
-        f"{span(part)}: {part.payments:,} payments; as of {comparison.as_of} the labels of {evaluated} of "
-        f"{len(comparison.weeks)} weeks are mature"
+        f"{span(metrics)}: {metrics.payments:,} payments; as of {comparison.as_of} the labels of "
+        f"{evaluated} of {len(comparison.weeks)} weeks are mature"
     )
-    table_rows = [Row("", comparison.baseline, comparison.variant, "difference (95 %)"), *rows(part)]
+    table_rows = [Row("", comparison.baseline, comparison.variant, "difference (95 %)"), *rows(metrics)]
     lines = [(row.figure, row.baseline, row.variant, row.difference) for row in table_rows]
     wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

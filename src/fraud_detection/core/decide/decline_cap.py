@@ -1,6 +1,6 @@
 """How many payments may be declined, so that one bad rule or model cannot stop a business.
 
-Each payment is counted in the interval that ends with it, in event time, cut into equal parts.  So one that
+Each payment is counted in the interval that ends with it, in event time, cut into equal buckets.  So one that
 comes late, or whose clock runs ahead, is counted by its own time, and frees no other.  Nothing here reads
 a clock.
 """
@@ -16,30 +16,30 @@ import msgspec
 if TYPE_CHECKING:
     from fraud_detection.core.decision_settings import DeclineCapSettings
 
-PARTS: Final = 60
-MAX_PARTS: Final = 8 * PARTS
-"""So many parts are kept; of more, two are merged."""
-Parts = dict[int, tuple[int, int]]
-"""Payments and declines by the number of their part of event time."""
+BUCKETS: Final = 60
+MAX_BUCKETS: Final = 8 * BUCKETS
+"""So many buckets are kept; of more, two are merged."""
+Buckets = dict[int, tuple[int, int]]
+"""Payments and declines by the number of their bucket of event time."""
 
 
 class DeclineCounts(msgspec.Struct, frozen=True, array_like=True):
     """The state of a decline cap, small enough to be stored with every batch.
 
-    part_ms: the length of a part; 0 where nothing was ever counted.
+    bucket_ms: the length of a bucket; 0 where nothing was ever counted.
     """
 
-    part_ms: int = 0
-    parts: Parts = {}
+    bucket_ms: int = 0
+    buckets: Buckets = {}
 
 
 NOTHING: Final = DeclineCounts()
 
 
-def merged(counts: Iterable[DeclineCounts], part_ms: int) -> Parts:
-    """Return the sum of what several decline caps have counted, in parts of one length.
+def merged(counts: Iterable[DeclineCounts], bucket_ms: int) -> Buckets:
+    """Return the sum of what several decline caps have counted, in buckets of one length.
 
-    Parts of another length are counted where they end, so that nothing leaves the interval too early.
+    Buckets of another length are counted where they end, so that nothing leaves the interval too early.
 
     >>> one, other = DeclineCounts(60, {5: (10, 2)}), DeclineCounts(60, {5: (1, 1), 6: (4, 0)})
     >>> merged([one, other], 60)
@@ -47,10 +47,14 @@ def merged(counts: Iterable[DeclineCounts], part_ms: int) -> Parts:
     >>> merged([one, other], 120)
     {2: (11, 3), 3: (4, 0)}
     """
-    total: Parts = {}
+    total: Buckets = {}
     for counted in counts:
-        for part, (payments, declines) in counted.parts.items():
-            at = part if counted.part_ms == part_ms else ((part + 1) * counted.part_ms - 1) // part_ms
+        for bucket, (payments, declines) in counted.buckets.items():
+            at = (
+                bucket
+                if counted.bucket_ms == bucket_ms
+                else ((bucket + 1) * counted.bucket_ms - 1) // bucket_ms
+            )
             summed = total.get(at, (0, 0))
             total[at] = (summed[0] + payments, summed[1] + declines)
     return total
@@ -77,8 +81,8 @@ class DeclineCap:
     def __init__(self, settings: DeclineCapSettings, counts: DeclineCounts = NOTHING) -> None:
         """Go on from what was counted before."""
         self.settings = settings
-        self.part_ms = max(settings.interval.ms // PARTS, 1)
-        self._parts = merged([counts], self.part_ms)
+        self.bucket_ms = max(settings.interval.ms // BUCKETS, 1)
+        self._buckets = merged([counts], self.bucket_ms)
         count = "" if settings.count is None else f" and {settings.count:,}"
         self.message = (
             f"would be declined, but no more than {100 * settings.share:.3g} %{count} of the payments in "
@@ -95,40 +99,40 @@ class DeclineCap:
 
     def counted(self, time_ms: int) -> tuple[int, int]:
         """Return how many payments, and how many declines, are in the interval that ends at a time."""
-        return self._counted(self._parts, time_ms)
+        return self._counted(self._buckets, time_ms)
 
     def counts(self) -> DeclineCounts:
         """Return all that was counted here, to be kept."""
-        return DeclineCounts(self.part_ms, dict(self._parts))
+        return DeclineCounts(self.bucket_ms, dict(self._buckets))
 
     def add(self, time_ms: int, *, declined: bool) -> None:
         """Count a payment."""
-        part = time_ms // self.part_ms
-        payments, declines = self._parts.get(part, (0, 0))
-        self._parts[part] = (payments + 1, declines + declined)
-        if len(self._parts) > MAX_PARTS:
-            self._merge_two(part)
+        bucket = time_ms // self.bucket_ms
+        payments, declines = self._buckets.get(bucket, (0, 0))
+        self._buckets[bucket] = (payments + 1, declines + declined)
+        if len(self._buckets) > MAX_BUCKETS:
+            self._merge_two(bucket)
 
     def _merge_two(self, here: int) -> None:
-        """Count two parts where the later of them ends: adjacent and close for how far away they are.
+        """Count two buckets where the later of them ends: adjacent and close for how far away they are.
 
         Nothing is ever forgotten, since whoever dates a few hundred payments apart would choose what.  The
-        parts of an interval that is busy lie next to one another, so they merge among themselves long before
-        they merge with what is hours away, and near the current payment they stay as they are.
+        buckets of an interval that is busy lie next to one another, so they merge among themselves long
+        before they merge with what is hours away, and near the current payment they stay as they are.
         """
-        ordered = sorted(self._parts)
+        ordered = sorted(self._buckets)
         first, then = min(
             itertools.pairwise(ordered),
             key=lambda pair: (pair[1] - pair[0]) / (1 + min(abs(pair[0] - here), abs(pair[1] - here))),
         )
-        earlier, later = self._parts.pop(first), self._parts[then]
-        self._parts[then] = (earlier[0] + later[0], earlier[1] + later[1])
+        earlier, later = self._buckets.pop(first), self._buckets[then]
+        self._buckets[then] = (earlier[0] + later[0], earlier[1] + later[1])
 
-    def _counted(self, parts: Parts, time_ms: int) -> tuple[int, int]:
-        last = time_ms // self.part_ms
+    def _counted(self, buckets: Buckets, time_ms: int) -> tuple[int, int]:
+        last = time_ms // self.bucket_ms
         payments = declines = 0
-        for part in range(last - PARTS + 1, last + 1):
-            counted = parts.get(part)
+        for bucket in range(last - BUCKETS + 1, last + 1):
+            counted = buckets.get(bucket)
             if counted is not None:
                 payments += counted[0]
                 declines += counted[1]
@@ -150,7 +154,7 @@ class SharedDeclineCap(DeclineCap):
     ) -> None:
         """Go on from the own counts, and from those of the others."""
         super().__init__(settings, counts)
-        self._others = merged(others, self.part_ms)
+        self._others = merged(others, self.bucket_ms)
 
     def counted(self, time_ms: int) -> tuple[int, int]:
         """Return how many payments and declines of all are in the interval that ends at a time."""
@@ -161,5 +165,5 @@ class SharedDeclineCap(DeclineCap):
 
 def joined(settings: DeclineCapSettings, counts: Iterable[DeclineCounts]) -> DeclineCap:
     """Return one decline cap that goes on from what several have counted."""
-    part_ms = DeclineCap(settings).part_ms
-    return DeclineCap(settings, DeclineCounts(part_ms, merged(counts, part_ms)))
+    bucket_ms = DeclineCap(settings).bucket_ms
+    return DeclineCap(settings, DeclineCounts(bucket_ms, merged(counts, bucket_ms)))

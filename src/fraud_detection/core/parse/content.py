@@ -55,7 +55,7 @@ def _number(value: float) -> float | None:
 def _values(schema: Schema, payment: Transaction) -> Iterator[tuple[str, object]]:
     time_fields = schema.event_time
     yield (
-        time_fields.field or (time_fields.parts.year if time_fields.parts else "event_time"),
+        time_fields.field or (time_fields.date_parts.year if time_fields.date_parts else "event_time"),
         (payment.event_time),
     )
     yield schema.amount.field if schema.amount else "amount", payment.amount

@@ -14,8 +14,8 @@ def declared_fields(schema: Schema) -> set[str]:
     names |= {*schema.ignored, *schema.transaction_id.aliases, *schema.event_time.aliases}
     if schema.amount is not None:
         names |= {schema.amount.field, *schema.amount.aliases}
-    if schema.event_time.parts is not None:
-        names |= {part for part in msgspec.structs.astuple(schema.event_time.parts) if part}
+    if schema.event_time.date_parts is not None:
+        names |= {part for part in msgspec.structs.astuple(schema.event_time.date_parts) if part}
     if schema.place is not None:
         names |= {schema.place.latitude, schema.place.longitude}
     if schema.label is not None:

@@ -22,7 +22,7 @@ from fraud_detection.core.parse.drift import LABEL_KIND, SchemaDrift
 from fraud_detection.core.parse.identity import LABEL_ID_FIELD
 from fraud_detection.core.parse.labels import LabelReader
 from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, MAX_STORED_EVENT_BYTES, too_large
-from fraud_detection.core.parse.times import TimeBounds, date_of, part_names, time_reader
+from fraud_detection.core.parse.times import TimeBounds, date_of, date_part_columns, time_reader
 from fraud_detection.core.parse.values import (
     FieldReader,
     Missing,
@@ -200,11 +200,14 @@ class Parser:
         )
 
     def _event_time(self, event: dict[str, object]) -> int:
-        parts = self.schema.event_time.parts
-        if parts is not None:
-            values = [None if name is None else self._part(event.get(name)) for name in part_names(parts)]
-            time_ms = date_of(values, parts.year, self.schema.event_time.utc_offset_hours)
-            self.bounds.check(time_ms, parts.year, "a date")
+        date_parts = self.schema.event_time.date_parts
+        if date_parts is not None:
+            values = [
+                None if name is None else self._part(event.get(name))
+                for name in date_part_columns(date_parts)
+            ]
+            time_ms = date_of(values, date_parts.year, self.schema.event_time.utc_offset_hours)
+            self.bounds.check(time_ms, date_parts.year, "a date")
             self.time_in_hand = time_ms
             return time_ms
         reader = self.time_reader

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from fraud_detection.core.errors import RejectError
-from fraud_detection.core.project_schema import TimeParts, TimeSource
+from fraud_detection.core.project_schema import DateParts, TimeSource
 
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -102,9 +102,15 @@ def number_ranges(source: TimeSource) -> list[tuple[float, float]]:
     ]
 
 
-def part_names(parts: TimeParts) -> tuple[str | None, ...]:
+def date_part_columns(date_parts: DateParts) -> tuple[str | None, ...]:
     """Return the fields that hold the parts of a date, in the order of `date_of`."""
-    return (parts.year, parts.month, parts.day, parts.week_of_month, parts.day_of_week)
+    return (
+        date_parts.year,
+        date_parts.month,
+        date_parts.day,
+        date_parts.week_of_month,
+        date_parts.day_of_week,
+    )
 
 
 def date_of(values: Sequence[object], field: str, utc_offset_hours: float) -> int:

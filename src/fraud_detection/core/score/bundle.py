@@ -19,7 +19,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import FeatureDefinition
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.calibration import Calibration
-from fraud_detection.core.score.reference import Part, Reference
+from fraud_detection.core.score.reference import BundleStruct, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ CONTENTS = ("model.ubj", "features.json", "project.json", "reference.json", "vec
 """Every file of a bundle besides the manifest; one more or one less is refused."""
 
 
-class Cutoffs(Part, frozen=True):
+class Cutoffs(BundleStruct, frozen=True):
     """From which score on a payment is reviewed, and from which it is declined.
 
     origin: 'money' when training chose them, 'settings' when the project file gave them.
@@ -45,7 +45,7 @@ class Cutoffs(Part, frozen=True):
     origin: Literal["money", "settings"] = "money"
 
 
-class Periods(Part, frozen=True):
+class Periods(BundleStruct, frozen=True):
     """What was learned from, as ISO 8601 times in UTC; `until` is exclusive.
 
     labels_as_of: the last moment whose labels were used, for learning and for calibration.
@@ -58,7 +58,7 @@ class Periods(Part, frozen=True):
     labels_as_of: str
 
 
-class Manifest(Part, frozen=True, omit_defaults=True):
+class Manifest(BundleStruct, frozen=True, omit_defaults=True):
     """What the bundle is, and the SHA-256 of each of its files.
 
     name: the first 12 hex digits of the hash of this manifest with an empty name.
@@ -79,7 +79,7 @@ class Manifest(Part, frozen=True, omit_defaults=True):
     evaluated_as: str | None = None
 
 
-class FeatureSet(Part, frozen=True):
+class FeatureSet(BundleStruct, frozen=True):
     """The features in the order of the model's columns, and the codes of the categories."""
 
     fingerprint: str
@@ -92,7 +92,7 @@ class FeatureSet(Part, frozen=True):
         return tuple(definition.name for definition in self.definitions)
 
 
-class Vectors(Part, frozen=True):
+class Vectors(BundleStruct, frozen=True):
     """Rows with the scores that every loader must find; None is a missing value.
 
     raw: log-odds before calibration; expected: calibrated probabilities.
@@ -113,7 +113,7 @@ class Vectors(Part, frozen=True):
         return [[math.nan if value is None else value for value in row] for row in self.rows]
 
 
-class Contents(Part, frozen=True):
+class Contents(BundleStruct, frozen=True):
     """What training hands over; `Bundle` adds the manifest."""
 
     model: bytes
@@ -130,7 +130,7 @@ class Contents(Part, frozen=True):
         return dict(zip(CONTENTS, [self.model, *encoded, self.card.encode()], strict=True))
 
 
-class Bundle(Part, frozen=True):
+class Bundle(BundleStruct, frozen=True):
     """One trained model with all that belongs to it."""
 
     manifest: Manifest

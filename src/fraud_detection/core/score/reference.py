@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 
-class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BundleStruct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A piece of a bundle that refuses keys it does not know."""
 
 
-class Distribution(Part, frozen=True):
+class Distribution(BundleStruct, frozen=True):
     """A histogram: shares[i] of the values lies in (edges[i-1], edges[i]], open at both ends.
 
     missing: the share of all values that were missing; `shares` are of the others.
@@ -20,7 +20,7 @@ class Distribution(Part, frozen=True):
     missing: float = 0.0
 
 
-class FeatureReference(Part, frozen=True):
+class FeatureReference(BundleStruct, frozen=True):
     """How one feature looked in training.
 
     typical_value: the median of legitimate payments (of a code: the most frequent one), None where all miss.
@@ -33,7 +33,7 @@ class FeatureReference(Part, frozen=True):
     distribution: Distribution
 
 
-class Reference(Part, frozen=True):
+class Reference(BundleStruct, frozen=True):
     """What was normal: features in the training slice, calibrated scores in the validation slice."""
 
     rows: int

@@ -64,27 +64,27 @@ def line_chart(
     ys = [y for line in lines for _, y in line.points] + [mark.y for mark in marks if mark.y is not None]
     across = Scale(xs, LEFT, WIDTH - RIGHT, log=x_axis.log)
     up = Scale(ys, HEIGHT - BOTTOM, TOP, log=y_axis.log)
-    parts = [*_frame(title, x_axis, y_axis, across, up)]
+    elements = [*_frame(title, x_axis, y_axis, across, up)]
     for mark in marks:
-        parts += _mark(mark, across, up)
+        elements += _mark(mark, across, up)
     heights = _apart([up.position(line.points[-1][1]) if line.points else TOP for line in lines])
     for number, (line, height) in enumerate(zip(lines, heights, strict=True)):
-        parts += _line(line, f"series{number}", across, up, height)
-    return svg.file(title, WIDTH, HEIGHT, parts)
+        elements += _line(line, f"series{number}", across, up, height)
+    return svg.file(title, WIDTH, HEIGHT, elements)
 
 
 def bar_chart(title: str, unit: str, bars: Sequence[tuple[str, float]]) -> str:
     """Return a file with a chart of level bars, each with its value; the first one stands out."""
     across = Scale([value for _, value in bars], BAR_NAMES, WIDTH - RIGHT)
-    parts = [svg.text(WIDTH / 2, 26, title, "middle", kind="title")]
+    elements = [svg.text(WIDTH / 2, 26, title, "middle", kind="title")]
     for index, (name, value) in enumerate(bars):
         top = TOP + GAP / 2 + index * (BAR + GAP)
         wide = max(across.position(value) - BAR_NAMES, 1.0)
-        parts.append(svg.box("series0" if index == 0 else "other", BAR_NAMES, top, wide, BAR))
-        parts.append(svg.text(BAR_NAMES - 10, top + BAR * 0.7, name, "end"))
+        elements.append(svg.box("series0" if index == 0 else "other", BAR_NAMES, top, wide, BAR))
+        elements.append(svg.text(BAR_NAMES - 10, top + BAR * 0.7, name, "end"))
         number = f"{value:,.0f}" if value >= INTEGER_FROM else f"{value:.2f}"
-        parts.append(svg.text(BAR_NAMES + wide + 8, top + BAR * 0.7, f"{number} {unit}"))
-    return svg.file(title, WIDTH, TOP + len(bars) * (BAR + GAP) + GAP, parts)
+        elements.append(svg.text(BAR_NAMES + wide + 8, top + BAR * 0.7, f"{number} {unit}"))
+    return svg.file(title, WIDTH, TOP + len(bars) * (BAR + GAP) + GAP, elements)
 
 
 def by_week(title: str, weeks: Sequence[str], arms: Sequence[Bars], limit: float | None = None) -> str:
@@ -93,17 +93,17 @@ def by_week(title: str, weeks: Sequence[str], arms: Sequence[Bars], limit: float
     up = Scale([*known, *([] if limit is None else [limit])], SMALL_HEIGHT - SMALL_BOTTOM, SMALL_TOP)
     across = (SMALL_WIDTH - SMALL_LEFT - SMALL_RIGHT) / max(len(weeks), 1)
     right = SMALL_WIDTH - SMALL_RIGHT
-    parts = list(_levels(up, SMALL_LEFT, right))
+    elements = list(_levels(up, SMALL_LEFT, right))
     for index, week in enumerate(weeks):
         left = SMALL_LEFT + index * across
-        parts += _week(left, across, index, arms, up)
+        elements += _week(left, across, index, arms, up)
         if index % math.ceil(len(weeks) / MAX_WEEK_LABELS) == 0:
-            parts.append(svg.text(left + across / 2, SMALL_HEIGHT - SMALL_BOTTOM + 18, week[5:], "middle"))
+            elements.append(svg.text(left + across / 2, SMALL_HEIGHT - SMALL_BOTTOM + 18, week[5:], "middle"))
     if limit is not None:
         y = up.position(limit)
-        parts.append(svg.line("limit", SMALL_LEFT, y, right, y))
-        parts.append(svg.text(right, y - 5, f"capacity {money(limit)}", "end"))
-    return svg.inline(title, SMALL_WIDTH, SMALL_HEIGHT, [*parts, *_legend(arms)])
+        elements.append(svg.line("limit", SMALL_LEFT, y, right, y))
+        elements.append(svg.text(right, y - 5, f"capacity {money(limit)}", "end"))
+    return svg.inline(title, SMALL_WIDTH, SMALL_HEIGHT, [*elements, *_legend(arms)])
 
 
 def intervals(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
@@ -117,10 +117,10 @@ def intervals(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
     across = Scale(edges, ROW_NAMES, SMALL_WIDTH - ROW_VALUES)
     height = len(rows) * ROW + 12
     zero = across.position(0.0)
-    parts = [svg.line("zero", zero, 4, zero, height - 4)]
+    elements = [svg.line("zero", zero, 4, zero, height - 4)]
     for index, (name, estimate) in enumerate(rows):
-        parts += _interval(name, estimate, across, 6 + index * ROW + ROW / 2)
-    return svg.inline(title, SMALL_WIDTH, height, parts)
+        elements += _interval(name, estimate, across, 6 + index * ROW + ROW / 2)
+    return svg.inline(title, SMALL_WIDTH, height, elements)
 
 
 def direction(estimate: Estimate) -> str:

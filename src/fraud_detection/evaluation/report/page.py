@@ -113,19 +113,19 @@ def _bars(comparison: Comparison, values: Sequence[Sequence[float | None]]) -> l
     ]
 
 
-def segment_chart(name: str, parts: Sequence[SegmentMetrics]) -> str:
+def segment_chart(name: str, slices: Sequence[SegmentMetrics]) -> str:
     """Return the chart of the money saved in each part of a segment."""
-    return intervals(name, [_saved(part) for part in parts])
+    return intervals(name, [_saved(metrics) for metrics in slices])
 
 
-def _saved(part: SegmentMetrics) -> tuple[str, Estimate]:
+def _saved(metrics: SegmentMetrics) -> tuple[str, Estimate]:
     nothing = Estimate(value=None, low=None, high=None)
-    return part.name, nothing if part.difference is None else part.difference.money_saved
+    return metrics.name, nothing if metrics.difference is None else metrics.difference.money_saved
 
 
-def figures(part: SegmentMetrics) -> Iterator[tuple[str, str]]:
+def figures(metrics: SegmentMetrics) -> Iterator[tuple[str, str]]:
     """Yield the figures of a part that need labels: those of the change, and those of the baseline."""
-    return zip(_outcomes(part.variant), _outcomes(part.baseline), strict=True)
+    return zip(_outcomes(metrics.variant), _outcomes(metrics.baseline), strict=True)
 
 
 def _outcomes(arm: ArmMetrics) -> Sequence[str]:

@@ -133,13 +133,13 @@ def text(
     return f'<text{own} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}>{escape(content)}</text>'
 
 
-def inline(title: str, width: float, height: float, parts: Sequence[str], more: str = "") -> str:
+def inline(title: str, width: float, height: float, elements: Sequence[str], more: str = "") -> str:
     """Return a picture for a page that holds `STYLE`."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img"{more}>'
-    return "\n".join([head, f"<title>{escape(title)}</title>", *parts, "</svg>", ""])
+    return "\n".join([head, f"<title>{escape(title)}</title>", *elements, "</svg>", ""])
 
 
-def file(title: str, width: float, height: float, parts: Sequence[str]) -> str:
+def file(title: str, width: float, height: float, elements: Sequence[str]) -> str:
     """Return a picture that is a file of its own."""
     size = f' width="{width:g}" height="{height:g}" font-family="system-ui, Helvetica, Arial, sans-serif"'
-    return inline(title, width, height, [f"<style>{STYLE}</style>", *parts], size)
+    return inline(title, width, height, [f"<style>{STYLE}</style>", *elements], size)

@@ -19,7 +19,7 @@ from fraud_detection.core.parse.identity import record_identity, redriven_from
 from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, TruncatedEvent, too_large, truncated_event
 from fraud_detection.core.ports import ProfileKey
 
-PART = 500
+CHUNK_EVENTS = 500
 """Events decided at once, also where aggregates hold many more."""
 SPARE = 3
 
@@ -153,13 +153,13 @@ def _taken_apart(shard_event: ShardEvent) -> list[ShardEvent]:
     return [
         ShardEvent(
             shard_event.number,
-            part.data,
+            chunk.data,
             shard_event.arrived_s,
             sub,
-            part.key,
+            chunk.key,
             identity=shard_event.identity and f"{shard_event.identity}.{sub}",
         )
-        for sub, part in enumerate(parts)
+        for sub, chunk in enumerate(parts)
     ]
 
 
@@ -169,30 +169,32 @@ def check_time(longest_s: float, remaining_s: float) -> None:
         raise RetryError(f"{remaining_s:.1f} s are left, too few for the rest of the batch")
 
 
-def parts_of(records: Sequence[ShardEvent], max_events: int = PART) -> Iterator[Sequence[ShardEvent]]:
+def chunks_of(
+    records: Sequence[ShardEvent], max_events: int = CHUNK_EVENTS
+) -> Iterator[Sequence[ShardEvent]]:
     """Yield the events in parts of at most `max_events`, each cut where a record of Kinesis begins.
 
     An aggregate with more events is cut by itself, each time at the same events: what comes again, comes
     in the same parts.
 
     >>> records = [ShardEvent.at(at, b"") for at in ("1", "2.0", "2.1", "2.2", "2.3", "2.4", "3")]
-    >>> [[one.sequence_number for one in part] for part in parts_of(records, 2)]
+    >>> [[one.sequence_number for one in part] for chunk in chunks_of(records, 2)]
     [['1'], ['2.0', '2.1'], ['2.2', '2.3'], ['2.4'], ['3']]
     """
-    part: list[ShardEvent] = []
+    chunk: list[ShardEvent] = []
     for record_events in _by_record(records):
-        if part and len(part) + len(record_events) > max_events:
-            yield part
-            part = []
+        if chunk and len(chunk) + len(record_events) > max_events:
+            yield chunk
+            chunk = []
         if len(record_events) > max_events:
             yield from (
                 record_events[begin : begin + max_events]
                 for begin in range(0, len(record_events), max_events)
             )
         else:
-            part += record_events
-    if part:
-        yield part
+            chunk += record_events
+    if chunk:
+        yield chunk
 
 
 def _by_record(records: Sequence[ShardEvent]) -> Iterator[list[ShardEvent]]:

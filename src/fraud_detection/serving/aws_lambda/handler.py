@@ -36,8 +36,8 @@ from fraud_detection.engine.pipeline import Pipeline
 from fraud_detection.serving.aws_lambda.batch import (
     ShardEvent,
     check_time,
+    chunks_of,
     identities_of,
-    parts_of,
     records_of,
     sequence_value,
     touches,
@@ -143,15 +143,15 @@ class Processor:
         started.
         """
         longest_s = 0.0
-        for part in parts_of(records):
+        for chunk in chunks_of(records):
             began = time.perf_counter()
             try:
                 check_time(longest_s, remaining_s())
-                self._decide_isolating(shard, part)
+                self._decide_isolating(shard, chunk)
             except RetryError as error:
-                refused = {"shard": shard, "from": part[0].sequence_number, "error": str(error)}
+                refused = {"shard": shard, "from": chunk[0].sequence_number, "error": str(error)}
                 self.write_line(line("retry", refused))
-                return [part[0].number]
+                return [chunk[0].number]
             longest_s = max(longest_s, time.perf_counter() - began)
         return []
 
@@ -171,8 +171,8 @@ class Processor:
         else:
             return
         half = len(records) // 2
-        for part in (records[:half], records[half:]):
-            self._decide_isolating(shard, part)
+        for chunk in (records[:half], records[half:]):
+            self._decide_isolating(shard, chunk)
 
     def _review(self, shard: str, record: ShardEvent, error: Exception) -> None:
         """Send one payment to review without profiles or model, so that the shard goes on."""

@@ -83,8 +83,8 @@ def score_file(
     waiting: dict[int, bytes] = {}
     next_number = 1
     done = 0
-    for part in _decided(scoring, rows):
-        for row, outcome in part:
+    for batch in _decided(scoring, rows):
+        for row, outcome in batch:
             waiting[row.number] = outcome_line(outcome, row.number)
             done += 1
         while next_number in waiting:
@@ -100,7 +100,7 @@ def decide_last(engine: Engine, path: Path, history: History | None = None) -> O
     Raises ConfigError when there is none.
     """
     scoring, rows = _opened(engine, path, lambda _, __: None, history)
-    outcomes = [outcome for part in _decided(scoring, rows) for _, outcome in part]
+    outcomes = [outcome for batch in _decided(scoring, rows) for _, outcome in batch]
     if not outcomes:
         raise ConfigError(f"{path}: has no rows")
     return outcomes[-1]
@@ -117,9 +117,9 @@ def _opened(
 
 def _decided(scoring: _Scoring, rows: list[Row]) -> Iterator[list[tuple[Row, Outcome]]]:
     """Yield the rows with their outcomes, in order of event time; labels are learned between them."""
-    for part in _with_labels(rows):
-        outcomes = scoring.take([event for _, event in part], [_identity(row) for row, _ in part])
-        yield [(row, outcome) for (row, _), outcome in zip(part, outcomes, strict=True) if row is not None]
+    for batch in _with_labels(rows):
+        outcomes = scoring.take([event for _, event in batch], [_identity(row) for row, _ in batch])
+        yield [(row, outcome) for (row, _), outcome in zip(batch, outcomes, strict=True) if row is not None]
 
 
 class _Scoring:
@@ -228,18 +228,18 @@ def _label(parser: Parser, raw: bytes, transaction_id: str, event_time: int) -> 
 def _with_labels(rows: list[Row]) -> Iterator[list[tuple[Row | None, Event]]]:
     """Yield batches of rows in order of time, and between them the labels known by then (without a row)."""
     pending: list[tuple[int, int, Label]] = []
-    part: list[tuple[Row | None, Event]] = []
+    batch: list[tuple[Row | None, Event]] = []
     for row in rows:
         while pending and pending[0][0] <= row.event_time:
-            part.append((None, heapq.heappop(pending)[2]))
-        part.append((row, row.raw))
+            batch.append((None, heapq.heappop(pending)[2]))
+        batch.append((row, row.raw))
         if row.label is not None:
             heapq.heappush(pending, (row.label.known_at, row.number, row.label))
-        if len(part) >= BATCH:
-            yield part
-            part = []
-    if part:
-        yield part
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _identity(row: Row | None) -> str | None:

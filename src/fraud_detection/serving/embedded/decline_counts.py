@@ -17,7 +17,7 @@ KEY = "decline_counts"
 SAVE_AFTER_EVENTS = 4_096
 MAX_REDELIVERED = 1_000_000
 """Counts older than so many events are discarded: the decline cap was off meanwhile."""
-PART = 10_000
+PAGE_ROWS = 10_000
 
 DECLINED = f"{Action.DECLINE:d} IN (action, coalesce(counterfactual_action, -1))"
 """A payment of the control group that would have been declined counts as declined."""
@@ -47,8 +47,8 @@ def restored(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
         return _recounted(settings, state_file)
     decline_cap = DeclineCap(settings, saved.counts)
     after = saved.seq
-    while part := state_file.rows(LATER, (after, PART)):
-        for after, time_ms, declined in part:  # noqa: B007 - the last one is where the next part begins
+    while page := state_file.rows(LATER, (after, PAGE_ROWS)):
+        for after, time_ms, declined in page:  # noqa: B007 - the last one is where the next part begins
             decline_cap.add(time_ms, declined=bool(declined))
     return decline_cap
 
@@ -57,15 +57,15 @@ def _recounted(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCa
     """Return a decline cap counted from the decisions of the last interval."""
     decline_cap = DeclineCap(settings)
     before_seq, since, counted = state_file.seq + 1, None, list[tuple[int, bool]]()
-    while part := state_file.rows(LATEST_FIRST, (before_seq, PART)):
+    while page := state_file.rows(LATEST_FIRST, (before_seq, PAGE_ROWS)):
         if since is None:
             # Not from the latest time on: a clock that runs ahead would hide all the others.
-            since = sorted(time_ms for _, time_ms, _ in part)[len(part) // 2] - settings.interval.ms
-        recent = [(time_ms, declined) for _, time_ms, declined in part if time_ms > since]
+            since = sorted(time_ms for _, time_ms, _ in page)[len(page) // 2] - settings.interval.ms
+        recent = [(time_ms, declined) for _, time_ms, declined in page if time_ms > since]
         counted += recent
         if not recent:
             break
-        before_seq = part[-1][0]
+        before_seq = page[-1][0]
     for time_ms, declined in sorted(counted):
         decline_cap.add(time_ms, declined=bool(declined))
     return decline_cap

@@ -65,7 +65,7 @@ class ReleaseFollower:
         """Let the service decide with a release that is loaded already."""
         self.registry, self._service = registry, service
         self.problem = ""
-        self._part = service.state_file.background.part(RELEASES, essential=False)
+        self._part = service.state_file.background.register(RELEASES, essential=False)
         self._version = (0, 0, 0)
         self._looked = 0.0
         self._loading: threading.Thread | None = None

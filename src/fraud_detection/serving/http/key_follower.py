@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fraud_detection.adapters.host.background import Background, Part
+from fraud_detection.adapters.host.background import Background, BackgroundTask
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.serving.http.api_keys import Access, load_keys
 
@@ -30,7 +30,7 @@ class KeysFollower:
     def __init__(self, path: Path, access: Access, background: Background) -> None:
         """Take the file that `access` was made of, just now."""
         self.path, self._access, self._background = path, access, background
-        background.part(KEYS, essential=False)
+        background.register(KEYS, essential=False)
         # What is read first may be newer than what `access` knows: it is compared, name by name.
         self._seen: bytes | None = None
         self._wake = threading.Event()
@@ -66,14 +66,14 @@ class KeysFollower:
 
     def close(self) -> None:
         """End the thread."""
-        self._background.part(KEYS).stopping.set()
+        self._background.register(KEYS).stopping.set()
         self._wake.set()
 
-    def _run(self, part: Part) -> None:
-        while not part.stopping.is_set():
+    def _run(self, task: BackgroundTask) -> None:
+        while not task.stopping.is_set():
             self._wake.clear()
             self.look()
-            part.recovered()
+            task.recovered()
             self._wake.wait(LOOK_EVERY_S)
 
     def _report_problem(self, problem: str) -> None:

@@ -77,19 +77,19 @@ def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[st
 
 
 def _background(background: Background) -> Iterator[str]:
-    """Yield which parts of the background work are healthy, and how often each failed."""
-    parts = sorted(background.parts.items())
-    yield from head("fraud_background_up", "gauge", "Whether a part of the background work is healthy.")
-    for name, part in parts:
-        yield f'fraud_background_up{{part="{name}"}} {int(part.healthy)}'
-    help_text = "How often a part of the background work failed."
+    """Yield which background tasks are healthy, and how often each failed."""
+    tasks = sorted(background.tasks.items())
+    yield from head("fraud_background_up", "gauge", "Whether a background task is healthy.")
+    for name, task in tasks:
+        yield f'fraud_background_up{{task="{name}"}} {int(task.healthy)}'
+    help_text = "How often a background task failed."
     yield from head("fraud_background_failures_total", "counter", help_text)
-    for name, part in parts:
-        yield f'fraud_background_failures_total{{part="{name}"}} {part.failures}'
-    help_text = "Whether a part reports a warning, such as an invalid file of keys."
+    for name, task in tasks:
+        yield f'fraud_background_failures_total{{task="{name}"}} {task.failures}'
+    help_text = "Whether a task reports a warning, such as an invalid file of keys."
     yield from head("fraud_background_warning", "gauge", help_text)
-    for name, _ in parts:
-        yield f'fraud_background_warning{{part="{name}"}} {int(name in background.warnings)}'
+    for name, _ in tasks:
+        yield f'fraud_background_warning{{task="{name}"}} {int(name in background.warnings)}'
 
 
 def _lags(requests: RequestBatcher) -> Iterator[str]:

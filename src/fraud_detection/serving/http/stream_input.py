@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.files.event_sources import Batch, open_source
-from fraud_detection.adapters.host.background import Part
+from fraud_detection.adapters.host.background import BackgroundTask
 from fraud_detection.adapters.host.stopping import Stop
 from fraud_detection.adapters.http.connection_limit import MAX_CONNECTIONS
 from fraud_detection.adapters.http.server import serve_on
@@ -50,7 +50,7 @@ class StreamInput:
         self._opened = open_source(source, growing=True)
         self._name, self._start_at = offset_in(engine, source, self._opened)
         self._thread: threading.Thread | None = None
-        self._stopping = self._background.part(STREAM, essential=False).stopping
+        self._stopping = self._background.register(STREAM, essential=False).stopping
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lagging_since: float | None = None
         requests.lags[STREAM] = self.lag_s
@@ -71,7 +71,7 @@ class StreamInput:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, TIMEOUT_S)
 
-    def run(self, part: Part) -> None:
+    def run(self, task: BackgroundTask) -> None:
         """Read on until the end."""
         try:
             for batch in self._opened.batches(self._start_at, BATCH):
@@ -82,7 +82,7 @@ class StreamInput:
                         self._lagging_since = time.monotonic()
                     self._hand_over(batch)
                     self._start_at = batch.offset
-                    part.recovered()
+                    task.recovered()
                 if len(batch.events) < BATCH:
                     # There was no more when it was read.
                     self._lagging_since = None

@@ -30,13 +30,13 @@ class WorkerDeclineCap(DeclineCap):
     def counted(self, time_ms: int) -> tuple[int, int]:
         """Return how many payments and declines of all workers are in the interval that ends at a time."""
         payments, declines = super().counted(time_ms)
-        more = self._counted(merged(self._counters.others(), self.part_ms), time_ms)
+        more = self._counted(merged(self._counters.others(), self.bucket_ms), time_ms)
         return payments + more[0], declines + more[1]
 
     def add(self, time_ms: int, *, declined: bool) -> None:
         """Count a payment, for the others too."""
         super().add(time_ms, declined=declined)
-        part = time_ms // self.part_ms
-        if not self._counters.set_counts(part, *self._parts.get(part, (0, 0))):
-            # A part that is new may have taken the place of another.
+        bucket = time_ms // self.bucket_ms
+        if not self._counters.set_counts(bucket, *self._buckets.get(bucket, (0, 0))):
+            # A bucket that is new may have taken the place of another.
             self._counters.publish(self.counts())

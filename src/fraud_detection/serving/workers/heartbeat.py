@@ -11,7 +11,7 @@ import os
 import time
 from contextlib import suppress
 
-from fraud_detection.adapters.host.background import Background, Part
+from fraud_detection.adapters.host.background import Background, BackgroundTask
 
 HEARTBEAT = b"\n"
 HEARTBEAT_EVERY_S = 0.5
@@ -41,8 +41,8 @@ class Heartbeat:
         finally:
             self._in_loop = False
 
-    def _write_in_thread(self, part: Part) -> None:
-        while not part.stopping.is_set():
+    def _write_in_thread(self, task: BackgroundTask) -> None:
+        while not task.stopping.is_set():
             if not self._in_loop:
                 self._write(HEARTBEAT)
             time.sleep(HEARTBEAT_EVERY_S)

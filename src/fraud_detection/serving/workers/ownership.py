@@ -41,7 +41,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     ordering: str | None = None
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class SubBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Events that go to one owner together.
 
     identities: what each is known by beside an id of its own.  ids: of the payments among them, else None.
@@ -51,9 +51,9 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     identities: list[str | None]
     ids: list[str | None]
 
-    def of(self, indices: Sequence[int]) -> Part:
+    def of(self, indices: Sequence[int]) -> SubBatch:
         """Return those at some indices."""
-        return Part(
+        return SubBatch(
             [self.events[index] for index in indices],
             [self.identities[index] for index in indices],
             [self.ids[index] for index in indices],

@@ -88,18 +88,18 @@ class WorkerService(EmbeddedService):
 
     def replicate(self, worker: int) -> list[int]:
         """Replicate the next part of another worker's log; return the numbers of its events there."""
-        part = self._read(worker, self.replicated_until[worker])
-        if not part:
+        entries = self._read(worker, self.replicated_until[worker])
+        if not entries:
             return []
-        until = part[-1].seq
+        until = entries[-1].seq
         self._store_entry(worker, until)
-        self._apply(part, self.state_file.seq)
-        self._deferred_events += len(part)
+        self._apply(entries, self.state_file.seq)
+        self._deferred_events += len(entries)
         self.replicated_until[worker] = until
         self._apply_known_labels(
-            max((logged.known_at for logged in part if logged.event is not None), default=-1)
+            max((logged.known_at for logged in entries if logged.event is not None), default=-1)
         )
-        return [logged.seq for logged in part]
+        return [logged.seq for logged in entries]
 
     def preload_own_history(self, history: Sequence[HistoricalPayment], ownership: Ownership) -> None:
         """Load historical payments: the own ones wholly, of the others' what the shared profiles see.
@@ -141,16 +141,16 @@ class WorkerService(EmbeddedService):
 
         Raises RetryError when that file cannot be read.
         """
-        part: list[LoggedEvent] = []
+        entries: list[LoggedEvent] = []
         with reading(f"the state file of worker {worker}"):
             for logged in self.others[worker].since(after):
                 if until is None:
-                    if len(part) >= MAX_CONCURRENT and logged.seq != part[-1].seq:
+                    if len(entries) >= MAX_CONCURRENT and logged.seq != entries[-1].seq:
                         break
                 elif logged.seq > until:
                     break
-                part.append(logged)
-        return part
+                entries.append(logged)
+        return entries
 
     def _store_entry(self, worker: int, until: int) -> None:
         """Commit the reference first: a part that fails here was not applied, and is retried as a whole."""
@@ -175,10 +175,10 @@ class WorkerService(EmbeddedService):
         self._commit(pipeline.apply_known_labels(time_ms))
         self.committed((self.state_file.seq, time.monotonic()))
 
-    def _apply(self, part: Sequence[LoggedEvent], number: int) -> None:
+    def _apply(self, entries: Sequence[LoggedEvent], number: int) -> None:
         self.pipeline.memory.sequence = self.shared.sequence = number
-        self.shared.prefetch([logged.ids for logged in part])
-        for logged in part:
+        self.shared.prefetch([logged.ids for logged in entries])
+        for logged in entries:
             reapply_event(self.shared, self.reader, logged)
 
     def _recover(self) -> int:
@@ -188,9 +188,9 @@ class WorkerService(EmbeddedService):
         own: Iterator[LoggedEvent | ReplicationEntry] = self.state_file.since(first - 1)
         for entry in heapq.merge(own, self.log.since(first), key=attrgetter("seq")):
             if isinstance(entry, ReplicationEntry):
-                part = self._read(entry.worker, entry.after, entry.until)
-                count += len(part)
-                self._apply(part, entry.seq)
+                entries = self._read(entry.worker, entry.after, entry.until)
+                count += len(entries)
+                self._apply(entries, entry.seq)
             else:
                 count += 1
                 memory.sequence = entry.seq

@@ -19,7 +19,7 @@ from fraud_detection.serving.http.batcher import Identities, RequestBatcher, Res
 from fraud_detection.serving.http.routes import Reply, encode_result
 from fraud_detection.serving.workers import claims
 from fraud_detection.serving.workers.claims import Claim, Claims
-from fraud_detection.serving.workers.ownership import Ownership, Part, Route, turns_of
+from fraud_detection.serving.workers.ownership import Ownership, Route, SubBatch, turns_of
 from fraud_detection.serving.workers.prometheus import merged, own_metrics
 from fraud_detection.serving.workers.replication import ANNOUNCE_AFTER_S, NEWS, Replicator
 
@@ -77,14 +77,14 @@ class Router:
         owners = await self._owners(routes, sender)
         # An event that its sender may not send claims no id.
         ids = [None if route.is_label or not sender.may_decide else route.transaction_id for route in routes]
-        whole = Part(list(events), known, ids)
+        whole = SubBatch(list(events), known, ids)
         if len(set(owners)) == 1:
             decided = await self._submit_to_owner(owners[0], whole, sender)
             return [(status, body) for status, body in decided]
         replies: list[Reply] = [(0, b"")] * len(events)
         for turn in turns_of(owners, ids):
             # The own part first: what is rejected here at once is not sent elsewhere.
-            parts = sorted(turn.items(), key=lambda part: part[0] != self.own)
+            parts = sorted(turn.items(), key=lambda sub_batch: sub_batch[0] != self.own)
             requests = [self._submit_to_owner(owner, whole.of(chosen), sender) for owner, chosen in parts]
             for (_, chosen), replies in zip(parts, await _all(requests), strict=True):
                 for index, (status, body) in zip(chosen, replies, strict=True):
@@ -163,8 +163,8 @@ class Router:
         match what:
             case "take":
                 self.drained.discard(worker)
-                part, sender = msgspec.convert(body, tuple[Part, Sender])
-                return await self._take_here(part, sender)
+                sub_batch, sender = msgspec.convert(body, tuple[SubBatch, Sender])
+                return await self._take_here(sub_batch, sender)
             case "find":
                 view = self.requests.find(body)
                 return None if view is None else encode_result(view)
@@ -215,47 +215,49 @@ class Router:
         owners = {at: known.get(str(label.transaction_id), label.owner) for at, label in labels.items()}
         return {at: NOBODY if owner is None else owner for at, owner in owners.items()}
 
-    def _submit_to_owner(self, owner: int, part: Part, sender: Sender) -> Awaitable[list[Reply]]:
+    def _submit_to_owner(self, owner: int, sub_batch: SubBatch, sender: Sender) -> Awaitable[list[Reply]]:
         if owner == self.own:
-            return self._take_here(part, sender)
+            return self._take_here(sub_batch, sender)
         if owner == NOBODY:
-            return _unknown(self.ownership, part.events)
-        self.forwarded += len(part.events)
-        return self.rpc.clients[owner].call("take", [part, msgspec.structs.asdict(sender)])
+            return _unknown(self.ownership, sub_batch.events)
+        self.forwarded += len(sub_batch.events)
+        return self.rpc.clients[owner].call("take", [sub_batch, msgspec.structs.asdict(sender)])
 
-    def _take_here(self, part: Part, sender: Sender) -> Awaitable[list[Reply]]:
+    def _take_here(self, sub_batch: SubBatch, sender: Sender) -> Awaitable[list[Reply]]:
         """Queue events now, so that they keep their order, and reply when they are decided.
 
         Where another worker may hold an id, they are queued when the claim is cleared.
         """
-        ids = [transaction_id for transaction_id in part.ids if transaction_id is not None]
-        claim = self.claims.claim(ids, lambda: self._keys(part))
+        ids = [transaction_id for transaction_id in sub_batch.ids if transaction_id is not None]
+        claim = self.claims.claim(ids, lambda: self._keys(sub_batch))
         if claim is None:
-            return _replies(self._submit(part, sender, ids))
+            return _replies(self._submit(sub_batch, sender, ids))
         # A separate task: it goes on, and releases the ids, when the caller has gone.
-        task = asyncio.get_running_loop().create_task(self._take_when_clear(claim, part, sender))
+        task = asyncio.get_running_loop().create_task(self._take_when_clear(claim, sub_batch, sender))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return asyncio.shield(task)
 
-    async def _take_when_clear(self, claim: Claim, part: Part, sender: Sender) -> list[Reply]:
+    async def _take_when_clear(self, claim: Claim, sub_batch: SubBatch, sender: Sender) -> list[Reply]:
         await self.claims.cleared(claim)
-        return await _replies(self._submit(part, sender, claim.ids))
+        return await _replies(self._submit(sub_batch, sender, claim.ids))
 
-    def _submit(self, part: Part, sender: Sender, ids: Sequence[str]) -> asyncio.Future[list[Result]]:
+    def _submit(
+        self, sub_batch: SubBatch, sender: Sender, ids: Sequence[str]
+    ) -> asyncio.Future[list[Result]]:
         try:
             return self.requests.submit(
-                part.events, sender, part.identities, lambda: self.claims.release(ids)
+                sub_batch.events, sender, sub_batch.identities, lambda: self.claims.release(ids)
             )
         except RetryError:
             self.claims.release(ids)
             raise
 
-    def _keys(self, part: Part) -> set[str]:
+    def _keys(self, sub_batch: SubBatch) -> set[str]:
         """Return ids and cards of events, the cards with a prefix."""
         routes = [
             self.ownership.route(*event_and_identity)
-            for event_and_identity in zip(part.events, part.identities, strict=True)
+            for event_and_identity in zip(sub_batch.events, sub_batch.identities, strict=True)
         ]
         keys = {route.transaction_id for route in routes}
         keys |= {f"\n{route.ordering}" for route in routes if route.ordering is not None}

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.adapters.host.background import Background, Part
+from fraud_detection.adapters.host.background import Background, BackgroundTask
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.host.server_log import configure_log
 from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
@@ -220,7 +220,7 @@ def _end_with_parent(background: Background) -> threading.Event:
     """Watch the pipe from the supervisor; when it closes, end this process."""
     orphaned = threading.Event()
 
-    def end_after_parent(_: Part) -> None:
+    def end_after_parent(_: BackgroundTask) -> None:
         with suppress(OSError):
             while os.read(PARENT, 1):
                 pass

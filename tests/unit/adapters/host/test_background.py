@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from fraud_detection.adapters.host.background import Background, Part
+from fraud_detection.adapters.host.background import Background, BackgroundTask
 from fraud_detection.core.errors import ConfigError
 
 FAULTS = [
@@ -30,11 +30,11 @@ def test_a_thread_that_dies_of_anything_comes_back_and_is_not_healthy_meanwhile(
     background, seen = Background(0.001), list[dict[str, str]]()
     done, rounds = threading.Event(), iter([fault, fault, None])
 
-    def work(part: Part) -> None:
+    def work(task: BackgroundTask) -> None:
         seen.append(background.problems())
         if (step := next(rounds)) is not None:
             raise step
-        part.recovered()
+        task.recovered()
         seen.append(background.problems())
         done.wait(10)
 
@@ -43,7 +43,7 @@ def test_a_thread_that_dies_of_anything_comes_back_and_is_not_healthy_meanwhile(
         thread.join(0.001)
     assert seen[0] == {} == seen[3]
     assert list(seen[1]) == ["reader"] == list(seen[2])
-    assert background.parts["reader"].failures == 2
+    assert background.tasks["reader"].failures == 2
     assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
     done.set()
     thread.join(10)
@@ -65,9 +65,9 @@ def test_a_task_that_dies_of_anything_comes_back_and_ends_when_it_is_cancelled(f
         task = background.task("replication", work)
         async with asyncio.timeout(10):
             await back.wait()
-        part = background.parts["replication"]
-        assert (part.failures, list(background.problems())) == (2, ["replication"])
-        part.started_at = -1e9  # as if it had run for long
+        replication = background.tasks["replication"]
+        assert (replication.failures, list(background.problems())) == (2, ["replication"])
+        replication.started_at = -1e9  # as if it had run for long
         assert background.problems() == {}
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -79,9 +79,9 @@ def test_a_task_that_dies_of_anything_comes_back_and_ends_when_it_is_cancelled(f
 def test_the_same_problem_is_logged_once_a_minute_and_counted_each_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    part = Part("releases")
+    task = BackgroundTask("releases")
     for _ in range(50):
-        part.failed(ConfigError("line 2 is no release"))
-    assert (part.failures, len(caplog.records)) == (50, 1)
-    part.failed(ConfigError("line 3 is no release"))
+        task.failed(ConfigError("line 2 is no release"))
+    assert (task.failures, len(caplog.records)) == (50, 1)
+    task.failed(ConfigError("line 3 is no release"))
     assert len(caplog.records) == 2

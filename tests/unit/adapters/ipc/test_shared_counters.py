@@ -44,8 +44,8 @@ def test_counts_that_another_worker_changes_at_the_moment_never_fall(tmp_path: P
         before = (FROM, FROM)
         for _ in range(READS):
             (counts,) = counters.others()
-            assert list(counts.parts) == [PART]
-            now = counts.parts[PART]
+            assert list(counts.buckets) == [PART]
+            now = counts.buckets[PART]
             assert now[0] >= before[0]
             assert now[1] >= before[1]
             before = now

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.core.decide.decline_cap import MAX_PARTS, PARTS, DeclineCap
+from fraud_detection.core.decide.decline_cap import BUCKETS, MAX_BUCKETS, DeclineCap
 from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.core.decoding import Duration
 
@@ -33,7 +33,7 @@ def test_it_admits_what_a_recount_of_the_hour_before_each_payment_would(
     decline_cap = DeclineCap(settings(share, count, min_payments))
     decided: list[tuple[int, bool]] = []
     for minute, wanted in proposals:
-        recent = [declined for at, declined in decided if minute - PARTS < at <= minute]
+        recent = [declined for at, declined in decided if minute - BUCKETS < at <= minute]
         declines = sum(recent)
         expected = declines + 1 <= share * max(len(recent) + 1, min_payments) and (
             count is None or declines < count
@@ -70,7 +70,7 @@ def test_clocks_that_are_wrong_by_days_free_nobody_else(wrong: list[tuple[int, i
     assert declined == 50
 
 
-FAR = st.integers(2 * PARTS, 60 * 24 * 30)
+FAR = st.integers(2 * BUCKETS, 60 * 24 * 30)
 
 
 @given(
@@ -93,7 +93,7 @@ def test_payments_dated_far_from_now_free_nobody_however_many_they_are(
             declined += given_now
         now += 10
     assert declined == 50
-    assert len(decline_cap._parts) <= MAX_PARTS
+    assert len(decline_cap._buckets) <= MAX_BUCKETS
 
 
 @pytest.mark.parametrize("step", [1, -1])
@@ -106,8 +106,8 @@ def test_a_backlog_or_future_skew_in_each_minute_of_hours_frees_nobody(step: int
             given_now = decline_cap.allows(second * 1_000)
             decline_cap.add(second * 1_000, declined=given_now)
             declined += given_now
-        for minute in range(MAX_PARTS + 1):
-            far = step * (intervals * PARTS + minute) * MINUTE
+        for minute in range(MAX_BUCKETS + 1):
+            far = step * (intervals * BUCKETS + minute) * MINUTE
             decline_cap.add(far, declined=decline_cap.allows(far))
     assert declined == 20
 
@@ -118,16 +118,16 @@ def test_days_of_payments_are_counted_as_exactly_as_hours() -> None:
     chance, minute = random.Random(5), 0
     for _ in range(6_000):
         minute += chance.choice([0, 0, 0, 1, 1, 4]) if chance.random() > 0.001 else 300
-        recent = [declined for at, declined in decided[-400:] if minute - PARTS < at <= minute]
+        recent = [declined for at, declined in decided[-400:] if minute - BUCKETS < at <= minute]
         assert decline_cap.counted(minute * MINUTE) == (len(recent), sum(recent))
         declined = chance.random() < 0.04
         decline_cap.add(minute * MINUTE, declined=declined)
         decided.append((minute, declined))
-    assert minute > 3 * MAX_PARTS
+    assert minute > 3 * MAX_BUCKETS
 
 
 def test_what_is_kept_stays_bounded_however_the_times_jump() -> None:
     decline_cap = DeclineCap(settings())
     for index in range(5_000):
         decline_cap.add(index * 7_919 % 4_999 * MINUTE, declined=False)
-    assert len(decline_cap._parts) == MAX_PARTS
+    assert len(decline_cap._buckets) == MAX_BUCKETS

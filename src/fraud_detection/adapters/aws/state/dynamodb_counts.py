@@ -83,8 +83,8 @@ class ShardCounts:
     def _read(self, shards: Sequence[str]) -> list[DeclineCounts]:
         """Return the counts of other shards; those that are silent for long are left out."""
         counts_by_key: dict[str, Counted] = {}
-        for part in chunks(shards, KEYS_A_CALL):
-            keys = [{"id": {"S": journal_key(shard)}} for shard in part]
+        for chunk in chunks(shards, KEYS_A_CALL):
+            keys = [{"id": {"S": journal_key(shard)}} for shard in chunk]
             items = batch_get(self._client, self._table, keys, ("id", ATTRIBUTE))
             counts_by_key |= {item["id"]["S"]: _counted(item) for item in items}
         oldest = time.time() - SILENT_DAYS * SECONDS_A_DAY

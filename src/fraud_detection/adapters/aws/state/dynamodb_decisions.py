@@ -216,8 +216,8 @@ class DynamoDedupIndex:
 
         Raises RetryError where another shard has decided one of the payments meanwhile.
         """
-        for part in chunks(decisions, ITEMS_A_CALL):
-            self._insert(part)
+        for chunk in chunks(decisions, ITEMS_A_CALL):
+            self._insert(chunk)
         self._labels.add(self.shard, labels, redundant)
         self._stored |= {decision.transaction_id: decision for decision in decisions}
 

@@ -70,8 +70,8 @@ class FeatureStoreProfiles:
         self._forget_old_saves()
         by_record_key = {self._record_key(key): key for key in keys}
         profiles: dict[ProfileKey, bytes] = {}
-        for part in chunks(by_record_key, RECORDS_A_CALL):
-            by_part = {record_key: by_record_key[record_key] for record_key in part}
+        for chunk in chunks(by_record_key, RECORDS_A_CALL):
+            by_part = {record_key: by_record_key[record_key] for record_key in chunk}
             for record_key, record in self._get(by_part).items():
                 key = by_record_key[record_key]
                 seen, profiles[key] = unpack(base64.b64decode(record["profile"]), self.shard)
