@@ -86,8 +86,8 @@ class Router:
             # The own part first: what is rejected here at once is not sent elsewhere.
             parts = sorted(turn.items(), key=lambda sub_batch: sub_batch[0] != self.own)
             requests = [self._submit_to_owner(owner, whole.of(chosen), sender) for owner, chosen in parts]
-            for (_, chosen), replies in zip(parts, await _all(requests), strict=True):
-                for index, (status, body) in zip(chosen, replies, strict=True):
+            for (_, chosen), owner_replies in zip(parts, await _all(requests), strict=True):
+                for index, (status, body) in zip(chosen, owner_replies, strict=True):
                     replies[index] = (status, body)
         return replies
 
