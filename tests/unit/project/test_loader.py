@@ -67,8 +67,8 @@ def test_a_good_project_is_read(tmp_path: Path) -> None:
         ("schema.event_time.format", "iso", "unknown format 'iso'; allowed here: auto, number"),
         ("schema.label.positive", [], "no value means fraud"),
         ("schema.label.negative", ["1", "no"], "1 cannot mean fraud and legitimate at once"),
-        ("schema.categories.kind", {"field": "bad"}, "`bad` tells the outcome"),
-        ("schema.numbers.age", {"field": "age", "aliases": ["bad_at"]}, "`bad_at` tells the outcome"),
+        ("schema.categories.kind", {"field": "bad"}, "`bad` states the outcome"),
+        ("schema.numbers.age", {"field": "age", "aliases": ["bad_at"]}, "`bad_at` states the outcome"),
         (
             "schema.entities.card",
             {"field": "c", "aliases": ["s"]},
