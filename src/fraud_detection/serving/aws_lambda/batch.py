@@ -178,7 +178,7 @@ def chunks_of(
     in the same parts.
 
     >>> records = [ShardEvent.at(at, b"") for at in ("1", "2.0", "2.1", "2.2", "2.3", "2.4", "3")]
-    >>> [[one.sequence_number for one in part] for chunk in chunks_of(records, 2)]
+    >>> [[one.sequence_number for one in chunk] for chunk in chunks_of(records, 2)]
     [['1'], ['2.0', '2.1'], ['2.2', '2.3'], ['2.4'], ['3']]
     """
     chunk: list[ShardEvent] = []

@@ -1,4 +1,4 @@
-"""Write the model card: what the model is, what it learned from, how good it is, what it is not for."""
+"""Write the model card: what the model is, what it was trained on, how good it is, what it is not for."""
 
 from __future__ import annotations
 

@@ -44,14 +44,14 @@ class FeatureInputs:
 def propose_features(inputs: FeatureInputs, entities: list[EntityCandidate]) -> Features:
     """Return the features: history of every entity that comes back, and the calendar the times allow."""
     returning = [entity for entity in entities if entity.returns]
-    settings = {entity.name: _memory(inputs, entity, returning) for entity in returning}
+    settings = {entity.name: _entity_features(inputs, entity, returning) for entity in returning}
     return Features(entities=settings, calendar=_calendar(inputs.time_column))
 
 
-def _memory(
+def _entity_features(
     inputs: FeatureInputs, entity: EntityCandidate, returning: list[EntityCandidate]
 ) -> EntityFeatures:
-    """Return the memory of one entity; the first also keeps which others it met."""
+    """Return the windows of one entity; the first also counts the distinct ids of the others."""
     time_column, leader = inputs.time_column, returning[0]
     first = entity is leader
     related = [entity.name for entity in returning[1:]][:_MAX_RELATED] if first else []
