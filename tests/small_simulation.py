@@ -14,7 +14,7 @@ from fraud_detection.training.stages import make_features
 from fraud_detection.training.workflow import train
 from tests.conftest import SmallSimulation
 
-SIMULATION = SimulatorSettings(seed=3, days=60, cards=200, fraud_share=0.05)
+SIMULATION = SimulatorSettings(seed=3, days=60, cards=200, fraud_rate=0.05)
 OTHER = Model(rounds=10, max_depth=2, threads=1)
 
 

@@ -66,7 +66,7 @@ class EngineFigures(msgspec.Struct, frozen=True):
     stages_us: dict[str, Micros]
     profile_bytes_mean: float
     profile_bytes_max: int
-    reviewed_or_declined_share: float
+    flagged_rate: float
 
 
 def dispersion(values: Sequence[float]) -> Dispersion:
@@ -102,7 +102,7 @@ def measure_engine(
         stages_us=stages,
         profile_bytes_mean=mean,
         profile_bytes_max=largest,
-        reviewed_or_declined_share=sum(tally.actions[1:]) / max(tally.decided, 1),
+        flagged_rate=sum(tally.actions[1:]) / max(tally.decided, 1),
     )
 
 

@@ -36,7 +36,7 @@ from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
 Progress = Callable[[str, float], None]
 
 FULL = SimulatorSettings(seed=7)
-QUICK = SimulatorSettings(seed=7, days=60, cards=200, fraud_share=0.05)
+QUICK = SimulatorSettings(seed=7, days=60, cards=200, fraud_rate=0.05)
 QUICK_MODEL = Model(rounds=30, max_depth=3, threads=1)
 GROUP = 100
 MAX_COPIES = 1_000

@@ -36,13 +36,13 @@ class EmergingFraudSettings(msgspec.Struct, frozen=True):
     weight: float
     directory: Path
     history_days: int = 56
-    review_share: float = 0.01
+    review_rate: float = 0.01
     drift: tuple[str, ...] = ()
 
 
 def detection_by_week(settings: EmergingFraudSettings, project: Project, progress: Progress) -> list[Week]:
     """Simulate, replay, and return the figures of each week since the new kind began."""
-    question = Question(settings.kind, plan_of(settings, project), settings.review_share)
+    question = Question(settings.kind, plan_of(settings, project), settings.review_rate)
     weeks = weeks_of(settings, question.plan)
     dataset, kinds = replay_history(settings, project, progress)
     return emerging_fraud(dataset, kinds, weeks, question, project.model, progress)

@@ -19,7 +19,7 @@ from fraud_detection.deployment.settings import Deployment
 from fraud_detection.deployment.template.template import build, render
 
 CHANGE_SET = "fraud-deploy"
-WATCHED = ("function-errors", "decline-share")
+WATCHED = ("function-errors", "decline-rate")
 """Alarms that take back a change of the function for some minutes after it."""
 
 Log = Callable[[str], object]

@@ -125,23 +125,23 @@ class Retention(Settings, frozen=True):
 class Alarms(Settings, frozen=True):
     """When somebody is called, and when a new model is taken back.
 
-    email: who is notified; null means nobody but the dashboard.  error_share: of the endpoint's requests.
-    decline_share, score_drift: of what the new model answers; drift is the population stability index against
-    training.  quarantined_share: of the events, those that cannot be read.  request_latency_ms: of a request
+    email: who is notified; null means nobody but the dashboard.  error_rate: of the endpoint's requests.
+    decline_rate, score_drift: of what the new model answers; drift is the population stability index against
+    training.  quarantined_rate: of the events, those that cannot be read.  request_latency_ms: of a request
     to the endpoint, which holds all payments of a batch, up to 500.  iterator_age_s: age of the oldest
     record that waits.  Shares and drift count from `min_decisions` a minute on; two shares have an alarm for
     slower streams too.  roll_back: false lets a repair go out while an alarm stands.
     """
 
     email: str | None = None
-    decline_share: Share = 0.1
-    degraded_share: Share = 0.05
+    decline_rate: Share = 0.1
+    degraded_rate: Share = 0.05
     score_drift: Annotated[float, Meta(gt=0)] = 0.5
     request_latency_ms: Annotated[float, Meta(gt=0)] = 200.0
     iterator_age_s: Annotated[int, Meta(ge=1)] = 60
     min_decisions: Count = 100
-    error_share: Share = 0.05
-    quarantined_share: Share = 0.05
+    error_rate: Share = 0.05
+    quarantined_rate: Share = 0.05
     roll_back: bool = True
 
 

@@ -13,7 +13,7 @@ Z = 1.959964
 """Of a 95 % interval."""
 
 
-def share_interval(
+def rate_interval(
     hit: np.ndarray, weight: np.ndarray, seed: int, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
     """Return a 95 % interval of the share of hits among payments; NaN where there is none.
@@ -22,7 +22,7 @@ def share_interval(
     Wilson's with their effective number, since of three hits in three a bootstrap says that
     nothing else was possible.
 
-    >>> three = share_interval(np.array([True] * 3), np.ones(3), seed=1)
+    >>> three = rate_interval(np.array([True] * 3), np.ones(3), seed=1)
     >>> round(three[0], 3), three[1]
     (0.439, 1.0)
     """

@@ -19,10 +19,10 @@ from fraud_detection.onboarding.column_assignment import Ask, ColumnAssignment, 
 from fraud_detection.onboarding.column_keywords import identifier
 from fraud_detection.onboarding.columns import profile
 from fraud_detection.onboarding.entity_candidates import entity_sources, infer_entities
+from fraud_detection.onboarding.feature_settings import FeatureInputs, propose_features, propose_split
 from fraud_detection.onboarding.ids import infer_id
 from fraud_detection.onboarding.labels import infer_label
 from fraud_detection.onboarding.leaks import ignore_leaks
-from fraud_detection.onboarding.feature_settings import FeatureInputs, propose_features, propose_split
 from fraud_detection.onboarding.missing_values import report_missing_markers, warn_of_lost_digits
 from fraud_detection.onboarding.places import infer_place
 from fraud_detection.onboarding.project_text import to_yaml

@@ -77,7 +77,7 @@ class TimeColumn:
 
 
 def infer_time(columns: ColumnAssignment) -> TimeColumn:
-    """Infer the time of the payment, and assign its column; raise ConfigError with the flag where there is none."""
+    """Infer the time of the payment, and assign its column; raise ConfigError with the flag to use."""
     if columns.overrides.time is not None:
         return _checked(columns, _named(columns, columns.profiles[columns.overrides.time]))
     time_column = _from_column(columns) or _from_date_parts(columns) or _from_counter(columns)

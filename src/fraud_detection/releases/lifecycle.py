@@ -52,7 +52,7 @@ def publish(registry: ReleaseRegistry, overlay: Callable[[Project], Project], au
         shadows = tuple(shadow for shadow in now.shadows if shadow != champion)
         after = _after(now, "change", author, champion=champion, canary=canary, shadows=shadows)
         if canary == champion:
-            after = msgspec.structs.replace(after, canary="", share=0.0, salt="")
+            after = msgspec.structs.replace(after, canary="", canary_share=0.0, salt="")
         return registry.add(after)
 
 
@@ -86,7 +86,7 @@ def promote(
         ended = {champion, now.champion, shadow}
         shadows = tuple(name for name in now.shadows if name not in ended)
         promoted = _after(now, "promote", author, champion=champion, evidence=evidence, shadows=shadows)
-        return registry.add(msgspec.structs.replace(promoted, canary="", share=0.0, salt=""))
+        return registry.add(msgspec.structs.replace(promoted, canary="", canary_share=0.0, salt=""))
 
 
 def set_canary(
@@ -117,7 +117,9 @@ def set_canary(
             raise ConfigError("this is the configuration of the champion; a canary of it would show nothing")
         canary_share = 0.0 if bundle is None else share
         salt = now.salt if canary == now.canary else canary
-        return registry.add(_after(now, "canary", author, canary=canary, share=canary_share, salt=salt))
+        return registry.add(
+            _after(now, "canary", author, canary=canary, canary_share=canary_share, salt=salt)
+        )
 
 
 def set_shadows(
@@ -155,12 +157,16 @@ def roll_back(registry: ReleaseRegistry, author: Author) -> Release:
         last = next(release for release in reversed(releases) if release.kind != "shadow")
         origin = releases[(last.reverts_to or last.number) - 1]
         for earlier in reversed(releases[: origin.number - 1]):
-            if (earlier.champion, earlier.canary, earlier.share) != (now.champion, now.canary, now.share):
+            if (earlier.champion, earlier.canary, earlier.canary_share) != (
+                now.champion,
+                now.canary,
+                now.canary_share,
+            ):
                 rollback = _after(now, "rollback", author, champion=earlier.champion, canary=earlier.canary)
                 return registry.add(
                     msgspec.structs.replace(
                         rollback,
-                        share=earlier.share,
+                        canary_share=earlier.canary_share,
                         salt=earlier.salt,
                         reverts_to=earlier.reverts_to or earlier.number,
                     )
@@ -275,7 +281,12 @@ def _release(kind: str, author: Author, champion: str) -> Release:
 def _after(now: Release, kind: str, author: Author, **changes: object) -> Release:
     """Return a copy of the current release with changes."""
     draft = _release(kind, author, now.champion)
-    unchanged = {"canary": now.canary, "share": now.share, "salt": now.salt, "shadows": now.shadows}
+    unchanged = {
+        "canary": now.canary,
+        "canary_share": now.canary_share,
+        "salt": now.salt,
+        "shadows": now.shadows,
+    }
     return msgspec.structs.replace(draft, **(unchanged | changes))
 
 

@@ -38,7 +38,7 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True):
     """One release: the configurations that decide from then on, its author and its reason.
 
     at: time, ISO 8601.  kind: start, change, promote, canary, shadow or rollback.  champion, canary,
-    shadows: ids of configurations; the canary decides for a `share` of the cards, chosen by `salt`.
+    shadows: ids of configurations; the canary decides for `canary_share` of the cards, chosen by `salt`.
     reverts_to: number of the release whose champion and canary a rollback restores.  evidence: file in the
     registry with the result of the gate; evidence_hash: its hash.  previous_hash: hash of the previous line.
     checksum: hash of this line without the checksum; empty on lines of older versions.
@@ -51,7 +51,7 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str
     champion: str
     canary: str = ""
-    share: float = 0.0
+    canary_share: float = 0.0
     salt: str = ""
     shadows: tuple[str, ...] = ()
     reverts_to: int = 0

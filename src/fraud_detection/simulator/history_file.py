@@ -45,7 +45,7 @@ class HistorySummary(msgspec.Struct, frozen=True):
     payments: int
     frauds: int
     labelled_frauds: int
-    fraud_share: float
+    fraud_rate: float
     scenarios: dict[str, int]
     seconds: float
     payments_per_second: float
@@ -261,7 +261,7 @@ def _summary(
         payments=payments,
         frauds=payments - honest,
         labelled_frauds=counts.labelled,
-        fraud_share=(payments - honest) / max(payments, 1),
+        fraud_rate=(payments - honest) / max(payments, 1),
         scenarios={name: int(n) for name, n in zip(SCENARIOS, counts.scenarios, strict=True) if n},
         seconds=seconds,
         payments_per_second=payments / seconds,

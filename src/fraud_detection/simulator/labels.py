@@ -28,8 +28,8 @@ def label(labels: LabelSettings, rng: np.random.Generator, payments: Payments) -
     count = len(payments)
     draws = rng.random((2, count))
     fraud = payments.scenario > 0
-    reported = fraud & (draws[0] >= labels.missed_share)
-    claimed = ~fraud & (draws[0] < labels.false_claim_share)
+    reported = fraud & (draws[0] >= labels.missed_rate)
+    claimed = ~fraud & (draws[0] < labels.false_claim_rate)
     claim = payments.time + report_delays(labels, rng, count)
     silence = payments.time + round(labels.silence_days * DAY)
     processed = payments.report + (draws[1] * _PROCESSING).astype(np.int64)

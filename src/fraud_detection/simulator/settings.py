@@ -49,7 +49,7 @@ class Purpose(enum.IntEnum):
 class ScenarioSettings(Settings, frozen=True):
     """How much of a kind of fraud there is, and on which days it begins.
 
-    weight: its part of `fraud_share`, next to the other kinds that begin on day 0.
+    weight: its part of `fraud_rate`, next to the other kinds that begin on day 0.
     A kind that begins later comes on top: the days before it stay as they are.
     """
 
@@ -79,9 +79,9 @@ class LabelSettings(Settings, frozen=True):
     """How and when the bank comes to know.
 
     A fraud is reported after about `median_days`, `late_share` of them after about
-    `late_median_days`; `missed_share` of frauds are never reported.  A payment that
+    `late_median_days`; `missed_rate` of frauds are never reported.  A payment that
     nobody reported counts as legitimate after `silence_days`.
-    `false_claim_share` of honest payments are reported as fraud all the same.
+    `false_claim_rate` of honest payments are reported as fraud all the same.
     """
 
     median_days: Days = 5.0
@@ -90,8 +90,8 @@ class LabelSettings(Settings, frozen=True):
     late_median_days: Days = 30.0
     longest_days: Days = 90.0
     silence_days: Days = 14.0
-    missed_share: Share = 0.02
-    false_claim_share: Share = 0.0001
+    missed_rate: Share = 0.02
+    false_claim_rate: Share = 0.0001
 
 
 class NoiseSettings(Settings, frozen=True):
@@ -107,7 +107,7 @@ class NoiseSettings(Settings, frozen=True):
 class SimulatorSettings(Settings, frozen=True):
     """All settings of a simulation.  Days are counted from `start`; the stream begins on day `days`.
 
-    payments_per_card is a mean over a day; fraud_share is that of the ground truth, before label noise.
+    payments_per_card is a mean over a day; fraud_rate is that of the ground truth, before label noise.
     """
 
     seed: Annotated[int, Meta(ge=0)] = 7
@@ -116,7 +116,7 @@ class SimulatorSettings(Settings, frozen=True):
     cards: Annotated[int, Meta(ge=20)] = 5_000
     merchants: Annotated[int, Meta(ge=60)] = 1_500
     payments_per_card: Annotated[float, Meta(gt=0, le=50)] = 0.9
-    fraud_share: Annotated[float, Meta(ge=0, le=0.2)] = 0.005
+    fraud_rate: Annotated[float, Meta(ge=0, le=0.2)] = 0.005
     scenarios: Scenarios = Scenarios()
     labels: LabelSettings = LabelSettings()
     noise: NoiseSettings = NoiseSettings()

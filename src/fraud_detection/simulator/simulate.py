@@ -119,5 +119,5 @@ def _episodes_a_day(settings: SimulatorSettings, kind: str) -> float:
     """Return the mean that gives fraud its share; kinds that begin later come on top of it."""
     every: dict[str, ScenarioSettings] = {name: getattr(settings.scenarios, name) for name in KINDS}
     total = sum(scenario.weight for scenario in every.values() if scenario.from_day == 0)
-    frauds = settings.fraud_share / (1 - settings.fraud_share) * settings.cards * settings.payments_per_card
+    frauds = settings.fraud_rate / (1 - settings.fraud_rate) * settings.cards * settings.payments_per_card
     return frauds * every[kind].weight / (total or 1.0) / KINDS[kind][1]

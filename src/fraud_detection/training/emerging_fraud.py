@@ -62,7 +62,7 @@ class Watcher:
         """
         models = learn_fold(dataset, fold, settings, question.plan.seeds)
         latest = dataset.slice(fold.until, fold.test_from)
-        return cls(models, float(np.quantile(models.score(latest.features), 1 - question.review_share)))
+        return cls(models, float(np.quantile(models.score(latest.features), 1 - question.review_rate)))
 
     def reviews(self, rows: Dataset) -> np.ndarray:
         """Return for each payment whether it lies above the cut-off."""
@@ -75,7 +75,7 @@ class Question:
 
     kind: str
     plan: WalkForwardPlan
-    review_share: float = 0.01
+    review_rate: float = 0.01
 
     def __post_init__(self) -> None:
         """Refuse what leaves no payments to choose a cut-off by."""
@@ -83,10 +83,8 @@ class Question:
             raise ConfigError(
                 "emerging-fraud: the cut-off is chosen on the payments of the delay: need a delay"
             )
-        if not 0 < self.review_share < 1:
-            raise ConfigError(
-                f"emerging-fraud: the share to review lies between 0 and 1, got {self.review_share}"
-            )
+        if not 0 < self.review_rate < 1:
+            raise ConfigError(f"emerging-fraud: the review rate lies between 0 and 1, got {self.review_rate}")
 
 
 def emerging_fraud(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fraud_detection.evaluation.cutoffs import ExpectedCosts, expected_costs
-from fraud_detection.evaluation.intervals import share_interval
+from fraud_detection.evaluation.intervals import rate_interval
 from fraud_detection.evaluation.measures import (
     DAY_MS,
     Ranking,
@@ -136,7 +136,7 @@ def _counts(scored: Scored, known: Scored) -> dict[str, float]:
         "payments_count": scored.label.size,
         "unlabelled_count": int((scored.label == UNKNOWN).sum()),
         "frauds_count": frauds,
-        "fraud_share": frauds / max(payments, 1),
+        "fraud_rate": frauds / max(payments, 1),
         "accuracy_always_legitimate": 1 - frauds / max(payments, 1),
     }
 
@@ -197,8 +197,8 @@ def _calibration(known: Scored) -> dict[str, float]:
 def _accuracy(known: Scored, cutoffs: Cutoffs, seed: int) -> dict[str, float]:
     flagged, fraud, weight = known.score >= cutoffs.review_at, known.label == 1, known.weight
     measures = accuracy_measures(flagged, known.label, weight)
-    precision = share_interval(fraud[flagged], weight[flagged], seed)
-    recall = share_interval(flagged[fraud], weight[fraud], seed)
+    precision = rate_interval(fraud[flagged], weight[flagged], seed)
+    recall = rate_interval(flagged[fraud], weight[fraud], seed)
     return {
         **measures,
         "precision_low": precision[0],
@@ -214,8 +214,8 @@ def _stopped(known: Scored, cutoffs: Cutoffs) -> dict[str, float]:
     declined = (known.score >= cutoffs.decline_at).astype(float)
     reviewed = (known.score >= cutoffs.review_at) - declined
     return {
-        "reviewed_share": mean(reviewed, weight),
-        "declined_share": mean(declined, weight),
+        "review_rate": mean(reviewed, weight),
+        "decline_rate": mean(declined, weight),
         "reviewed_recall": mean(reviewed, weight * fraud),
         "declined_recall": mean(declined, weight * fraud),
     }

@@ -29,7 +29,7 @@ def reference(train: Dataset, score: Distribution) -> Reference:
     good = train.label == 0
     return Reference(
         rows=len(train),
-        fraud_share=_short(mean(train.label == 1, train.weight)),
+        fraud_rate=_short(mean(train.label == 1, train.weight)),
         features=tuple(_feature(definition, values, values[good]) for definition, values in columns),
         score=score,
     )

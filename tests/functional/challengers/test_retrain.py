@@ -45,7 +45,7 @@ from tests.states import open_service
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 DAY = 86_400_000
-SIMULATION = SimulatorSettings(seed=5, days=70, cards=160, fraud_share=0.1)
+SIMULATION = SimulatorSettings(seed=5, days=70, cards=160, fraud_rate=0.1)
 
 
 def small(project: Project) -> Project:

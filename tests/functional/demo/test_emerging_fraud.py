@@ -22,7 +22,7 @@ from tests.smaller import few_features
 PROJECT: Project = msgspec.structs.replace(
     few_features(demo_project()), model=Model(rounds=40, early_stopping=10, max_depth=4, threads=1)
 )
-SIMULATION = SimulatorSettings(seed=5, cards=250, merchants=120, days=112, fraud_share=0.03)
+SIMULATION = SimulatorSettings(seed=5, cards=250, merchants=120, days=112, fraud_rate=0.03)
 SETTINGS = EmergingFraudSettings(
     SIMULATION,
     "account_takeover",
@@ -30,7 +30,7 @@ SETTINGS = EmergingFraudSettings(
     weight=0.6,
     directory=Path(),
     history_days=42,
-    review_share=0.01,
+    review_rate=0.01,
 )
 DAY = 86_400_000
 
@@ -44,7 +44,7 @@ def simulation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, np.nd
 def weekly(dataset: Dataset, kinds: np.ndarray, weeks: int = 8, **changes: int) -> list[Week]:
     plan = plan_of(SETTINGS, PROJECT)
     question = Question(
-        "account_takeover", WalkForwardPlan(**{**_fields(plan), **changes}), SETTINGS.review_share
+        "account_takeover", WalkForwardPlan(**{**_fields(plan), **changes}), SETTINGS.review_rate
     )
     return emerging_fraud(dataset, kinds, weeks_of(SETTINGS, plan)[:weeks], question, PROJECT.model)
 

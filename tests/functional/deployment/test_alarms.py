@@ -206,9 +206,9 @@ FAULTS: list[tuple[Callable[[Scene], None], set[str]]] = [
     (table_is_busy, {"IteratorAge"}),
     (function_raises, {"FunctionErrors"}),
     (batches_are_dead_lettered, {"FailuresWaiting"}),
-    (other_encoding, {"QuarantinedShare"}),
-    (some_unreadable, {"QuarantinedShareOfHour"}),
-    (all_unreadable_and_slow, {"QuarantinedShareOfHour", "NothingDecided"}),
+    (other_encoding, {"QuarantinedRate"}),
+    (some_unreadable, {"QuarantinedRateOfHour"}),
+    (all_unreadable_and_slow, {"QuarantinedRateOfHour", "NothingDecided"}),
     (mapping_is_lost, {"StreamUnread", "NothingDecided"}),
     (mapping_is_lost_at_night, {"StreamUnread"}),
     (only_others_read, {"NothingDecided"}),
@@ -217,10 +217,10 @@ FAULTS: list[tuple[Callable[[Scene], None], set[str]]] = [
     (decline_cap_reached, {"DeclineCap"}),
     (endpoint_fails, {"EndpointErrors"}),
     (endpoint_is_slow, {"EndpointLatency"}),
-    (endpoint_is_gone, {"DegradedShare"}),
-    (endpoint_is_gone_and_payments_are_few, {"DegradedShareOfHour"}),
-    (bundle_declines_too_much, {"DeclineShare"}),
-    (payments_have_changed, {"ScoreDrift", "DeclineShare"}),
+    (endpoint_is_gone, {"DegradedRate"}),
+    (endpoint_is_gone_and_payments_are_few, {"DegradedRateOfHour"}),
+    (bundle_declines_too_much, {"DeclineRate"}),
+    (payments_have_changed, {"ScoreDrift", "DeclineRate"}),
 ]
 
 
@@ -334,5 +334,5 @@ def test_chance_calls_nobody_where_little_comes_in(rate: float, small_simulation
         if events:
             metrics.put(minute, NAMESPACE, "decided", [float(events - bad)], **mine)
             metrics.put(minute, NAMESPACE, "quarantined", [float(bad)], **mine)
-    alarm = scene.alarms["QuarantinedShareOfHour"]
+    alarm = scene.alarms["QuarantinedRateOfHour"]
     assert {state(alarm, metrics, end) for end in range(0, minutes, 3)} == {"OK"}

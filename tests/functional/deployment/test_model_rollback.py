@@ -137,7 +137,7 @@ def test_a_model_that_declines_everything_is_rolled_back_while_the_old_one_serve
         if endpoint.canary and monitor.risen():
             rolled_back_at, endpoint.canary = begin, False
     assert rolled_back_at is not None
-    assert {"DeclineShare", "ScoreDrift"} <= set(monitor.risen())
+    assert {"DeclineRate", "ScoreDrift"} <= set(monitor.risen())
     decisions = [line for line in lines if line["type"] == "decision"]
     assert all(line["score"] is not None for line in decisions)
     by_model = {
@@ -163,9 +163,9 @@ def test_shares_above_the_limit_raise_the_alarm_and_those_below_do_not(
         monitor.counts[name, where] = count
     assert monitor.risen() == []
     monitor.counts["above_decline", where] = 1_100
-    assert monitor.risen() == ["DeclineShare"]
+    assert monitor.risen() == ["DeclineRate"]
     monitor.counts["band3", where] += 5_000
-    assert monitor.risen() == ["DeclineShare", "ScoreDrift"]
+    assert monitor.risen() == ["DeclineRate", "ScoreDrift"]
 
 
 def test_a_healthy_model_with_another_scale_of_scores_is_not_rolled_back(

@@ -123,7 +123,7 @@ def test_a_change_reaches_the_cards_of_a_canary_too_and_keeps_what_is_its_own(
             -len(names) :
         ] == names
     assert lifecycle.bundle_of(registry, changed.canary).name == challenger.name
-    assert changed.share == 0.5
+    assert changed.canary_share == 0.5
 
 
 def test_nothing_is_made_of_a_project_that_is_not_live_any_more(
@@ -215,7 +215,7 @@ def test_a_canary_ends_when_it_goes_live(
     stricter = with_rules(small_simulation, EVERYTHING)
     canary = lifecycle.set_canary(registry, read_bundle(small_simulation.bundle), stricter, 0.5, ANN)
     changed = lifecycle.publish(registry, lambda _: stricter, ANN)
-    assert (changed.champion, changed.canary, changed.share) == (canary.canary, "", 0.0)
+    assert (changed.champion, changed.canary, changed.canary_share) == (canary.canary, "", 0.0)
 
 
 def test_what_was_kept_has_the_same_name_when_it_is_read(

@@ -69,10 +69,10 @@ def test_a_backtest_takes_the_bundle_that_was_evaluated_on_its_test_slice_and_sa
 
 def metrics(**others: float) -> dict[str, float]:
     names = (
-        "days payments_count frauds_count fraud_share average_precision average_precision_low "
+        "days payments_count frauds_count fraud_rate average_precision average_precision_low "
         "average_precision_high auc recall_at_0_1_percent_false_positives "
-        "recall_at_1_percent_false_positives amount_only_average_precision reviewed_share "
-        "declined_share reviewed_recall declined_recall reviews_per_day declines_per_day precision "
+        "recall_at_1_percent_false_positives amount_only_average_precision review_rate "
+        "decline_rate reviewed_recall declined_recall reviews_per_day declines_per_day precision "
         "money_saved_major_units cost_approving_all_major_units accuracy accuracy_always_legitimate"
     )
     return dict.fromkeys(names.split(), 0.25) | others
@@ -81,7 +81,7 @@ def metrics(**others: float) -> dict[str, float]:
 def test_training_ends_with_what_is_stopped_and_what_that_catches(refitted: Path) -> None:
     found = json.loads((refitted / "t.json").read_bytes())
     text = "\n".join(quality_lines(found))
-    assert f"reviewed: {100 * found['reviewed_share']:.2f} % of payments" in text
+    assert f"reviewed: {100 * found['review_rate']:.2f} % of payments" in text
     assert f"with {100 * found['declined_recall']:.1f} % of frauds" in text
     assert found["reviewed_recall"] + found["declined_recall"] == pytest.approx(found["recall"], abs=1e-5)
     assert "_" not in text

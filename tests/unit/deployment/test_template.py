@@ -205,7 +205,7 @@ def test_a_new_model_goes_out_by_a_canary_that_alarms_take_back(
     alarms = of_type(template, "CloudWatch::Alarm")
     assert set(rollback_alarms) <= set(alarms)
     # Those of decisions look at what the new bundle answered, not at the mixture with the old one.
-    for name in ("DeclineShare", "ScoreDrift"):
+    for name in ("DeclineRate", "ScoreDrift"):
         for by_concurrency in alarms[name]["Properties"]["Metrics"][:-1]:
             dimensions = by_concurrency["MetricStat"]["Metric"]["Dimensions"]
             assert {"Name": "bundle", "Value": release.bundle} in dimensions

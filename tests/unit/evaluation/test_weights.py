@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fraud_detection.core.project_schema import Costs
 from fraud_detection.core.score.bundle import Cutoffs
 from fraud_detection.evaluation.cutoffs import choose_cutoffs
-from fraud_detection.evaluation.intervals import share_interval
+from fraud_detection.evaluation.intervals import rate_interval
 from fraud_detection.evaluation.measures import Ranking, accuracy_measures, brier
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.training.calibrate import fit_calibration
@@ -55,7 +55,7 @@ def seen(seed: int) -> tuple[Scored, Scored]:
 def true_measures() -> dict[str, float]:
     """Return what the figures are of a sample so large that chance is nothing, with everything seen."""
     fraud, score, _ = simulation(seed=77, payments=2_000_000)
-    return {**accuracy_measures(score >= NEW.review_at, fraud), "fraud_share": float(fraud.mean())}
+    return {**accuracy_measures(score >= NEW.review_at, fraud), "fraud_rate": float(fraud.mean())}
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(120, marks=pytest.mark.long)])
@@ -72,14 +72,14 @@ def test_precision_and_recall_lie_in_their_intervals_where_the_naive_ones_do_not
         fooled = [one[f"{name}_low"] <= expected[name] <= one[f"{name}_high"] for one in naive]
         assert np.mean(fooled) < 0.3, name
         assert np.mean([one[name] for one in weighted]) == pytest.approx(expected[name], rel=near), name
-    shares = [one["fraud_share"] for one in weighted]
-    assert np.mean(shares) == pytest.approx(expected["fraud_share"], rel=4 / 3 * near)
-    assert np.mean([one["fraud_share"] for one in naive]) < 0.8 * expected["fraud_share"]
+    shares = [one["fraud_rate"] for one in weighted]
+    assert np.mean(shares) == pytest.approx(expected["fraud_rate"], rel=4 / 3 * near)
+    assert np.mean([one["fraud_rate"] for one in naive]) < 0.8 * expected["fraud_rate"]
 
 
 def test_an_interval_of_few_that_stand_for_many_is_no_narrower_than_that_of_the_few() -> None:
-    few = share_interval(np.array([True, False, True]), np.full(3, 100.0), seed=1)
-    alone = share_interval(np.array([True, False, True]), np.ones(3), seed=1)
+    few = rate_interval(np.array([True, False, True]), np.full(3, 100.0), seed=1)
+    alone = rate_interval(np.array([True, False, True]), np.ones(3), seed=1)
     assert few == pytest.approx(alone)
 
 

@@ -25,7 +25,7 @@ from fraud_detection.simulator.run import generate_history, generate_stream
 from fraud_detection.simulator.settings import SimulatorSettings
 from fraud_detection.simulator.stream import StreamOptions
 
-TOWN = SimulatorSettings(cards=300, merchants=90, days=12, fraud_share=0.02)
+TOWN = SimulatorSettings(cards=300, merchants=90, days=12, fraud_rate=0.02)
 
 
 def sha256(path: Path) -> str:

@@ -51,7 +51,7 @@ def test_the_first_days_do_not_depend_on_how_many_are_asked_for() -> None:
 @effort(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), cards=st.integers(20, 150), merchants=st.integers(60, 120))
 def test_every_simulation_makes_sound_payments(seed: int, cards: int, merchants: int) -> None:
-    settings = SimulatorSettings(seed=seed, cards=cards, merchants=merchants, fraud_share=0.1)
+    settings = SimulatorSettings(seed=seed, cards=cards, merchants=merchants, fraud_rate=0.1)
     block = first_days(settings, 4)
     payments = block.payments
     online = np.isin(payments.channel, (catalogue.ONLINE, catalogue.RECURRING))
@@ -88,7 +88,7 @@ def test_every_scenario_has_about_its_weight(town: Block, settings: SimulatorSet
 
 
 def test_no_fraud_where_none_is_asked_for() -> None:
-    block = first_days(msgspec.structs.replace(SMALL, fraud_share=0.0), 6)
+    block = first_days(msgspec.structs.replace(SMALL, fraud_rate=0.0), 6)
     assert not block.payments.scenario.any()
 
 
@@ -96,9 +96,9 @@ def test_fraud_that_begins_later_leaves_the_days_before_it_alone() -> None:
     farm = Scenarios(device_farm=ScenarioSettings(weight=1.0, from_day=3))
     plain, later = (
         SimulatorSettings(cards=500, merchants=90),
-        SimulatorSettings(cards=500, merchants=90, scenarios=farm, fraud_share=0.02),
+        SimulatorSettings(cards=500, merchants=90, scenarios=farm, fraud_rate=0.02),
     )
-    plain = msgspec.structs.replace(plain, fraud_share=0.02)
+    plain = msgspec.structs.replace(plain, fraud_rate=0.02)
     number = catalogue.SCENARIOS.index("device_farm")
     assert same(first_days(plain, 3), first_days(later, 3))
     assert (first_days(later, 20).payments.scenario == number).sum() > 20

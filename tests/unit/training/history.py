@@ -20,7 +20,7 @@ SPLIT = Split(validation_share=0.2, test_share=0.2)
 FEATURES = [
     FeatureDefinition("amount", "amount {value}, usually {typical}", "money"),
     FeatureDefinition("card_count_1d", "{value} payments in the last day, usually {typical}", "count"),
-    FeatureDefinition("terminal_fraud_share_7d", "{value} fraud here, usually {typical}", "share"),
+    FeatureDefinition("terminal_fraud_rate_7d", "{value} fraud here, usually {typical}", "share"),
     FeatureDefinition("channel", "channel {value}, usually {typical}", "code"),
     FeatureDefinition("noise", "noise {value}, usually {typical}", "number"),
     FeatureDefinition("never", "never seen {value}, usually {typical}", "number"),

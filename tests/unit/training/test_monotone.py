@@ -14,9 +14,9 @@ from fraud_detection.training.fit import Slices, learn, sample
 from tests.unit.training.history import FEATURES, history, project
 
 NAMES = [feature.name for feature in FEATURES]
-RISK, COUNT = NAMES.index("terminal_fraud_share_7d"), NAMES.index("card_count_1d")
+RISK, COUNT = NAMES.index("terminal_fraud_rate_7d"), NAMES.index("card_count_1d")
 FREE = project(model={"rounds": 60, "early_stopping": 60, "max_depth": 5, "threads": 1}).model
-HELD = msgspec.structs.replace(FREE, monotone={"terminal_fraud_share_*": "up", "card_count_1d": "down"})
+HELD = msgspec.structs.replace(FREE, monotone={"terminal_fraud_rate_*": "up", "card_count_1d": "down"})
 TRAIN = history(4000).labelled(2**62)
 HELD_MODEL, FREE_MODEL = (
     XGBoostScorer(fit(sample(TRAIN), None, settings).model) for settings in (HELD, FREE)
@@ -66,6 +66,6 @@ def test_an_empty_setting_changes_no_byte_of_a_model() -> None:
 
 
 def test_a_setting_that_names_no_feature_of_the_table_is_refused() -> None:
-    wrong = msgspec.structs.replace(FREE, monotone={"terminal_fraud_rate_7d": "up"})
-    with pytest.raises(ConfigError, match="no feature is called `terminal_fraud_rate_7d`"):
+    wrong = msgspec.structs.replace(FREE, monotone={"merchant_fraud_rate_7d": "up"})
+    with pytest.raises(ConfigError, match="no feature is called `merchant_fraud_rate_7d`"):
         fit(sample(TRAIN), None, wrong)

@@ -95,7 +95,7 @@ def test_a_payment_as_it_was_known_at_a_moment_has_no_correction_of_later() -> N
 def test_the_cutoff_of_a_week_is_chosen_without_the_week_itself() -> None:
     dataset = history()
     fold = folds(dataset.info.boundaries, dataset.info.delay_ms)[0]
-    question = Question("any", WalkForwardPlan(7, 7, 7, 40, seeds=1), review_share=0.05)
+    question = Question("any", WalkForwardPlan(7, 7, 7, 40, seeds=1), review_rate=0.05)
     garbled = dataset.features.copy()
     garbled[dataset.event_time >= fold.test_from] *= 9
     assert (dataset.event_time >= fold.test_from).sum() > 500

@@ -175,7 +175,7 @@ def test_the_reference_holds_the_typical_values(report: TrainReport) -> None:
     assert typical_value["never"].typical_value is None
     assert typical_value["never"].distribution.missing == 1
     missing = np.isnan(rows.features[:, 2]).mean()
-    assert typical_value["terminal_fraud_share_7d"].distribution.missing == pytest.approx(missing, abs=1e-6)
+    assert typical_value["terminal_fraud_rate_7d"].distribution.missing == pytest.approx(missing, abs=1e-6)
     for feature in typical_value.values():
         assert sum(feature.distribution.shares) == pytest.approx(1, abs=1e-4)
         assert len(feature.distribution.shares) == len(feature.distribution.edges) + 1

@@ -107,7 +107,7 @@ def line(made: Release) -> str:
         f"release {made.number}, {made.at}, {made.kind} by {made.by}: {made.reason} (champion {made.champion}"
     )
     if made.canary:
-        text += f", canary {made.canary} for {100 * made.share:g} % of the cards"
+        text += f", canary {made.canary} for {100 * made.canary_share:g} % of the cards"
     if made.shadows:
         text += f", in shadow mode {', '.join(made.shadows)}"
     if made.reverts_to:

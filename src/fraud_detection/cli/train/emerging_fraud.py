@@ -25,7 +25,7 @@ HEADINGS = ("week of", "frauds", "found", "never retrained", "other kinds", "kno
 @click.option("--from-day", type=int, default=98, help="Day on which it emerges.")
 @click.option("--weight", type=float, default=0.2, help="Its weight, see docs/simulator.md.")
 @options.drift
-@click.option("--review-share", type=float, default=0.01, help="Share of payments that are reviewed.")
+@click.option("--review-rate", type=float, default=0.01, help="Rate of payments that are reviewed.")
 @click.option("--history-days", type=int, default=56, help="Days that each model is trained on.")
 @click.option(
     "--directory",
@@ -42,7 +42,7 @@ def emerging_fraud(
     from_day: int,
     weight: float,
     drift: tuple[str, ...],
-    review_share: float,
+    review_rate: float,
     history_days: int,
     directory: Path,
     chart: Path | None,
@@ -63,7 +63,7 @@ def emerging_fraud(
         weight=weight,
         directory=directory,
         history_days=history_days,
-        review_share=review_share,
+        review_rate=review_rate,
         drift=drift,
     )
     weeks = detection_by_week(settings, beyond_the_clock(demo_project()), screen.progress)

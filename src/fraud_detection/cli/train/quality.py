@@ -38,7 +38,7 @@ def quality_lines(metrics: Metrics) -> Iterator[str]:
     """Yield the figures of an evaluated slice; rates are over payments with matured labels."""
     yield (
         f"evaluated on {metrics['payments_count']:,.0f} payments of {metrics['days']:,.1f} days, "
-        f"{metrics['frauds_count']:,.0f} frauds ({_percent(metrics['fraud_share'], 2)})"
+        f"{metrics['frauds_count']:,.0f} frauds ({_percent(metrics['fraud_rate'], 2)})"
     )
     yield (
         f"ranking: average precision {figure(metrics['average_precision'], 3)} (95 %: "

@@ -45,7 +45,7 @@ def history(output: Output, *, out: Path, ground_truth: Path | None, simulated: 
     screen.finish()
     screen.print(
         f"{summary.payments:,} payments of {summary.days} days in {out}, {summary.frauds:,} frauds "
-        f"({100 * summary.fraud_share:.2f} %); {summary.payments_per_second:,.0f} payments/s"
+        f"({100 * summary.fraud_rate:.2f} %); {summary.payments_per_second:,.0f} payments/s"
     )
     output.write(msgspec.to_builtins(summary))
 

@@ -37,6 +37,6 @@ class Reference(BundleStruct, frozen=True):
     """What was normal: features in the training slice, calibrated scores in the validation slice."""
 
     rows: int
-    fraud_share: float
+    fraud_rate: float
     features: tuple[FeatureReference, ...]
     score: Distribution

@@ -111,7 +111,7 @@ def share(part: str, whole: str, min_count: int) -> str:
     return f"IF({whole} >= {min_count}, {part} / {whole}, 0)"
 
 
-def share_of_some(part: str, whole: str, min_count: int) -> str:
+def rate_of_some(part: str, whole: str, min_count: int) -> str:
     """Return the share of a part in a whole, 0 where the part is less than `min_count`."""
     return f"IF({part} >= {min_count}, {part} / {whole}, 0)"
 

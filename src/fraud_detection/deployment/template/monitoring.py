@@ -13,8 +13,8 @@ from fraud_detection.deployment.template.alarm import (
     of_function,
     of_stream,
     ours,
+    rate_of_some,
     share,
-    share_of_some,
     stability_index,
     without,
 )
@@ -23,7 +23,7 @@ from fraud_detection.deployment.template.resources import Resource, Resources, r
 ROLLBACK = {
     "EndpointErrors": "endpoint-5xx",
     "EndpointLatency": "endpoint-latency",
-    "DeclineShare": "decline-share",
+    "DeclineRate": "decline-rate",
     "ScoreDrift": "score-drift",
 }
 """The alarms that take a new model back: their names in the template, and what their own names end in."""
@@ -117,18 +117,18 @@ def _event_alarms(settings: Deployment) -> Resources:
     return {
         **_shares(
             settings,
-            "QuarantinedShare",
-            "quarantined-share",
+            "QuarantinedRate",
+            "quarantined-rate",
             "Events are quarantined: has a producer changed its fields or its encoding?",
-            ("quarantined", "(decided + quarantined)", limits.quarantined_share),
+            ("quarantined", "(decided + quarantined)", limits.quarantined_rate),
         ),
         **_shares(
             settings,
-            "DegradedShare",
-            "degraded-share",
+            "DegradedRate",
+            "degraded-rate",
             "Payments are decided without a score: the endpoint is away or refuses the features.",
             # What was decided without a score was answered by no bundle.
-            ("degraded", "decided", limits.degraded_share),
+            ("degraded", "decided", limits.degraded_rate),
         ),
         "Conflicts": _any(
             settings,
@@ -158,7 +158,7 @@ def _shares(
     part, whole, limit = of
     counts = {name: ours(name, settings) for name in ("decided", part)}
     at_once = computed(counts, share(part, whole, settings.alarms.min_decisions))
-    slowly = computed(counts, share_of_some(part, whole, MIN_BAD), SOME_MINUTES)
+    slowly = computed(counts, rate_of_some(part, whole, MIN_BAD), SOME_MINUTES)
     return {
         key: alarm(settings, name, message, at_once, limit, periods=2),
         f"{key}OfHour": alarm(settings, f"{name}-of-hour", message, slowly, limit, **HOUR),
@@ -180,7 +180,7 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
             "The endpoint fails; payments go to review meanwhile.",
             # The mean of a count that is 0 or 1 for each request is the share of those that failed.
             of_endpoint("Invocation5XXErrors", endpoint, VARIANT) | {"Statistic": "Average"},
-            limits.error_share,
+            limits.error_rate,
             periods=3,
             of_them=2,
         ),
@@ -192,12 +192,12 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
             SAGEMAKER_MICROSECONDS * limits.request_latency_ms,
             periods=3,
         ),
-        "DeclineShare": alarm(
+        "DeclineRate": alarm(
             settings,
-            "decline-share",
+            "decline-rate",
             f"Bundle {release.bundle} declines too many payments.",
             computed(scored, share("above_decline", "scored", limits.min_decisions)),
-            limits.decline_share,
+            limits.decline_rate,
             periods=2,
         ),
         "ScoreDrift": alarm(

@@ -156,7 +156,7 @@ class ReleaseFollower:
         release, engines = loaded.release, loaded.engines
         canary = engines[release.canary] if release.canary else None
         champion = engines[release.champion]
-        self._service.decide_with(champion, canary, release.share, release.number, release.salt)
+        self._service.decide_with(champion, canary, release.canary_share, release.number, release.salt)
         self._loaded = loaded
         self._report_recovered()
         LOG.info(

@@ -75,7 +75,7 @@ def _learned(periods: Periods, reference: Reference) -> list[str]:
             ],
         ),
         "",
-        f"{reference.rows} labelled payments, {100 * reference.fraud_share:.3g} % of them fraud.",
+        f"{reference.rows} labelled payments, {100 * reference.fraud_rate:.3g} % of them fraud.",
         f"Labels as known at {periods.labels_as_of}; payments without a label were left out,",
         "never taken as legitimate.",
         "",

@@ -72,7 +72,7 @@ def example(model: bytes = b"\x00trees") -> Bundle:
         project=project,
         reference=Reference(
             rows=10,
-            fraud_share=0.1,
+            fraud_rate=0.1,
             features=tuple(
                 FeatureReference(name=name, typical_value=1.0, quantiles=(), distribution=shape)
                 for name in names
