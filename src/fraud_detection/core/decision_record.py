@@ -180,18 +180,14 @@ def duplicate_record(transaction_id: str, delivery: Delivery | None = None) -> D
     return DuplicateRecord(SCHEMA_VERSION, transaction_id, duplicate=True, delivery=delivery)
 
 
-def schemas(ref_template: str) -> dict[str, Any]:
-    """Return the JSON Schemas of all records and of their parts, by name."""
-    return msgspec.json.schema_components(RECORDS, ref_template=ref_template)[1]
-
-
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a line, of whichever kind."""
+    refs, definitions = msgspec.json.schema_components(RECORDS)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A line of fraud decisions",
-        "oneOf": [{"$ref": f"#/$defs/{record.__name__}"} for record in RECORDS],
-        "$defs": schemas("#/$defs/{name}"),
+        "oneOf": list(refs),
+        "$defs": definitions,
     }
 
 

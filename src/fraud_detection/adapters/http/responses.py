@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from fraud_detection.adapters.http.messages import Response
 
@@ -14,22 +15,29 @@ PROBLEM = b"application/problem+json"
 Headers = Iterable[tuple[bytes, bytes]]
 
 
+class ProblemDetails(msgspec.Struct, frozen=True):
+    """An error; `record` is that of an event that was quarantined."""
+
+    type: Annotated[str, Meta(extra_json_schema={"format": "uri-reference"})]
+    title: str
+    status: int
+    detail: str
+    record: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})] | UnsetType = UNSET
+
+
 def problem(
-    status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...] = (), **more: object
+    status: int,
+    detail: str,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    record: msgspec.Raw | UnsetType = UNSET,
 ) -> Response:
-    """Return an error as problem details; `more` are members of its own.
+    """Return an error as problem details.
 
     >>> problem(404, "no such path").body
     b'{"type":"about:blank","title":"Not Found","status":404,"detail":"no such path"}'
     """
-    problem_details: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": int(status),
-        "detail": detail,
-        **more,
-    }
-    return Response(status, msgspec.json.encode(problem_details), PROBLEM, headers)
+    details = ProblemDetails("about:blank", HTTPStatus(status).phrase, int(status), detail, record)
+    return Response(status, msgspec.json.encode(details), PROBLEM, headers)
 
 
 def encoded(

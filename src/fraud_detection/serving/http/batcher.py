@@ -23,7 +23,7 @@ from fraud_detection.core.events import ANYBODY, Decision, Label, Quarantined, S
 from fraud_detection.core.metrics import LatencyHistogram
 from fraud_detection.core.outcomes import AppliedLabel, Decided, Duplicate, Forbidden, Outcome, RedundantLabel
 from fraud_detection.serving.embedded.service import EmbeddedService
-from fraud_detection.serving.http.health import BrokenError, Health
+from fraud_detection.serving.http.health import BrokenError, Health, Readiness
 
 LOG = logging.getLogger(__name__)
 
@@ -79,6 +79,18 @@ class RequestBatcher:
     def waiting(self) -> int:
         """Return how many events are queued."""
         return len(self._waiting)
+
+    def readiness(self) -> Readiness:
+        """Return whether the service can decide, with what decides and what needs attention."""
+        champion = self.service.pipeline.decision_engine.champion
+        background = self.service.state_file.background
+        problems, warnings = background.problems(), background.warnings
+        status = "degraded" if problems else "ready"
+        status = status if background.essential_healthy else "background work failed"
+        status = "cannot commit" if self.service.state_file.failed else status
+        status = status if self.health.broken is None else "ends"
+        deciding = (champion.bundle, champion.config_id, self.service.release)
+        return Readiness(status, *deciding, self.waiting, problems, sorted(warnings))
 
     def enqueue(
         self,

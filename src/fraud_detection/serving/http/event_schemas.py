@@ -1,6 +1,8 @@
 """JSON schemas of payments and labels as a caller sends them: what is valid is accepted.
 
 What an optional field holds stops no payment, so its schema allows any value and describes what is read.
+These schemas are no types of msgspec: the fields are those of the project file, and one value may be in any
+of several ranges of a number, a truth value, or digits in text, which no Python type expresses.
 """
 
 from __future__ import annotations

@@ -12,6 +12,10 @@ import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from fraud_detection.adapters.sqlite.errors import advice
 from fraud_detection.adapters.sqlite.state_file import StateFile
@@ -22,6 +26,26 @@ LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
 TRY_EVERY_S = 2.0
 ENDS = "this process met an error and ends; retry in a moment"
+
+
+class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether the process serves, and what decides; parts and workers only where they need attention."""
+
+    status: Annotated[
+        str, Meta(description="`ready`; `degraded`: a part is down that payments do not need; else why not")
+    ]
+    bundle: str | UnsetType = UNSET
+    config_id: str | UnsetType = UNSET
+    release: int | UnsetType = UNSET
+    waiting: Annotated[int, Meta(description="events in the queue")] | UnsetType = UNSET
+    background: Annotated[dict[str, str], Meta(description="the problem of each part that is down")] = {}
+    look_at: Annotated[list[str], Meta(description="parts that work, with a warning in the log")] = []
+    workers_unavailable: Annotated[list[int], Meta(description="workers that do not respond")] = []
+
+    @property
+    def serves(self) -> bool:
+        """Return whether payments are decided."""
+        return self.status in {"ready", "degraded"}
 
 
 class BrokenError(FraudDetectionError):

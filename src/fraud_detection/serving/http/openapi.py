@@ -1,12 +1,19 @@
-"""The description of the HTTP service in OpenAPI, with the fields of the project's own payments."""
+"""The description of the HTTP service in OpenAPI, with the fields of the project's own payments.
+
+What the service sends is described by the types that it encodes; no type says the paths and their statuses.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fraud_detection.core.decision_record import schemas
+import msgspec
+
+from fraud_detection.adapters.http.responses import ProblemDetails
+from fraud_detection.core.decision_record import RECORDS
 from fraud_detection.core.project_schema import Project
 from fraud_detection.serving.http.event_schemas import label_schema, payment_schema
+from fraud_detection.serving.http.health import Readiness
 
 Json = dict[str, Any]
 
@@ -22,6 +29,10 @@ ERRORS = {
 }
 
 
+SENT, COMPONENTS = msgspec.json.schema_components(
+    (*RECORDS, ProblemDetails, Readiness), ref_template="#/components/schemas/{name}"
+)
+DECISION, LABEL, QUARANTINE, CONFLICT, DUPLICATE, PROBLEM, READINESS = SENT
 OF_KEYS = ("401", "403", "429")
 """Statuses that only exist where keys are required."""
 
@@ -37,8 +48,7 @@ def openapi(project: Project, version: str, *, with_keys: bool) -> Json:
             "schemas": {
                 "Payment": payment_schema(project.schema),
                 "Label": label_schema(project.schema),
-                **schemas("#/components/schemas/{name}"),
-                "Error": ERROR,
+                **COMPONENTS,
             },
             **schemes,
         },
@@ -47,10 +57,9 @@ def openapi(project: Project, version: str, *, with_keys: bool) -> Json:
 
 
 def _paths() -> Json:
-    decided = ("DecisionRecord", "LabelRecord", "DuplicateRecord")
     metrics = "Counters and latencies, in the text format of Prometheus"
     return {
-        "/v1/decisions": {"post": _decide(decided)},
+        "/v1/decisions": {"post": _decide()},
         "/v1/decisions/{id}": {"get": _find()},
         "/v1/labels": {"post": _label()},
         "/healthz": {"get": _plain("The process lives")},
@@ -69,24 +78,12 @@ def _open_to_all(document: Json) -> Json:
     return document
 
 
-ERROR: Json = {
-    "type": "object",
-    "properties": {
-        "type": {"type": "string", "format": "uri-reference"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "record": {"type": "object", "description": "of what was set aside"},
-    },
-    "required": ["type", "title", "status", "detail"],
-}
 IDEMPOTENCY_KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "By it a payment without an id is known when it is sent again.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
-RECORDS_OF_EVENTS = ("DecisionRecord", "LabelRecord", "QuarantineRecord", "ConflictRecord", "DuplicateRecord")
 CONFLICTS = (
     "Its id was given to another payment, which stands, or to one of the history; or its time has not come "
     "yet by the clock here."
@@ -97,22 +94,17 @@ ANY_EVENT: Json = {
 MAX_EVENTS = 500
 
 
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _post(summary: str, schema: str, records: tuple[str, ...]) -> Json:
+def _post(summary: str, schema: str, *records: Json) -> Json:
     """Describe an operation that takes one event, or a list with one result each."""
-    any_record = {"oneOf": [_ref(name) for name in (*RECORDS_OF_EVENTS, "Error")]}
-    record = {"oneOf": [_ref(name) for name in records]}
+    taken = {"anyOf": [{"$ref": f"#/components/schemas/{schema}"}, _list(ANY_EVENT)]}
+    any_result = {"oneOf": [DECISION, LABEL, QUARANTINE, CONFLICT, DUPLICATE, PROBLEM]}
+    result = {"anyOf": [{"oneOf": [*records]}, _list(any_result)]}
     return {
         "summary": summary,
         "security": [{"key": []}],
-        "requestBody": {"required": True, "content": _content({"anyOf": [_ref(schema), _list(ANY_EVENT)]})},
+        "requestBody": {"required": True, "content": _content(taken)},
         "responses": {
-            "200": _response(
-                "The result, or one for each of a list.", {"anyOf": [record, _list(any_record)]}
-            ),
+            "200": _response("The result, or one for each of a list.", result),
             "409": _problem(CONFLICTS),
             "422": _problem("Cannot be decided: the reason, and the path of the field."),
             **_errors(),
@@ -120,13 +112,13 @@ def _post(summary: str, schema: str, records: tuple[str, ...]) -> Json:
     }
 
 
-def _decide(records: tuple[str, ...]) -> Json:
-    described = _post("Decide a payment, or a list of them", "Payment", records)
+def _decide() -> Json:
+    described = _post("Decide a payment, or a list of them", "Payment", DECISION, LABEL, DUPLICATE)
     return described | {"parameters": [IDEMPOTENCY_KEY]}
 
 
 def _label() -> Json:
-    described = _post("Report what became known of a payment", "Label", ("LabelRecord", "DuplicateRecord"))
+    described = _post("Report what became known of a payment", "Label", LABEL, DUPLICATE)
     described["responses"]["404"] = _problem("None of several workers knows the payment.")
     return described
 
@@ -138,7 +130,7 @@ def _find() -> Json:
         "security": [{"key": []}],
         "parameters": [where],
         "responses": {
-            "200": _response("The decision.", _ref("DecisionRecord")),
+            "200": _response("The decision.", DECISION),
             "404": _problem("There is none."),
             **_errors("413", "415", "431"),
         },
@@ -146,15 +138,11 @@ def _find() -> Json:
 
 
 def _ready() -> Json:
-    status = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
-    why = "It cannot commit, a part that payments need failed, or it ends."
     return {
         "summary": "Readiness, with the bundle in use",
         "responses": {
-            "200": _response(
-                "Serving: `ready`, or `degraded` while a part is down that payments do not need.", status
-            ),
-            "503": _response(why, status),
+            "200": _response("Serving.", READINESS),
+            "503": _response("It cannot commit, a part that payments need failed, or it ends.", READINESS),
         },
     }
 
@@ -177,7 +165,10 @@ def _errors(*without: str) -> Json:
 
 
 def _problem(description: str) -> Json:
-    return {"description": description, "content": {"application/problem+json": {"schema": _ref("Error")}}}
+    return {
+        "description": description,
+        "content": {"application/problem+json": {"schema": PROBLEM}},
+    }
 
 
 def _response(description: str, schema: Json) -> Json:

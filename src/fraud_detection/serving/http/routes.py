@@ -169,22 +169,8 @@ class Api:
         on_result(Response(OK, b'{"status":"alive"}'))
 
     def _ready(self, _: Request, on_result: OnResult) -> None:
-        champion = self.requests.service.pipeline.decision_engine.champion
-        background = self.requests.service.state_file.background
-        problems, warnings = background.problems(), background.warnings
-        status = "degraded" if problems else "ready"
-        status = status if background.essential_healthy else "background work failed"
-        status = "cannot commit" if self.requests.service.state_file.failed else status
-        content = {
-            "status": status if self.requests.health.broken is None else "ends",
-            "bundle": champion.bundle,
-            "config_id": champion.config_id,
-            "release": self.requests.service.release,
-            "waiting": self.requests.waiting,
-            **({"background": problems} if problems else {}),
-            **({"look_at": sorted(warnings)} if warnings else {}),
-        }
-        on_result(Response(OK if content["status"] in FIT else UNAVAILABLE, msgspec.json.encode(content)))
+        readiness = self.requests.readiness()
+        on_result(Response(OK if readiness.serves else UNAVAILABLE, msgspec.json.encode(readiness)))
 
     def _metrics(self, request: Request, on_result: OnResult) -> None:
         self._allowed(request, "operate")
@@ -206,7 +192,6 @@ class Api:
         return caller
 
 
-FIT = frozenset(("ready", "degraded"))
 OK, BAD_REQUEST, CONFLICT = 200, 400, 409
 UNAVAILABLE = 503
 

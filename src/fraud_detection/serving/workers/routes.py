@@ -6,6 +6,7 @@ import msgspec
 
 from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.serving.http.api_keys import Access, Caller
+from fraud_detection.serving.http.health import Readiness
 from fraud_detection.serving.http.request_identity import request_identities
 from fraud_detection.serving.http.routes import OK, TEXT, Api, OnResult, Problem, alone, events_of, too_early
 from fraud_detection.serving.workers.router import Router
@@ -31,8 +32,8 @@ class WorkerApi(Api):
     def _ready(self, request: Request, on_result: OnResult) -> None:
         unavailable = [client.other for client in self.router.rpc.clients.values() if not client.is_healthy]
         if unavailable:
-            content = msgspec.json.encode({"status": "not ready", "workers_unavailable": unavailable})
-            on_result(Response(NOT_YET, content))
+            readiness = Readiness("not ready", workers_unavailable=unavailable)
+            on_result(Response(NOT_YET, msgspec.json.encode(readiness)))
         else:
             super()._ready(request, on_result)
 
