@@ -77,7 +77,7 @@ class Bench:
         self.config.write_bytes(msgspec.yaml.encode(plain))
         (folder / "change.yaml").write_text("name: stricter\npolicy: {review_at: 0.05, decline_at: 0.4}\n")
 
-    def options(self, command: str, *more: str) -> Any:  # noqa: ANN401 - JSON
+    def run(self, command: str, *more: str) -> Any:  # noqa: ANN401 - JSON
         figures = self.folder / "figures.json"
         options = [f"--config={self.config}", f"--data={self.data}", f"--json={figures}", "--plain"]
         assert main([command, *options, *more]) == 0
@@ -87,7 +87,7 @@ class Bench:
         table, change = self.folder / "f.parquet", self.folder / "change.yaml"
         bundle, out = self.simulation.bundle, self.folder / "out"
         options = [f"--change={change}", f"--bundle={bundle}", f"--features={table}", f"--out={out}"]
-        return self.options("backtest", *options, "--from=2026-01-05", *more)
+        return self.run("backtest", *options, "--from=2026-01-05", *more)
 
 
 def moment_of(report: Mapping[str, Any]) -> dt.datetime:
@@ -185,12 +185,12 @@ def test_no_slice_of_training_reaches_into_weeks_whose_labels_are_not_in(
     bench.config.write_bytes(msgspec.yaml.encode(plain))
     bundle = f"--bundle={tmp_path / 'bundle'}"
     young = sum(row["event_time"] > last - 5 * DAY for row in rows)
-    outcomes = bench.options("train", bundle, "--no-tracking")
+    outcomes = bench.run("train", bundle, "--no-tracking")
     assert outcomes["immature_count"] == young > 0
     err = capsys.readouterr().err
     assert f"the labels of {young:,} payments are immature at {seconds(last):%Y-%m-%dT%H:%M:%SZ}" in err
     assert "say of when with --as-of" in err
-    waited = bench.options("train", bundle, "--no-tracking", f"--as-of={(last + 5 * DAY).isoformat()}")
+    waited = bench.run("train", bundle, "--no-tracking", f"--as-of={(last + 5 * DAY).isoformat()}")
     assert waited["immature_count"] == 0
     assert "are immature at" not in capsys.readouterr().err
 

@@ -104,11 +104,11 @@ def missing(field: Field) -> Condition:
 
 
 def negation(part: Condition) -> Condition:
-    """Turn an answer round; what is not known stays so."""
+    """Negate a condition; unknown stays unknown."""
 
     def holds(payment: Transaction, values: Sequence[float]) -> bool | None:
-        holds = part(payment, values)
-        return None if holds is None else not holds
+        value = part(payment, values)
+        return None if value is None else not value
 
     return holds
 
@@ -127,10 +127,10 @@ def junction(parts: Sequence[Condition], *, decisive: bool) -> Condition:
     def holds(payment: Transaction, values: Sequence[float]) -> bool | None:
         result: bool | None = not decisive
         for part in parts:
-            holds = part(payment, values)
-            if holds is None:
+            value = part(payment, values)
+            if value is None:
                 result = None
-            elif holds == decisive:
+            elif value == decisive:
                 return decisive
         return result
 
