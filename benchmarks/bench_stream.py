@@ -160,8 +160,8 @@ def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
         )
         ground_truth = GroundTruth(demo_project(), bundle.contents.features.category_encoding, came)
         decisions = list(dedup_index.decisions())
-        kept = Random(1).sample(decisions, min(LOOKED_AT, len(decisions)))
-        stale = sorted(ground_truth.profile_lag_s(decision, one.saved) for decision in kept)
+        sampled = Random(1).sample(decisions, min(LOOKED_AT, len(decisions)))
+        stale = sorted(ground_truth.profile_lag_s(decision, one.saved) for decision in sampled)
     return {
         "backlog_records": len(sent),
         "backlog_records_per_s": len(sent) / seconds,

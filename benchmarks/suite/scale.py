@@ -203,12 +203,12 @@ def bound(service: EmbeddedService) -> tuple[float, int]:
     tracemalloc.start()
     for entity in service.pipeline.memory.extractor.entities:
         encoded = msgspec.msgpack.encode(full_profile(entity.plan).to_list())
-        before, kept = tracemalloc.get_traced_memory()[0], []
+        before, profiles = tracemalloc.get_traced_memory()[0], []
         for _ in range(FULL):
             one = Profile(entity.plan)
             one.load_list(msgspec.msgpack.decode(encoded))
-            kept.append(one)
-        in_memory = max(in_memory, (tracemalloc.get_traced_memory()[0] - before) / len(kept))
+            profiles.append(one)
+        in_memory = max(in_memory, (tracemalloc.get_traced_memory()[0] - before) / len(profiles))
         stored_bytes = max(stored_bytes, len(encoded))
     tracemalloc.stop()
     return in_memory, stored_bytes

@@ -151,7 +151,7 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
     """Add the profiles of copies to a state file; the first copy is the simulation itself."""
     names = [name.decode() for name in copy_names(copies)[1:]]
     extractor, state_file = load_engine(bundle).extractor, StateFile(state)
-    kept = [
+    copied = [
         (
             slot,
             entity.index,
@@ -160,8 +160,8 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
         )
         for slot, entity in enumerate(extractor.entities)
     ]
-    total, done = sum(len(ids) for _, _, ids, _ in kept), 0
-    for slot, index, ids, distinct_ids in kept:
+    total, done = sum(len(ids) for _, _, ids, _ in copied), 0
+    for slot, index, ids, distinct_ids in copied:
         renamed = [_renamed(others, names) for others in distinct_ids]
         for start in range(0, len(ids), GROUP):
             group = ids[start : start + GROUP]

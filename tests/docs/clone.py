@@ -65,8 +65,8 @@ def _add_environment(clone: Path, marker: str) -> None:
     for name, module in PROGRAMS.items():
         _add_program(home / "bin" / name, module)
     (clone / ".venv-aws").mkdir()
-    for kept in (ROOT / ".venv-aws").glob("[!.]*"):
-        (clone / ".venv-aws" / kept.name).symlink_to(kept)
+    for entry in (ROOT / ".venv-aws").glob("[!.]*"):
+        (clone / ".venv-aws" / entry.name).symlink_to(entry)
     for one in (".venv/.locked", ".venv/.installed", f".venv/{marker}", ".venv-aws/.locked"):
         (clone / one).touch()
 
@@ -80,5 +80,13 @@ def _add_program(program: Path, module: str) -> None:
 def environment(clone: Path, **more: str) -> dict[str, str]:
     """Return the environment of somebody who has just opened a terminal: nothing of ours is on the path."""
     path = [one for one in os.environ["PATH"].split(os.pathsep) if Path(one) != Path(sys.executable).parent]
-    kept = {name: value for name, value in os.environ.items() if name in {"LANG", "TMPDIR", "FRAUD_PURE"}}
-    return {"HOME": str(clone.parent), "PATH": os.pathsep.join(path), "LC_ALL": "C.UTF-8", **kept, **more}
+    inherited = {
+        name: value for name, value in os.environ.items() if name in {"LANG", "TMPDIR", "FRAUD_PURE"}
+    }
+    return {
+        "HOME": str(clone.parent),
+        "PATH": os.pathsep.join(path),
+        "LC_ALL": "C.UTF-8",
+        **inherited,
+        **more,
+    }

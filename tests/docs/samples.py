@@ -42,11 +42,11 @@ def payments(rows: int, first: int = 0) -> Iterator[Row]:
 
 
 def write_csv(path: Path, rows: Iterator[Row], without: tuple[str, ...] = ()) -> None:
-    kept = [{key: value for key, value in row.items() if key not in without} for row in rows]
+    selected = [{key: value for key, value in row.items() if key not in without} for row in rows]
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, kept[0])
+        writer = csv.DictWriter(file, selected[0])
         writer.writeheader()
-        writer.writerows(kept)
+        writer.writerows(selected)
 
 
 def write_own_data(folder: Path) -> None:

@@ -143,16 +143,16 @@ class GroundTruth:
         """Return the records that say nothing."""
         return [event for event in self.came if event.item is None]
 
-    def row(self, kept: DecisionItem, saved: SavedProfiles) -> bytes:
+    def row(self, item: DecisionItem, saved: SavedProfiles) -> bytes:
         """Return the features that a decision must have had, from the versions of profiles that it names."""
-        payment = self._payments[kept.transaction_id]
+        payment = self._payments[item.transaction_id]
         profiles: list[Profile | None] = [None for _ in self.extractor.entities]
         for slot, entity in enumerate(self.extractor.entities):
             one = payment.entities[entity.index]
             if one is not None:
                 alone: list[Profile | None] = [None for _ in self.extractor.entities]
                 alone[slot] = profiles[slot] = Profile(entity.plan)
-                for event in self._known(kept, saved, entity.index, one):
+                for event in self._known(item, saved, entity.index, one):
                     self._take(alone, event)
         return array("d", self.extractor.extract(profiles, payment)).tobytes()
 
@@ -167,22 +167,22 @@ class GroundTruth:
                 return msgspec.msgpack.encode(profile.to_list())
         return None
 
-    def profile_lag_s(self, kept: DecisionItem, saved: SavedProfiles) -> float:
+    def profile_lag_s(self, item: DecisionItem, saved: SavedProfiles) -> float:
         """Return how long before it the oldest event came that a profile did not know yet; 0 if none."""
-        now, payment = self.first[kept.transaction_id], self._payments[kept.transaction_id]
+        now, payment = self.first[item.transaction_id], self._payments[item.transaction_id]
         oldest = now.arrived_s
         for entity in self.extractor.entities:
             one = payment.entities[entity.index]
             if one is not None:
-                known = {id(event) for event in self._known(kept, saved, entity.index, one)}
+                known = {id(event) for event in self._known(item, saved, entity.index, one)}
                 came = (event for event in self._of_entity[entity.index, one] if id(event) not in known)
                 oldest = min([oldest, *(event.arrived_s for event in came)])
         return now.arrived_s - oldest
 
-    def _known(self, kept: DecisionItem, saved: SavedProfiles, index: int, one: str) -> list[Event]:
+    def _known(self, item: DecisionItem, saved: SavedProfiles, index: int, one: str) -> list[Event]:
         """Return the events that a profile had taken in when it was read for a decision."""
-        now, name = self.first[kept.transaction_id], self.entities[index]
-        seen = saved.seen.get((f"{name}#{one}", kept.versions[name]), {})
+        now, name = self.first[item.transaction_id], self.entities[index]
+        seen = saved.seen.get((f"{name}#{one}", item.versions[name]), {})
         return [
             event
             for event in self._of_entity[index, one]

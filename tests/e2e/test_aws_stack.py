@@ -240,7 +240,7 @@ def day(request: pytest.FixtureRequest, kind: str, played: Callable[[str, int], 
 
 
 def test_each_valid_payment_is_decided_exactly_once(day: Day) -> None:
-    assert sorted(kept.transaction_id for kept in day.decisions) == sorted(day.ground_truth.first)
+    assert sorted(decision.transaction_id for decision in day.decisions) == sorted(day.ground_truth.first)
     told = defaultdict(set)
     for entry in day.log:
         if entry["type"] == "decision":
@@ -262,13 +262,13 @@ def test_on_a_good_day_nothing_is_sent_twice(good_day: Day) -> None:
 def test_a_card_is_decided_in_the_order_in_which_its_payments_came(day: Day) -> None:
     order = {event.data: index for index, event in enumerate(day.ground_truth.came)}
     last: dict[str, tuple[str, int, int]] = {}
-    for kept in sorted(day.decisions, key=lambda kept: kept.sequence):
-        card = str(kept.entities[0])
-        shard, sequence, index = last.get(card, (kept.shard, -1, -1))
-        assert kept.shard == shard
-        assert kept.sequence > sequence
-        assert order[kept.event] > index
-        last[card] = (kept.shard, kept.sequence, order[kept.event])
+    for decision in sorted(day.decisions, key=lambda decision: decision.sequence):
+        card = str(decision.entities[0])
+        shard, sequence, index = last.get(card, (decision.shard, -1, -1))
+        assert decision.shard == shard
+        assert decision.sequence > sequence
+        assert order[decision.event] > index
+        last[card] = (decision.shard, decision.sequence, order[decision.event])
     assert len(last) > 100
 
 
@@ -289,9 +289,9 @@ def test_each_malformed_record_is_in_quarantine_with_its_reason_and_nothing_was_
 
 def test_features_equal_replay_to_the_last_bit_at_the_versions_that_the_decisions_name(day: Day) -> None:
     looked_at = Random(1).sample(day.decisions, min(LOOKED_AT, len(day.decisions)))
-    for kept in looked_at:
-        assert day.ground_truth.row(kept, day.saved) == kept.features, kept.transaction_id
-    shared = [kept for kept in looked_at if any(kept.versions.values())]
+    for decision in looked_at:
+        assert day.ground_truth.row(decision, day.saved) == decision.features, decision.transaction_id
+    shared = [decision for decision in looked_at if any(decision.versions.values())]
     assert len(shared) > LOOKED_AT / 2
 
 
@@ -300,12 +300,12 @@ def test_every_profile_is_updated_by_every_event_just_once(day: Day) -> None:
     for key in looked_at:
         name, _, one = key.partition("#")
         assert day.profiles[key] == day.ground_truth.profile(name, one), key
-    touched = {key for kept in day.decisions for key in names_of(day, kept)}
+    touched = {key for decision in day.decisions for key in names_of(day, decision)}
     assert touched == day.profiles.keys()
 
 
-def names_of(day: Day, kept: DecisionItem) -> list[str]:
-    ids = zip(day.ground_truth.entities, kept.entities, strict=True)
+def names_of(day: Day, item: DecisionItem) -> list[str]:
+    ids = zip(day.ground_truth.entities, item.entities, strict=True)
     stored = {day.ground_truth.entities[entity.index] for entity in day.ground_truth.extractor.entities}
     return [f"{name}#{one}" for name, one in ids if one is not None and name in stored]
 
@@ -313,13 +313,13 @@ def names_of(day: Day, kept: DecisionItem) -> list[str]:
 def test_how_stale_a_shared_profile_was_is_bounded_by_the_batches_under_way(good_day: Day) -> None:
     """What a profile does not know yet is what other shards had in hand: a batch or two, not their past."""
     looked_at = Random(2).sample(good_day.decisions, LOOKED_AT)
-    stale = sorted(good_day.ground_truth.profile_lag_s(kept, good_day.saved) for kept in looked_at)
+    stale = sorted(good_day.ground_truth.profile_lag_s(decision, good_day.saved) for decision in looked_at)
     assert stale[0] == 0.0
     assert stale[LOOKED_AT // 2] < good_day.seconds / 10
 
 
 def test_without_an_answer_of_the_model_nothing_is_approved(bad_day: Day) -> None:
-    decided = [msgspec.json.decode(kept.line) for kept in bad_day.decisions]
+    decided = [msgspec.json.decode(decision.line) for decision in bad_day.decisions]
     degraded = [one for one in decided if one["score"] is None]
     assert degraded
     assert {one["action"] for one in degraded} <= {"review", "decline"}

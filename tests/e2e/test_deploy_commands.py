@@ -220,9 +220,9 @@ def test_what_was_set_aside_goes_into_the_stream_again_as_the_runbook_says(
     quarantine = S3Quarantine(clients("s3"), bucket)
     for shard in (0, 1):
         event = base64.b64encode(b"aside %d" % shard).decode()
-        kept = QuarantinedEvent(f"shardId-{shard:012d}", "1", "aside", "no amount", "$.amount", event)
-        quarantine.put([kept, msgspec.structs.replace(kept, sequence_number="2")])
-        quarantine.put([msgspec.structs.replace(kept, sequence_number="3", kind="conflict")])
+        quarantined = QuarantinedEvent(f"shardId-{shard:012d}", "1", "aside", "no amount", "$.amount", event)
+        quarantine.put([quarantined, msgspec.structs.replace(quarantined, sequence_number="2")])
+        quarantine.put([msgspec.structs.replace(quarantined, sequence_number="3", kind="conflict")])
     (block,) = [one for one in BLOCKS if one.page == "docs/runbook.md" and "--quarantine" in one.text]
     said = [fraud(*shlex.split(line)[1:]).stdout.splitlines() for line in block.commands()]
     assert said == [

@@ -228,10 +228,12 @@ def summarise(settings: DemoSettings, running: Running, view: DemoLog, began: fl
         running.clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"]
     )
     decided = []
-    for kept in dedup_index.decisions():
-        told = msgspec.json.decode(kept.line)
+    for decision in dedup_index.decisions():
+        told = msgspec.json.decode(decision.line)
         decided.append(
-            DecidedPayment(kept.transaction_id, told["score"], Action[told["action"].upper()], kept.event)
+            DecidedPayment(
+                decision.transaction_id, told["score"], Action[told["action"].upper()], decision.event
+            )
         )
     return AwsDemoReport(
         transactions=tally.decided + tally.quarantined + tally.conflicts,

@@ -64,9 +64,9 @@ class ModelServer:
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
             "OMP_WAIT_POLICY": "PASSIVE",
         }
-        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
+        inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
         with self.log.open("ab") as log:
-            self._child = Child(COMMAND, kept | settings, self._folder, log)
+            self._child = Child(COMMAND, inherited | settings, self._folder, log)
         until = time.monotonic() + TIMEOUT_S
         while not self.is_ready():
             if not self._child.running or time.monotonic() > until:

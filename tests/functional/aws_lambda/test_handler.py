@@ -254,8 +254,8 @@ def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores
     lines = cloud.lines_of("decision")
     assert lines
     assert {line["action"] for line in lines} <= {"review", "decline"}
-    kept = [{reason["code"] for reason in line["reasons"]} - {"always", "score"} for line in lines]
-    assert all(kept)
+    codes = [{reason["code"] for reason in line["reasons"]} - {"always", "score"} for line in lines]
+    assert all(codes)
 
 
 def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
@@ -303,12 +303,12 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
         for index, definition in enumerate(extractor.definitions)
         if definition.name.startswith("card_") and "fraud" not in definition.name
     ]
-    kept, compared = undisturbed.decisions(), 0
+    stored, compared = undisturbed.decisions(), 0
     for records in by_shard(events).values():
         memory = ProfileCache(extractor)
         for one in valid(small_simulation, [record.data for record in records]).values():
             replayed = memory.extract_and_update(one)
-            served = array("d", kept[one.transaction_id][5])
+            served = array("d", stored[one.transaction_id][5])
             assert (
                 array("d", [replayed[index] for index in of_card]).tobytes()
                 == array("d", [served[index] for index in of_card]).tobytes()
@@ -323,8 +323,12 @@ def test_both_stores_serve_the_same_features_to_the_last_bit(
     cloud = Cloud(small_simulation, "feature-store")
     assert run(cloud, by_shard(events), 1, calm) == 0
     served, there = cloud.decisions(), undisturbed.decisions()
-    assert {one: kept[5] for one, kept in served.items()} == {one: kept[5] for one, kept in there.items()}
-    assert {one: kept[7] for one, kept in served.items()} == {one: kept[7] for one, kept in there.items()}
+    assert {one: decision[5] for one, decision in served.items()} == {
+        one: decision[5] for one, decision in there.items()
+    }
+    assert {one: decision[7] for one, decision in served.items()} == {
+        one: decision[7] for one, decision in there.items()
+    }
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -454,8 +458,10 @@ def test_a_label_from_two_sources_counts_once_and_both_are_stored(
         clouds.append(cloud)
     once, twice = clouds
     assert profiles(once) == profiles(twice)
-    _, kept = msgspec.msgpack.decode(twice.dynamo.tables["labels"][plain["transaction_id"]]["l"]["B"])
-    assert [(fraud, source, redundant) for fraud, _, source, _, _, _, redundant in kept] == [
+    _, stored_labels = msgspec.msgpack.decode(
+        twice.dynamo.tables["labels"][plain["transaction_id"]]["l"]["B"]
+    )
+    assert [(fraud, source, redundant) for fraud, _, source, _, _, _, redundant in stored_labels] == [
         (True, "customer", False),
         (True, "chargeback", True),
     ]

@@ -313,13 +313,13 @@ class RecordingTracker:
 def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_hears_of_it(
     bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = RecordingTracker()
+    tracker_calls = RecordingTracker()
     for module in ("training.workflow", "challengers.retrain"):
-        monkeypatch.setattr(f"fraud_detection.{module}.tracker", lambda _: kept)
+        monkeypatch.setattr(f"fraud_detection.{module}.tracker", lambda _: tracker_calls)
     told = into_the_shadow(bank, tmp_path)
     assert "in shadow mode" in capsys.readouterr().out
     assert told["tracked"] == "7"
-    assert kept.given == [("trained", told["bundle"]), ("evaluated", told["bundle"])]
+    assert tracker_calls.given == [("trained", told["bundle"]), ("evaluated", told["bundle"])]
 
 
 @pytest.mark.long

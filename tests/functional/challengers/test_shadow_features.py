@@ -376,12 +376,12 @@ def test_without_its_history_it_would_decide_otherwise(trial: Trial, tmp_path: P
 def test_history_that_comes_after_the_shadow_is_noticed(trial: Trial, tmp_path: Path) -> None:
     state = trial.copy(tmp_path / "state.db")
     with closing(sqlite3.connect(state)) as db, db:
-        kept = db.execute("SELECT value FROM meta WHERE key = 'history'").fetchone()
+        history_state = db.execute("SELECT value FROM meta WHERE key = 'history'").fetchone()
         db.execute("DELETE FROM meta WHERE key = 'history'")
     with closing(Shadows(trial.registry, [state])) as shadows:
         shadows.step()
         with closing(sqlite3.connect(state)) as db, db:
-            db.execute("INSERT INTO meta VALUES ('history', ?)", kept)
+            db.execute("INSERT INTO meta VALUES ('history', ?)", history_state)
         with pytest.raises(ConfigError, match="has taken history in since"):
             to_the_end(shadows)
 

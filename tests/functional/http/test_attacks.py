@@ -313,11 +313,11 @@ def test_an_unfinished_handshake_takes_a_slot_and_the_oldest_makes_room(
             silent.append(stack.enter_context(connected(port)))
             silent[-1].sendall(sent)
         assert statuses_over_tls(port, certificate) == [200, 200]
-        kept = [connection for connection in silent if not is_closed(connection)]
-        assert len(kept) <= max_connections
+        open_connections = [connection for connection in silent if not is_closed(connection)]
+        assert len(open_connections) <= max_connections
         if not sent.startswith(b"GET"):
-            assert kept == silent[many - len(kept) :]
-            assert len(kept) >= max_connections - 2
+            assert open_connections == silent[many - len(open_connections) :]
+            assert len(open_connections) >= max_connections - 2
 
 
 @pytest.mark.parametrize("kind", ["plain", "TLS"])
@@ -368,7 +368,7 @@ def test_names_and_examples_of_drift_are_cut() -> None:
     drift = SchemaDrift()
     for number in range(2 * MAX_FIELDS):
         drift.count("unknown", f"{number:06d}" + "n" * 250_000, 1_000, "e" * 100_000)
-    kept = drift.pop_changes()
-    assert sum(len(field) + len(example) for _, field, _, _, _, example in kept) < 200 * (MAX_FIELDS + 1)
-    assert len(kept) == MAX_FIELDS + 1
-    assert sum(count for _, _, count, _, _, _ in kept) == 2 * MAX_FIELDS
+    tallies = drift.pop_changes()
+    assert sum(len(field) + len(example) for _, field, _, _, _, example in tallies) < 200 * (MAX_FIELDS + 1)
+    assert len(tallies) == MAX_FIELDS + 1
+    assert sum(count for _, _, count, _, _, _ in tallies) == 2 * MAX_FIELDS

@@ -420,7 +420,7 @@ def test_the_file_of_keys_is_followed_while_it_serves(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     keys = tmp_path / "keys.yaml"
-    kept, gone = add_key(keys, "kept", ("decide",), None), add_key(keys, "gone", ("decide",), None)
+    current_key, gone = add_key(keys, "kept", ("decide",), None), add_key(keys, "gone", ("decide",), None)
     without_gone = keys.read_text().partition("gone:")[0]
 
     def status(one: Served, key: str) -> int:
@@ -434,10 +434,10 @@ def test_the_file_of_keys_is_followed_while_it_serves(
             time.sleep(0.05)
 
     with served(small_simulation, tmp_path / "state.db", f"--keys={keys}", *more) as one:
-        assert (status(one, kept), status(one, gone)) == (200, 200)
+        assert (status(one, current_key), status(one, gone)) == (200, 200)
         replace(keys, without_gone.encode())
         until_refused(one, gone, 401)
-        assert status(one, kept) == 200
+        assert status(one, current_key) == 200
         new = add_key(keys, "new", ("decide",), None)
         one.process.send_signal(signal.SIGHUP)
         until_refused(one, new, 200)
@@ -447,7 +447,7 @@ def test_the_file_of_keys_is_followed_while_it_serves(
         while one.request("GET", "/readyz")[1].get("look_at") != ["keys"]:
             assert time.monotonic() < deadline
         assert one.request("GET", "/readyz")[0] == 200
-        assert {status(one, kept), status(one, new)} == {200}
+        assert {status(one, current_key), status(one, new)} == {200}
         replace(keys, without_gone.encode())
         until_refused(one, new, 401)
         assert one.process.poll() is None

@@ -163,10 +163,10 @@ def test_train_runs_with_the_lock_of_the_image(small_simulation: SmallSimulation
 
 def test_everything_that_is_copied_exists_and_reaches_the_builder() -> None:
     copied = [rest.split()[:-1] for word, rest in STEPS if word == "COPY" and "--from" not in rest]
-    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for source in (path for paths in copied for path in paths):
         assert (ROOT / source).exists(), source
-        assert any(fnmatch(source, pattern) for pattern in kept), f"{source} is in .dockerignore"
+        assert any(fnmatch(source, pattern) for pattern in allowed), f"{source} is in .dockerignore"
 
 
 def test_the_base_is_pinned_and_every_stage_starts_from_it() -> None:

@@ -202,8 +202,8 @@ def test_damage_to_the_log_is_reported_with_what_is_missing_and_needs_a_flag(
             continue
         match = re.search(r"([\d,]+) answered events are gone, numbers ([\d,]+) to 200:", message)
         assert match is not None, message
-        kept = seq_of(state)
-        assert (int(match[1]), int(match[2])) == (200 - kept, kept + 1)
+        last_seq = seq_of(state)
+        assert (int(match[1]), int(match[2])) == (200 - last_seq, last_seq + 1)
         # Nothing was touched: whoever wants to save the log still can.
         assert {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES} == before
         assert main(["audit", "verify", f"--state={state}", "--plain"]) == 1
@@ -447,9 +447,9 @@ def test_pages_that_only_the_log_has_are_not_missed(
     while last in log:
         last -= 1
     assert last < pages
-    for kept in range(last, pages):
-        cut = copied(state, tmp_path / f"cut{kept}")
-        os.truncate(cut, kept * 4096)
+    for page in range(last, pages):
+        cut = copied(state, tmp_path / f"cut{page}")
+        os.truncate(cut, page * 4096)
         again = service_at(small_simulation, cut)
         assert again.state_file.seq == 60
         again.close()

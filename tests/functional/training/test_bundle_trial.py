@@ -91,14 +91,14 @@ def test_a_verdict_is_cached_by_the_digest_of_the_bundle(
 ) -> None:
     bundle = read_bundle(small_simulation.bundle)
     try_bundle(bundle)
-    (kept,) = passed(cache)
-    when = kept.stat().st_mtime_ns
+    (cached,) = passed(cache)
+    when = cached.stat().st_mtime_ns
     try_bundle(bundle)
     assert [path.stat().st_mtime_ns for path in passed(cache)] == [when]
     # What failed is not cached as if it had passed.
     with pytest.raises(ConfigError):
         try_bundle(hostile(bundle))
-    assert passed(cache) == [kept]
+    assert passed(cache) == [cached]
 
 
 def test_a_bundle_that_was_trained_here_needs_no_trial(

@@ -226,9 +226,11 @@ def remade(db: sqlite3.Connection) -> bytes:
         content = (row[2:-1], (row[0], *row[2:10]), (row[0], *row[2:6]))[row[1]]
         before = chain_hash(before, content)
         db.execute(f"UPDATE {tables[row[1]]} SET chain = ? WHERE seq = ?", (before, row[0]))  # noqa: S608
-    kept = msgspec.msgpack.decode(db.execute("SELECT value FROM meta WHERE key = 'checkpoint'").fetchone()[0])
-    kept[-1] = before
-    db.execute("UPDATE meta SET value = ? WHERE key = 'checkpoint'", (msgspec.msgpack.encode(kept),))
+    checkpoint = msgspec.msgpack.decode(
+        db.execute("SELECT value FROM meta WHERE key = 'checkpoint'").fetchone()[0]
+    )
+    checkpoint[-1] = before
+    db.execute("UPDATE meta SET value = ? WHERE key = 'checkpoint'", (msgspec.msgpack.encode(checkpoint),))
     return before
 
 

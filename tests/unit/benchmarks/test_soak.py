@@ -102,6 +102,6 @@ def test_the_load_of_other_processes_is_distinguished_from_ones_own() -> None:
 
 def test_a_process_knows_its_own_memory() -> None:
     before = memory_of().own_mb
-    kept = bytearray(64 << 20)
-    kept[:: 1 << 12] = b"x" * len(kept[:: 1 << 12])
+    buffer = bytearray(64 << 20)
+    buffer[:: 1 << 12] = b"x" * len(buffer[:: 1 << 12])
     assert memory_of().own_mb - before == pytest.approx(67, rel=0.1)

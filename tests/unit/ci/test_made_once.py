@@ -31,11 +31,11 @@ def test_what_was_made_half_way_or_of_other_sources_is_not_used(tmp_path: Path) 
         message = "the disk is full"
         raise OSError(message)
 
-    kept = tmp_path / "kept"
-    old = kept / f"it-{'0' * 16}"
+    made = tmp_path / "cache"
+    old = made / f"it-{'0' * 16}"
     old.mkdir(parents=True)
     with pytest.raises(OSError, match="full"):
-        made_once("it", fails, tmp_path / "one", kept)
-    found = made_once("it", lambda folder: (folder / "file").touch(), tmp_path / "two", kept)
+        made_once("it", fails, tmp_path / "one", made)
+    found = made_once("it", lambda folder: (folder / "file").touch(), tmp_path / "two", made)
     assert (found / "file").read_bytes() == b""
     assert not old.exists()

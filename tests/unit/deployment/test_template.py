@@ -137,9 +137,10 @@ def test_the_longest_names_are_within_what_aws_takes(release: Release, profiles:
 
 def test_reserved_concurrency_is_of_the_function_alone(release: Release) -> None:
     made = {
-        kept: build(Deployment(function=Function(reserved_concurrency=kept)), release) for kept in (None, 8)
+        reserved: build(Deployment(function=Function(reserved_concurrency=reserved)), release)
+        for reserved in (None, 8)
     }
-    by_concurrency = {kept: one["Resources"]["Processor"]["Properties"] for kept, one in made.items()}
+    by_concurrency = {reserved: one["Resources"]["Processor"]["Properties"] for reserved, one in made.items()}
     assert by_concurrency[8] == by_concurrency[None] | {"ReservedConcurrentExecutions": 8}
     assert "ReservedConcurrentExecutions" not in by_concurrency[None]
 

@@ -35,8 +35,8 @@ def drawn(svg: str) -> list[tuple[float, float, str]]:
 
 @pytest.mark.parametrize("name", TITLES)
 def test_the_picture_is_that_of_the_screen_that_is_kept(name: str) -> None:
-    kept = (FOLDER / f"{name}.svg").read_text(encoding="utf-8")
-    assert kept == current(name), "run `python -m tools.terminal_pictures`"
+    stored_text = (FOLDER / f"{name}.svg").read_text(encoding="utf-8")
+    assert stored_text == current(name), "run `python -m tools.terminal_pictures`"
 
 
 @pytest.mark.parametrize("name", TITLES)
