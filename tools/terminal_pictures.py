@@ -26,7 +26,8 @@ TITLES = {"demo": "make demo, after a minute", "explain": "fraud explain, on a p
 COLUMNS, ROWS = 108, 16
 FRAUD = (sys.executable, "-m", "fraud_detection.cli")
 CUT = "\n\nRules and lists\n"
-"""Where the explanation ends in its picture: the first screen of the README has no room for all of it."""
+ATTRIBUTES = re.compile(r"(?<=\nThe payment\n)(  amount .+\n)(?:  .+\n)+")
+"""What the picture of an explanation leaves out, and where it ends: the first screen is small."""
 CELL, LINE, EDGE = 7.3, 16.0, 14.0
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 ACROSS, UPRIGHT = "─━┏┓┗┛┳┻╇┡┩└┘┴├┤┼", "│┃┏┓┗┛┳┻╇┡┩└┘┴├┤┼"
@@ -115,7 +116,8 @@ def explanation(one: str, directory: Path) -> str:
     where = [word for option, name in files.items() for word in (option, str(directory / name))]
     command = [*FRAUD, "explain", one, *where, "--top", "2"]
     said = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own
-    return said.stdout.replace(str(directory), "build/demo").partition(CUT)[0]
+    shown = said.stdout.replace(str(directory), "build/demo").partition(CUT)[0]
+    return ATTRIBUTES.sub(r"\1  ...\n", shown)
 
 
 def current(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -44,6 +45,7 @@ from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import served
 from tests.functional.workers.test_replica import open_workers, owner_of, replicate_all
+from tests.root import ROOT
 from tests.smaller import third_of_cards
 from tests.states import made as new_file
 from tests.states import opened
@@ -575,3 +577,25 @@ def test_a_server_at_work_and_one_that_was_killed_are_audited_and_explained(
     again = explain(latest, [state], Where([small_simulation.bundle]), quiet)
     assert isinstance(again, ExplanationRecord)
     assert again.same
+
+
+def test_the_picture_of_the_readme_has_the_phrases_that_the_command_prints(
+    decided_state: DecidedState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = decided_state.rows(KINDS["capped"])[2][0]
+    command = [
+        "explain",
+        one,
+        f"--state={decided_state.state}",
+        "--plain",
+        f"--bundle={decided_state.small.bundle}",
+    ]
+    assert main([*command, "--replay", "--history", str(decided_state.small.history)]) == 0
+    said = capsys.readouterr().out
+    kept = (ROOT / "docs/pictures/explain.txt").read_text(encoding="utf-8").splitlines()
+    own = [
+        line for line in kept if not line.startswith(("$", "    ", "Payment", "  decline:", "  ...", "..."))
+    ]
+    phrases = {re.split(r"[-\d:(]", line)[0].strip() for line in own}
+    assert len(phrases) > 10
+    assert [phrase for phrase in phrases if phrase not in said] == []
