@@ -131,20 +131,22 @@ def budget(rate: int, demand: Demand, limits: Limits, prices: Prices) -> Budget:
 
 def table() -> str:
     """Return the budgets as a page shows them."""
-    found = [budget(rate, Demand(), Limits(), Prices()) for rate in RATES]
+    budgets = [budget(rate, Demand(), Limits(), Prices()) for rate in RATES]
     rows = {
-        "payments/s": [f"{one.rate:,}" for one in found],
-        "shards, and so functions at once": [f"{one.shards:,}" for one in found],
-        "DynamoDB write units/s": [f"{one.write_units:,.0f}" for one in found],
-        "DynamoDB read units/s": [f"{one.read_units:,.0f}" for one in found],
-        "a table above the default quota": ["yes: raise it" if one.raise_tables else "no" for one in found],
-        "instances ml.c6i.large": [f"{one.instances}" for one in found],
-        "Kinesis, $ a month": [f"{one.stream:,.0f}" for one in found],
-        "Lambda": [f"{one.function:,.0f}" for one in found],
-        "DynamoDB, on demand": [f"{one.tables:,.0f}" for one in found],
-        "CloudWatch Logs": [f"{one.logs:,.0f}" for one in found],
-        "SageMaker": [f"{one.endpoint:,.0f}" for one in found],
-        "together": [f"{one.total:,.0f}" for one in found],
+        "payments/s": [f"{budget.rate:,}" for budget in budgets],
+        "shards, and so functions at once": [f"{budget.shards:,}" for budget in budgets],
+        "DynamoDB write units/s": [f"{budget.write_units:,.0f}" for budget in budgets],
+        "DynamoDB read units/s": [f"{budget.read_units:,.0f}" for budget in budgets],
+        "a table above the default quota": [
+            "yes: raise it" if budget.raise_tables else "no" for budget in budgets
+        ],
+        "instances ml.c6i.large": [f"{budget.instances}" for budget in budgets],
+        "Kinesis, $ a month": [f"{budget.stream:,.0f}" for budget in budgets],
+        "Lambda": [f"{budget.function:,.0f}" for budget in budgets],
+        "DynamoDB, on demand": [f"{budget.tables:,.0f}" for budget in budgets],
+        "CloudWatch Logs": [f"{budget.logs:,.0f}" for budget in budgets],
+        "SageMaker": [f"{budget.endpoint:,.0f}" for budget in budgets],
+        "together": [f"{budget.total:,.0f}" for budget in budgets],
     }
     lines = [f"| {name} | {' | '.join(values)} |" for name, values in rows.items()]
     return "\n".join([lines[0], "|---|---|---|---|", *lines[1:]])

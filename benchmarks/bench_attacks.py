@@ -94,12 +94,12 @@ def measure(simulation: BenchmarkSimulation, attack: str, settings: Settings) ->
             without.append(session.run(plan))
         time.sleep(settings.peace_s)
         left = server.memory().own_mb - before - (len(without) + len(under)) * a_turn
-    refused = sum(one.errors for one in under)
+    refused = sum(result.errors for result in under)
     return Found(attack, best(without), best(under), refused, before, max(sizes), left)
 
 
 def best(rounds: list[Load]) -> Load:
-    return min(rounds, key=lambda one: one.latencies.p99_ms)
+    return min(rounds, key=lambda result: result.latencies.p99_ms)
 
 
 @contextmanager
@@ -128,14 +128,14 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return folder.resolve() / "cert.pem", folder.resolve() / "key.pem"
 
 
-def row(one: Found) -> str:
+def row(result: Found) -> str:
     """Return a row of the table."""
-    without, under = one.without.latencies, one.under.latencies
-    failures = ", ".join(one.failures) or "-"
+    without, under = result.without.latencies, result.under.latencies
+    failures = ", ".join(result.failures) or "-"
     return (
-        f"| {one.attack} | {without.p50_ms:.2f}, {under.p50_ms:.2f} ms, {one.p50_times:.2f} times "
-        f"| {without.p99_ms:.1f}, {under.p99_ms:.1f} ms | {one.refused} "
-        f"| {one.before_mb:.0f}, {one.max_mb:.0f}, {one.left_mb:+.0f} MB | {failures} |"
+        f"| {result.attack} | {without.p50_ms:.2f}, {under.p50_ms:.2f} ms, {result.p50_times:.2f} times "
+        f"| {without.p99_ms:.1f}, {under.p99_ms:.1f} ms | {result.refused} "
+        f"| {result.before_mb:.0f}, {result.max_mb:.0f}, {result.left_mb:+.0f} MB | {failures} |"
     )
 
 
@@ -164,12 +164,12 @@ def main() -> None:
     simulation = prepared(arguments.directory, Terminal(plain=True).progress, quick=arguments.quick)
     here, meter = machine(), Meter()
     print(HEADER)
-    found = []
+    results = []
     for attack in arguments.attack:
-        found.append(measure(simulation, attack, settings))
-        print(row(found[-1]), flush=True)
+        results.append(measure(simulation, attack, settings))
+        print(row(results[-1]), flush=True)
     print(f"\n{here.describe()}; other work took {100 * meter.elsewhere():.0f} % of its cores meanwhile.")
-    sys.exit(any(one.failures for one in found))
+    sys.exit(any(result.failures for result in results))
 
 
 if __name__ == "__main__":

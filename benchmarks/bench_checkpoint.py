@@ -38,19 +38,19 @@ def measure(path: Path, commits: int, rate: float, *, checkpointed: bool) -> tup
     db.execute("CREATE TABLE rows (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, content BLOB NOT NULL)")
     db.execute("PRAGMA busy_timeout = 0")
     checkpointer = WalCheckpointer(path).start(Background()) if checkpointed else None
-    taken, due = [], time.perf_counter()
+    durations, due = [], time.perf_counter()
     for _ in range(commits):
         row = (os.urandom(8).hex(), os.urandom(ROW_BYTES))
         due += 1 / rate
         time.sleep(max(due - time.perf_counter(), 0))
         began = time.perf_counter()
         insert(db, row)
-        taken.append(time.perf_counter() - began)
+        durations.append(time.perf_counter() - began)
     log = path.with_name(path.name + "-wal").stat().st_size
     if checkpointer is not None:
         checkpointer.stop()
     db.close()
-    return sorted(taken), log
+    return sorted(durations), log
 
 
 def insert(db: sqlite3.Connection, row: tuple[str, bytes]) -> None:
@@ -72,18 +72,21 @@ def main() -> None:
     arguments.add_argument("--commits", type=int, default=60_000, metavar="N", help="a round (60000)")
     arguments.add_argument("--rate", type=float, default=4_000, metavar="N", help="commits a second (4000)")
     arguments.add_argument("--directory", type=Path, metavar="DIR", help="where the files are (temporary)")
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     print(machine().describe())
-    with tempfile.TemporaryDirectory(dir=given.directory) as folder:
+    with tempfile.TemporaryDirectory(dir=options.directory) as folder:
         for number in range(ROUNDS):
             for checkpointed in (False, True):
                 path = Path(folder) / f"{number}-{checkpointed}.db"
-                taken, log = measure(path, given.commits, given.rate, checkpointed=checkpointed)
-                p50, p99, p999 = (1e6 * taken[int(share * len(taken))] for share in (0.5, 0.99, 0.999))
+                durations, log = measure(path, options.commits, options.rate, checkpointed=checkpointed)
+                p50, p99, p999 = (
+                    1e6 * durations[int(share * len(durations))] for share in (0.5, 0.99, 0.999)
+                )
                 print(
                     f"{'thread' if checkpointed else 'commit'} p50 {p50:.0f} us, p99 {p99:.0f}, p99.9 "
                     f"{p999:,.0f}, "
-                    f"longest {1e3 * taken[-1]:.1f} ms; {sum(one > LONG_S for one in taken)} over "
+                    f"longest {1e3 * durations[-1]:.1f} ms; "
+                    f"{sum(duration > LONG_S for duration in durations)} over "
                     f"{1e3 * LONG_S:.0f} ms; log {log / 1e6:.0f} MB"
                 )
 

@@ -42,20 +42,20 @@ def measure(path: Path, commits: int, size: int, *, slots: bool) -> JournalFigur
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute("CREATE TABLE journal (slot INTEGER PRIMARY KEY, number INTEGER, content BLOB)")
     db.execute("CREATE TABLE moved (number INTEGER PRIMARY KEY, content BLOB)")
-    one, flushed = LatencyHistogram(), LatencyHistogram()
+    commit_times, flushed = LatencyHistogram(), LatencyHistogram()
     for number in range(commits):
         content = os.urandom(size + number % VARYING)
         slot = 1 + number % GROUP if slots else None
         began = time.perf_counter()
         db.execute("INSERT OR REPLACE INTO journal VALUES (?, ?, ?)", (slot, number, content))
-        one.add(time.perf_counter() - began)
+        commit_times.add(time.perf_counter() - began)
         if number % GROUP == GROUP - 1:
             began = time.perf_counter()
             _move(db, number, content, slots=slots)
             flushed.add(time.perf_counter() - began)
     log = path.with_name(path.name + "-wal").stat().st_size
     db.close()
-    return JournalFigures(micros(one), micros(flushed), log / commits)
+    return JournalFigures(micros(commit_times), micros(flushed), log / commits)
 
 
 def _move(db: sqlite3.Connection, number: int, content: bytes, *, slots: bool) -> None:
@@ -74,13 +74,13 @@ def main() -> None:
     arguments.add_argument("--commits", type=int, default=8_000, metavar="N", help="rows a round (8000)")
     arguments.add_argument("--bytes", type=int, default=1_300, metavar="N", help="of a row (1300)")
     arguments.add_argument("--directory", type=Path, metavar="DIR", help="where the files are (temporary)")
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     print(machine().describe())
-    with tempfile.TemporaryDirectory(dir=given.directory) as folder:
+    with tempfile.TemporaryDirectory(dir=options.directory) as folder:
         for number in range(ROUNDS):
             for slots in (False, True):
                 figures = measure(
-                    Path(folder) / f"{number}-{slots}.db", given.commits, given.bytes, slots=slots
+                    Path(folder) / f"{number}-{slots}.db", options.commits, options.bytes, slots=slots
                 )
                 print(
                     f"{'slots' if slots else 'deleted':8} a commit p50 {figures.one.p50_us:.1f} p99 "

@@ -45,8 +45,8 @@ def compared(simulation: SimulatorSettings, folder: Path) -> tuple[float, float,
     write_history(simulation, history_path)
     as_of = simulation.epoch + TRAINED * DAY
     make_features(project, history_path, folder / "features.parquet", silent, as_of=as_of)
-    given = (project, folder / "features.parquet", folder / "bundle", folder / "evaluation", silent)
-    final = train_evaluate_and_refit(*given, tracking=False)[0].bundle
+    arguments = (project, folder / "features.parquet", folder / "bundle", folder / "evaluation", silent)
+    final = train_evaluate_and_refit(*arguments, tracking=False)[0].bundle
     evaluated = read_bundle(folder / str(final.manifest.evaluated_as))
     category_encoding = final.contents.features.category_encoding
     table, _ = feature_table(

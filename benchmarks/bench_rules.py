@@ -102,8 +102,8 @@ def main() -> None:
         methods[library.__name__] = library(module)
     for name, evaluate in methods.items():
         times = max(1, int(ROUND_S / timeit.timeit(evaluate, number=1)))
-        taken = median(timeit.timeit(evaluate, number=times) / times for _ in range(ROUNDS))
-        print(f"{name:12} {1e6 * taken:7.1f} us a payment")
+        seconds = median(timeit.timeit(evaluate, number=times) / times for _ in range(ROUNDS))
+        print(f"{name:12} {1e6 * seconds:7.1f} us a payment")
 
 
 if __name__ == "__main__":

@@ -66,26 +66,26 @@ def measure(simulation: BenchmarkSimulation, rate: float, seconds: float, rounds
         registry = _registry(Path(root) / "registry", simulation)
         session = Session(server.start())
         plan = Plan(seconds, rate, 64, 3.0)
-        found = []
+        all_rounds = []
         for _ in range(rounds):
             alone = session.run(plan).latencies
             with _shadow(registry, server.state):
                 with_shadow = session.run(plan).latencies
             with closing(ShadowLog(shadow_path(server.state), reading=True)) as log:
                 decided = len(log.decisions(lifecycle.current(registry).shadows[0]))
-            found.append(
+            all_rounds.append(
                 Round((alone.p50_ms, with_shadow.p50_ms), (alone.p99_ms, with_shadow.p99_ms), decided)
             )
-    medians = [statistics.median(one.p99_ms[arm] for one in found) for arm in (0, 1)]
-    return Figures(measured_on, rate, found, medians[1] / medians[0])
+    medians = [statistics.median(round_figures.p99_ms[arm] for round_figures in all_rounds) for arm in (0, 1)]
+    return Figures(measured_on, rate, all_rounds, medians[1] / medians[0])
 
 
 def _registry(path: Path, simulation: BenchmarkSimulation) -> ReleaseRegistry:
     registry, author = ReleaseRegistry(path), lifecycle.Author("bench", "measured")
     bundle = read_bundle(simulation.bundle)
     lifecycle.start(registry, bundle, simulation.project, author)
-    other = msgspec.structs.replace(simulation.project, rules=(*simulation.project.rules, RULE))
-    lifecycle.set_shadows(registry, [(bundle, other)], author)
+    changed_project = msgspec.structs.replace(simulation.project, rules=(*simulation.project.rules, RULE))
+    lifecycle.set_shadows(registry, [(bundle, changed_project)], author)
     return registry
 
 
@@ -127,10 +127,11 @@ def main() -> None:
     screen = Terminal(plain=True)
     simulation = prepared(arguments.directory, screen.progress)
     figures = measure(simulation, arguments.rate, arguments.seconds, arguments.rounds)
-    for one in figures.rounds:
+    for round_figures in figures.rounds:
         screen.print(
-            f"p50 {one.p50_ms[0]:.2f} and {one.p50_ms[1]:.2f} ms, p99 {one.p99_ms[0]:.2f} and "
-            f"{one.p99_ms[1]:.2f} ms, decided in the shadow {one.decided:,}"
+            f"p50 {round_figures.p50_ms[0]:.2f} and {round_figures.p50_ms[1]:.2f} ms, p99 "
+            f"{round_figures.p99_ms[0]:.2f} and "
+            f"{round_figures.p99_ms[1]:.2f} ms, decided in the shadow {round_figures.decided:,}"
         )
     screen.print(f"p99 with a shadow is {figures.p99_ratio:.2f} times that without")
     if arguments.json is not None:

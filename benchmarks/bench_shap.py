@@ -38,13 +38,15 @@ def methods(model: bytes) -> tuple[dict[str, Explain], float, int]:
     began = time.perf_counter()
     tables = ShapTables(scorer._walk)  # noqa: SLF001
     made_ms = 1e3 * (time.perf_counter() - began)
-    found: dict[str, Explain] = {"tables": scorer.contributions, "XGBoost": scorer._explain}  # noqa: SLF001
+    methods_by_name: dict[str, Explain] = {"tables": scorer.contributions, "XGBoost": scorer._explain}  # noqa: SLF001
     if importlib.util.find_spec("shap") is not None:
         booster = xgb.Booster({"nthread": 1})
         booster.load_model(bytearray(model))
         shap = importlib.import_module("shap")
-        found["shap"] = shap.TreeExplainer(booster, feature_perturbation="tree_path_dependent").shap_values
-    return found, made_ms, tables._table.nbytes  # noqa: SLF001
+        methods_by_name["shap"] = shap.TreeExplainer(
+            booster, feature_perturbation="tree_path_dependent"
+        ).shap_values
+    return methods_by_name, made_ms, tables._table.nbytes  # noqa: SLF001
 
 
 def micros(explain: Explain, row: np.ndarray) -> float:
@@ -58,14 +60,16 @@ def main() -> None:
     print(machine().describe())
     for trees, depth in FORESTS:
         sample = synthetic(TRAINED_ON)
-        told = np.nan_to_num(sample)
-        label = told[:, 0] * told[:, 1] + np.sin(3 * told[:, 2]) + told[:, 3] > 1
+        signal = np.nan_to_num(sample)
+        label = signal[:, 0] * signal[:, 1] + np.sin(3 * signal[:, 2]) + signal[:, 3] > 1
         settings = Model(rounds=trees, max_depth=depth, min_child_weight=1, learning_rate=0.02, threads=1)
-        found, made_ms, size = methods(fit(Sample(sample, label.astype(np.int8)), None, settings).model)
+        methods_by_name, made_ms, size = methods(
+            fit(Sample(sample, label.astype(np.int8)), None, settings).model
+        )
         print(f"{trees} trees of depth {depth}: tables of {size / 1e6:.1f} MB, made in {made_ms:.0f} ms")
         rows = synthetic(TRAINED_ON)[:ROWS]
-        expected = found["XGBoost"](rows)
-        for name, explain in found.items():
+        expected = methods_by_name["XGBoost"](rows)
+        for name, explain in methods_by_name.items():
             apart = np.abs(np.asarray(explain(rows)) - expected).max()
             print(f"  {name:8} {micros(explain, rows[:1]):8,.0f} us a row; differs by {apart:.1e} at most")
 

@@ -141,27 +141,28 @@ def scene(
 def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
     """Return how fast a full stream is worked off, and how old what a shared profile did not know was."""
     sent = _payments(payments)
-    with scene(bundle, history, EAGER) as one:
-        one.send(sent)
+    with scene(bundle, history, EAGER) as running:
+        running.send(sent)
         began = time.monotonic()
-        with one.deployment:
-            _drain(one)
+        with running.deployment:
+            _drain(running)
             seconds = time.monotonic() - began
-        batches = [line for line in one.lines() if line["type"] == "batch"]
-    with scene(bundle, history, EAGER, tapped=True) as one:
-        with one.deployment:
-            one.send(sent[: payments // 4])
-            _drain(one)
+        batches = [line for line in running.lines() if line["type"] == "batch"]
+    with scene(bundle, history, EAGER, tapped=True) as running:
+        with running.deployment:
+            running.send(sent[: payments // 4])
+            _drain(running)
         came = events(
-            demo_project(), records(one.clients("kinesis"), one.deployment.mapping.settings.stream_arn)
+            demo_project(),
+            records(running.clients("kinesis"), running.deployment.mapping.settings.stream_arn),
         )
         dedup_index = DynamoDedupIndex(
-            one.clients("dynamodb"), one.outputs["DecisionsTable"], one.outputs["LabelsTable"]
+            running.clients("dynamodb"), running.outputs["DecisionsTable"], running.outputs["LabelsTable"]
         )
         ground_truth = GroundTruth(demo_project(), bundle.contents.features.category_encoding, came)
         decisions = list(dedup_index.decisions())
         sampled = Random(1).sample(decisions, min(LOOKED_AT, len(decisions)))
-        stale = sorted(ground_truth.profile_lag_s(decision, one.saved) for decision in sampled)
+        stale = sorted(ground_truth.profile_lag_s(decision, running.saved) for decision in sampled)
     return {
         "backlog_records": len(sent),
         "backlog_records_per_s": len(sent) / seconds,
@@ -178,25 +179,27 @@ def steady(bundle: Bundle, history: Path, seconds: float, poll_s: float) -> Figu
     """Return the latency at a fixed rate, when a shard is read so often, and what it is made of."""
     name = f"poll_{round(1000 * poll_s)}ms"
     with (
-        scene(bundle, history, PollIntervals(poll_s=poll_s, lagging_poll_s=min(poll_s, 0.2))) as one,
-        one.deployment,
+        scene(bundle, history, PollIntervals(poll_s=poll_s, lagging_poll_s=min(poll_s, 0.2))) as running,
+        running.deployment,
     ):
-        one.send(_payments(400), RATE)  # the function starts cold
-        _drain(one)
-        one.deployment.flush_logs()
-        before = len(one.lines())
-        one.send(_payments(400 + round(RATE * seconds))[400:], RATE)
-        _drain(one)
-        one.deployment.flush_logs()
-        lines = one.lines()[before:]
+        running.send(_payments(400), RATE)  # the function starts cold
+        _drain(running)
+        running.deployment.flush_logs()
+        before = len(running.lines())
+        running.send(_payments(400 + round(RATE * seconds))[400:], RATE)
+        _drain(running)
+        running.deployment.flush_logs()
+        lines = running.lines()[before:]
     decisions = [line["iterator_latency_ms"] for line in lines if line["type"] == "decision"]
     batches = [line for line in lines if line["type"] == "batch"]
     work = [line["stages_ms"] for line in batches]
-    found = {"put_to_decision": decisions, "put_to_function": _waits(batches)}
-    found |= {stage: [one[stage] for one in work] for stage in ("decide", "endpoint", "store", "save")}
+    figures = {"put_to_decision": decisions, "put_to_function": _waits(batches)}
+    figures |= {
+        stage: [invocation[stage] for invocation in work] for stage in ("decide", "endpoint", "store", "save")
+    }
     return {
         f"{name}_{what}_p{percent}_ms": _percentile(values, percent)
-        for what, values in found.items()
+        for what, values in figures.items()
         for percent in (50, 99)
     }
 
@@ -211,8 +214,8 @@ def _waits(batches: list[dict[str, Any]]) -> list[float]:
 def endpoint(bundle: Bundle, history: Path) -> Figures:
     """Return how long boto3's InvokeEndpoint takes, for one row and for a hundred."""
     figures: Figures = {}
-    with scene(bundle, history, EAGER) as one, one.deployment:
-        address = f"http://{LOOPBACK}:{one.deployment.model.port}"
+    with scene(bundle, history, EAGER) as running, running.deployment:
+        address = f"http://{LOOPBACK}:{running.deployment.model.port}"
         environment = {"AWS_ENDPOINT_URL": address, "AWS_REGION": "local", "AWS_ACCESS_KEY_ID": "local"}
         client = clients_of(environment | {"AWS_SECRET_ACCESS_KEY": "local"})("sagemaker-runtime")
         features, vectors = bundle.contents.features, bundle.contents.vectors.matrix()
@@ -256,7 +259,7 @@ def report(figures: Figures, arguments: argparse.Namespace) -> str:
         ),
         (
             "how long before the decision's own record the oldest of these came: p50, p99, longest",
-            " / ".join(f"{figures[f'stale_{one}_ms']:,.0f} ms" for one in ("p50", "p99", "max")),
+            " / ".join(f"{figures[f'stale_{name}_ms']:,.0f} ms" for name in ("p50", "p99", "max")),
         ),
     ]
     for poll in ("1000ms", "200ms"):
@@ -293,8 +296,8 @@ def _payments(count: int) -> list[bytes]:
     return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk][:count]
 
 
-def _drain(one: Scene) -> None:
-    if not one.deployment.mapping.drained(DRAIN_S):
+def _drain(running: Scene) -> None:
+    if not running.deployment.mapping.drained(DRAIN_S):
         raise TimeoutError(f"the stream was not worked off within {DRAIN_S:.0f} s")
 
 

@@ -51,16 +51,16 @@ class Figures(msgspec.Struct, frozen=True):
 def synthetic(rows: int) -> np.ndarray:
     """Return float32 values of shape (rows, 45), the same each time."""
     rng = np.random.default_rng(0)
-    found = rng.normal(size=(rows, WIDTH)).astype(np.float32)
-    found[rng.random(found.shape) < 0.1] = np.nan
-    return found
+    values = rng.normal(size=(rows, WIDTH)).astype(np.float32)
+    values[rng.random(values.shape) < 0.1] = np.nan
+    return values
 
 
 def measure(trees: int, depth: int) -> list[Call]:
     """Measure one forest; the three take turns, so that what else the machine does meets all alike."""
     sample = synthetic(TRAINED_ON)
-    told = np.nan_to_num(sample)
-    label = told[:, 0] * told[:, 1] + np.sin(3 * told[:, 2]) + told[:, 3] > 1
+    signal = np.nan_to_num(sample)
+    label = signal[:, 0] * signal[:, 1] + np.sin(3 * signal[:, 2]) + signal[:, 3] > 1
     settings = Model(rounds=trees, max_depth=depth, min_child_weight=1, learning_rate=0.02, threads=1)
     model = fit(Sample(sample, label.astype(np.int8)), None, settings).model
     scorer = XGBoostScorer(model)
@@ -73,29 +73,30 @@ def measure(trees: int, depth: int) -> list[Call]:
 
 
 def _micros(rows: np.ndarray, methods: tuple[Callable[[np.ndarray], object], ...]) -> list[float]:
-    taken: list[list[float]] = [[] for _ in methods]
+    seconds: list[list[float]] = [[] for _ in methods]
     times = [max(1, int(ROUND_S / timeit.timeit(partial(method, rows), number=1))) for method in methods]
     for _ in range(ROUNDS):
         for index, method in enumerate(methods):
-            taken[index].append(timeit.timeit(partial(method, rows), number=times[index]) / times[index])
-    return [1e6 * median(one) for one in taken]
+            seconds[index].append(timeit.timeit(partial(method, rows), number=times[index]) / times[index])
+    return [1e6 * median(method_seconds) for method_seconds in seconds]
 
 
 def main() -> None:
     """Measure and print a table."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     figures = Figures(machine(), [call for forest in FORESTS for call in measure(*forest)])
     print(figures.machine.describe())
     print("trees  depth  rows  compiled  numpy  XGBoost (us)")
-    for one in figures.calls:
+    for call in figures.calls:
         print(
-            f"{one.trees:5}  {one.depth:5}  {one.rows:4}  {one.compiled_us:8,.0f}  {one.numpy_us:5,.0f}  "
-            f"{one.xgboost_us:7,.0f}"
+            f"{call.trees:5}  {call.depth:5}  {call.rows:4}  {call.compiled_us:8,.0f}  "
+            f"{call.numpy_us:5,.0f}  "
+            f"{call.xgboost_us:7,.0f}"
         )
-    if given.json is not None:
-        given.json.write_bytes(msgspec.json.encode(figures))
+    if options.json is not None:
+        options.json.write_bytes(msgspec.json.encode(figures))
 
 
 if __name__ == "__main__":

@@ -74,9 +74,9 @@ def _claim() -> None:
     claims = Claims(0, shared_ids, {}, dedup_index, lambda *_: asyncio.sleep(0))
     ids = [[f"payment-{number}"] for number in range(100_000)]
     began = time.process_time()
-    for one in ids:
-        if claims.claim(one, set) is None:
-            claims.release(one)
+    for claimed_id in ids:
+        if claims.claim(claimed_id, set) is None:
+            claims.release(claimed_id)
     _print("claim its id", time.process_time() - began, len(ids))
 
 
@@ -108,8 +108,8 @@ async def _round_trips(folder: Path, event: bytes) -> None:
         return [[200, body[0]]]
 
     both = [RpcNode(own, 2, folder, handle, lambda _: None) for own in range(2)]
-    for one in both:
-        await one.open()
+    for worker in both:
+        await worker.open()
     await asyncio.sleep(1.0)
 
     async def call() -> None:
@@ -119,8 +119,8 @@ async def _round_trips(folder: Path, event: bytes) -> None:
     began = time.process_time()
     await asyncio.gather(*(call() for _ in range(IN_FLIGHT)))
     _print("hand to its owner and back, both ends", time.process_time() - began, ROUND_TRIPS)
-    for one in both:
-        await one.close()
+    for worker in both:
+        await worker.close()
 
 
 def _print(name: str, seconds: float, events: int) -> None:

@@ -80,9 +80,9 @@ class Recorder:
     def figures(self) -> Figures:
         """Return how many files were touched, and how often control went from one to another."""
         steps = list(self.threads.values())
-        calls = [[step for step in one if step.is_call] for one in steps]
+        calls = [[step for step in thread_steps if step.is_call] for thread_steps in steps]
         return {
-            "files": len({step.file for one in steps for step in one}),
+            "files": len({step.file for thread_steps in steps for step in thread_steps}),
             "moves": sum(map(_moves, steps)),
             "calls_apart": sum(map(_moves, calls)),
             "calls": sum(map(len, calls)),
@@ -111,4 +111,4 @@ class _Elsewhere:
 
 
 def _moves(steps: Sequence[Step]) -> int:
-    return sum(one.file != other.file for one, other in pairwise(steps))
+    return sum(step.file != next_step.file for step, next_step in pairwise(steps))

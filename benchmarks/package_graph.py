@@ -48,7 +48,7 @@ def package_imports(source: Path, package: str = PACKAGE) -> Dependencies:
     """Return which packages directly in the root package import which, by their own names."""
     graph = _graph(source, package)
     pairs = _dependencies(graph, _packages(graph))
-    return {(one.rpartition(".")[2], other.rpartition(".")[2]) for one, other in pairs}
+    return {(importer.rpartition(".")[2], imported.rpartition(".")[2]) for importer, imported in pairs}
 
 
 def without_implied(dependencies: Dependencies) -> Dependencies:
@@ -57,11 +57,11 @@ def without_implied(dependencies: Dependencies) -> Dependencies:
     >>> sorted(without_implied({("a", "b"), ("b", "c"), ("a", "c")}))
     [('a', 'b'), ('b', 'c')]
     """
-    reached = {one: _reached(one, dependencies) for pair in dependencies for one in pair}
+    reached = {package: _reached(package, dependencies) for pair in dependencies for package in pair}
     return {
-        (one, other)
-        for one, other in dependencies
-        if not any(other in reached[between] for start, between in dependencies if start == one)
+        (importer, imported)
+        for importer, imported in dependencies
+        if not any(imported in reached[between] for start, between in dependencies if start == importer)
     }
 
 
@@ -84,7 +84,7 @@ def _dependencies(graph: grimp.ImportGraph, home: Mapping[str, str]) -> Dependen
         for module in home
         for imported in graph.find_modules_directly_imported_by(module) & home.keys()
     }
-    return {(one, other) for one, other in pairs if one != other}
+    return {(importer, imported) for importer, imported in pairs if importer != imported}
 
 
 def _figures(graph: grimp.ImportGraph, home: Mapping[str, str]) -> Imports:
@@ -112,8 +112,11 @@ def circles(dependencies: Dependencies) -> list[frozenset[str]]:
     >>> [sorted(one) for one in circles({("a", "b"), ("b", "c"), ("c", "b")})]
     [['b', 'c']]
     """
-    reached = {one: _reached(one, dependencies) for pair in dependencies for one in pair}
-    groups = {frozenset(other for other in found if one in reached[other]) for one, found in reached.items()}
+    reached = {package: _reached(package, dependencies) for pair in dependencies for package in pair}
+    groups = {
+        frozenset(member for member in reachable if package in reached[member])
+        for package, reachable in reached.items()
+    }
     return [group for group in groups if group]
 
 
@@ -123,14 +126,22 @@ def longest_chain(dependencies: Dependencies) -> list[str]:
     >>> longest_chain({("a", "b"), ("a", "c"), ("b", "c"), ("c", "d"), ("d", "c")})
     ['a', 'b', 'c+d']
     """
-    joined = {one: "+".join(sorted(group)) for group in circles(dependencies) for one in group}
-    edges = {(joined.get(one, one), joined.get(other, other)) for one, other in dependencies}
+    joined = {package: "+".join(sorted(group)) for group in circles(dependencies) for package in group}
+    edges = {
+        (joined.get(importer, importer), joined.get(imported, imported))
+        for importer, imported in dependencies
+    }
 
     @cache
     def longest(package: str) -> tuple[str, ...]:
-        return (package, *_longest(longest(other) for one, other in sorted(edges) if one == package != other))
+        return (
+            package,
+            *_longest(
+                longest(imported) for importer, imported in sorted(edges) if importer == package != imported
+            ),
+        )
 
-    return list(_longest(longest(one) for one, _ in sorted(edges)))
+    return list(_longest(longest(importer) for importer, _ in sorted(edges)))
 
 
 def _longest(chains: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
@@ -138,10 +149,10 @@ def _longest(chains: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _reached(start: str, dependencies: Dependencies) -> set[str]:
-    found, waiting = set[str](), [start]
+    reachable, waiting = set[str](), [start]
     while waiting:
         package = waiting.pop()
-        new = {other for one, other in dependencies if one == package} - found
-        found |= new
+        new = {imported for importer, imported in dependencies if importer == package} - reachable
+        reachable |= new
         waiting += new
-    return found
+    return reachable

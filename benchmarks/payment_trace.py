@@ -174,16 +174,16 @@ async def _nothing(_scope: object, _receive: object, _send: object) -> None:
 
 def traced(simulation: SmallSimulation, folder: Path, serve: Serve) -> dict[str, Recorder]:
     """Return what was recorded of one payment of each outcome, by its name."""
-    found: dict[str, Recorder] = {}
+    recorders: dict[str, Recorder] = {}
     events = simulation.events(PAYMENTS, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     recorder = Recorder(Path(fraud_detection.__file__).parent)
     with recorder.installed(), serve(simulation, folder, recorder) as send:
         for number, event in enumerate(events):
             recorder.threads = {}
             action = json.loads(send(event))["action"]
-            if number >= WARM_UP and action in TRACED and action not in found:
-                found[action] = copy.copy(recorder)
-    return found
+            if number >= WARM_UP and action in TRACED and action not in recorders:
+                recorders[action] = copy.copy(recorder)
+    return recorders
 
 
 WAYS: dict[str, Serve] = {"embedded": embedded, "http": http, "lambda": aws_lambda}
@@ -205,11 +205,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_simulation(folder)
-        found = {way: traced(simulation_in(folder), folder, serve) for way, serve in WAYS.items()}
+        traces = {way: traced(simulation_in(folder), folder, serve) for way, serve in WAYS.items()}
     if chosen.json:
-        print(json.dumps({way: {one: r.figures() for one, r in of.items()} for way, of in found.items()}))
+        print(
+            json.dumps({way: {action: r.figures() for action, r in of.items()} for way, of in traces.items()})
+        )
         return
-    for way, recorders in found.items():
+    for way, recorders in traces.items():
         for action, recorder in sorted(recorders.items()):
             print(f"{way}, {action}:", ", ".join(f"{n} {name}" for name, n in recorder.figures().items()))
             if chosen.verbose:

@@ -142,7 +142,7 @@ def help_seconds(root: Path) -> tuple[float, float]:
     module, _, function = script.partition(":")
     start = f"import sys; from {module} import {function}; sys.exit({function}())"
     times = [_spent(lambda: _run(root, "-c", start, "--help")) for _ in range(STARTS)]
-    wall, processor = (round(statistics.median(found), 3) for found in zip(*times, strict=True))
+    wall, processor = (round(statistics.median(seconds), 3) for seconds in zip(*times, strict=True))
     return wall, processor
 
 

@@ -59,17 +59,17 @@ def banned_words(root: Path) -> list[Banned]:
 
 def hits(root: Path, banned: list[Banned]) -> Iterator[Hit]:
     """Yield every line in which a banned word stands."""
-    by_part = {one.word: one for one in banned if one.where == "name"}
-    phrases = [one for one in banned if one.where == "prose"]
-    prose = [(re.compile(rf"(?<![\w-]){one.word}(?![\w-])", re.IGNORECASE), one) for one in phrases]
+    by_part = {banned_word.word: banned_word for banned_word in banned if banned_word.where == "name"}
+    phrases = [banned_word for banned_word in banned if banned_word.where == "prose"]
+    prose = [(re.compile(rf"(?<![\w-]){phrase.word}(?![\w-])", re.IGNORECASE), phrase) for phrase in phrases]
     for path in files(root):
         name = str(path.relative_to(root))
         yield from (Hit(name, 0, by_part[part]) for part in parts(path.stem) if part in by_part)
         text = path.read_text(encoding="utf-8")
-        for number, one in names_in(text) if path.suffix in CODE else ():
-            yield from (Hit(name, number, by_part[part]) for part in parts(one) if part in by_part)
+        for number, name_found in names_in(text) if path.suffix in CODE else ():
+            yield from (Hit(name, number, by_part[part]) for part in parts(name_found) if part in by_part)
         for number, line in enumerate(text.splitlines(), start=1):
-            yield from (Hit(name, number, one) for pattern, one in prose if pattern.search(line))
+            yield from (Hit(name, number, phrase) for pattern, phrase in prose if pattern.search(line))
 
 
 def names_in(text: str) -> Iterator[tuple[int, str]]:
@@ -106,10 +106,10 @@ def parts(identifier: str) -> tuple[str, ...]:
 def main() -> int:
     """Print every hit; return 1 where there is one."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path.cwd()
-    found = list(hits(root, banned_words(root)))
-    for one in found:
-        sys.stdout.write(f"{one}\n")
-    return int(bool(found))
+    all_hits = list(hits(root, banned_words(root)))
+    for hit in all_hits:
+        sys.stdout.write(f"{hit}\n")
+    return int(bool(all_hits))
 
 
 if __name__ == "__main__":

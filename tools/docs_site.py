@@ -29,16 +29,16 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def expanded(nav: Nav, docs: Path) -> Nav:
     """Return a navigation in which pages stand for patterns, sorted by name."""
-    found: Nav = []
+    expanded_items: Nav = []
     for entry in nav:
         if isinstance(entry, dict):
             ((name, inner),) = entry.items()
-            found.append({name: expanded(inner, docs) if isinstance(inner, list) else inner})
+            expanded_items.append({name: expanded(inner, docs) if isinstance(inner, list) else inner})
         elif "*" in entry:
-            found += [page for page in _pages(entry, docs) if page not in nav]
+            expanded_items += [page for page in _pages(entry, docs) if page not in nav]
         else:
-            found.append(entry)
-    return found
+            expanded_items.append(entry)
+    return expanded_items
 
 
 def _pages(pattern: str, docs: Path) -> list[str]:
@@ -86,4 +86,4 @@ def fenced(text: str) -> str:
     >>> fenced("One.\n\n>>> 1 + 1\n2\n\nTwo.").splitlines()
     ['One.', '', '```pycon', '>>> 1 + 1', '2', '```', '', 'Two.']
     """
-    return DOCTEST.sub(lambda found: f"```pycon\n{found.group().rstrip()}\n```\n", text)
+    return DOCTEST.sub(lambda match: f"```pycon\n{match.group().rstrip()}\n```\n", text)

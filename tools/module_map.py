@@ -34,7 +34,9 @@ Node = tuple[str, ...]
 def layers(root: Path = ROOT) -> list[list[str]]:
     """Return the packages of each layer, the highest first, as the import contract has them."""
     contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (packages,) = (one["layers"] for one in contracts if one.get("containers") == ["fraud_detection"])
+    (packages,) = (
+        contract["layers"] for contract in contracts if contract.get("containers") == ["fraud_detection"]
+    )
     return [[name.strip() for name in layer.split("|")] for layer in packages]
 
 
@@ -42,7 +44,7 @@ def picture(rows: Sequence[Sequence[str]], imports: Dependencies) -> str:
     """Return the map as SVG; equal rows and imports give equal text."""
     edges = without_implied(imports)
     level = {package: number for number, row in enumerate(rows) for package in row}
-    routes = {(one, other): _route(one, other, level) for one, other in sorted(edges)}
+    routes = {(package, imported): _route(package, imported, level) for package, imported in sorted(edges)}
     positions = _columns_of(rows, routes)
     left = min(x - _width(node) / 2 for node, x in positions.items()) - EDGE
     x = {node: round(position - left, 1) for node, position in positions.items()}
@@ -55,9 +57,9 @@ def picture(rows: Sequence[Sequence[str]], imports: Dependencies) -> str:
     return svg.file("Which package imports which", right, bottom + EDGE, parts)
 
 
-def _route(one: str, other: str, level: Mapping[str, int]) -> list[Node]:
-    passed = range(level[one] + 1, level[other])
-    return [(one,), *((one, other, str(row)) for row in passed), (other,)]
+def _route(package: str, imported: str, level: Mapping[str, int]) -> list[Node]:
+    passed = range(level[package] + 1, level[imported])
+    return [(package,), *((package, imported, str(row)) for row in passed), (imported,)]
 
 
 def _columns_of(
@@ -68,13 +70,14 @@ def _columns_of(
     for route in routes.values():
         for waypoint in route[1:-1]:
             levels[int(waypoint[-1])].append(waypoint)
-    joined = {(one, other) for route in routes.values() for one, other in pairwise(route)}
+    joined = {(start, end) for route in routes.values() for start, end in pairwise(route)}
     near = {node: _neighbours(node, joined) for nodes in levels for node in nodes}
     positions = {node: position for nodes in levels for node, position in _apart(nodes, [0.0] * len(nodes))}
     for _ in range(SWEEPS):
         for nodes in [*levels, *reversed(levels)]:
             wanted = {
-                node: statistics.fmean(positions[one] for one in near[node] or [node]) for node in nodes
+                node: statistics.fmean(positions[neighbour] for neighbour in near[node] or [node])
+                for node in nodes
             }
             ordered = sorted(nodes, key=lambda node: (wanted[node], node))
             positions.update(_apart(ordered, [wanted[node] for node in ordered]))
@@ -82,7 +85,7 @@ def _columns_of(
 
 
 def _neighbours(node: Node, joined: Iterable[tuple[Node, Node]]) -> list[Node]:
-    return sorted(one if node == other else other for one, other in joined if node in {one, other})
+    return sorted(start if node == end else end for start, end in joined if node in {start, end})
 
 
 def _apart(nodes: Sequence[Node], wanted: Sequence[float]) -> Iterator[tuple[Node, float]]:

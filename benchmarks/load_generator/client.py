@@ -166,8 +166,8 @@ def main() -> None:
     bodies = read_bodies(Path(job.bodies))
     max_requests = math.inf if not job.target.once else len(bodies) * max(job.plan.copies, 1) - job.plan.first
 
-    def write_result(one: Slice | Load) -> None:
-        sys.stdout.buffer.write(msgspec.json.encode(one) + b"\n")
+    def write_result(part: Slice | Load) -> None:
+        sys.stdout.buffer.write(msgspec.json.encode(part) + b"\n")
         sys.stdout.buffer.flush()
 
     try:

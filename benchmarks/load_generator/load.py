@@ -104,7 +104,9 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     def errors(self) -> int:
         """Return how many requests were not answered as wanted."""
         return (
-            self.broken + self.without_response + sum(n for one, n in self.statuses.items() if one != "200")
+            self.broken
+            + self.without_response
+            + sum(n for status, n in self.statuses.items() if status != "200")
         )
 
     @property
@@ -170,21 +172,21 @@ def _check_enough(target: Target, plan: Plan) -> None:
 
 
 def _in_a_process(job: bytes, on_slice: Callable[[Slice], None]) -> Load:
-    command, found = [sys.executable, "-m", "benchmarks.load_generator.client"], None
+    command, results = [sys.executable, "-m", "benchmarks.load_generator.client"], None
     with subprocess.Popen(  # noqa: S603 - our own module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as client:
         try:
-            for told in _results(client, job):
-                if isinstance(told, Load):
-                    found = told
+            for result in _results(client, job):
+                if isinstance(result, Load):
+                    results = result
                 else:
-                    on_slice(told)
+                    on_slice(result)
         finally:
             client.kill()
-    if found is None:
+    if results is None:
         raise ConfigError("the client of the load ended before it gave its figures; what it said is above")
-    return found
+    return results
 
 
 def _results(client: subprocess.Popen[bytes], job: bytes) -> Iterator[Load | Slice]:

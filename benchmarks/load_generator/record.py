@@ -14,7 +14,7 @@ def latencies(histogram: LatencyHistogram) -> Latencies:
     if not histogram.count:
         return Latencies(0, 0.0, 0.0, 0.0, 0.0, 0.0)
     longest = 1000 * histogram.longest_s
-    p50, p90, p99, p99_9 = (histogram.percentile_ms(one) for one in (50, 90, 99, 99.9))
+    p50, p90, p99, p99_9 = (histogram.percentile_ms(percentile) for percentile in (50, 90, 99, 99.9))
     return Latencies(histogram.count, p50, p90, p99, p99_9, longest)
 
 

@@ -72,7 +72,7 @@ def find_saturation(run: Callable[[float], Load], settings: SweepSettings) -> Sw
     for _ in range(settings.halvings if saturation and failed < math.inf else 0):
         between = math.sqrt(saturation * failed)
         saturation, failed = (between, failed) if held(between) else (saturation, between)
-    beyond = [one.load for one in steps if not one.held and one.load.target_per_s == failed]
+    beyond = [step.load for step in steps if not step.held and step.load.target_per_s == failed]
     late = bool(beyond) and all(load.client_bound for load in beyond)
     return Sweep(settings.bound_ms, saturation, late, failed == math.inf, steps)
 

@@ -49,41 +49,45 @@ class Session:
 
     def run(self, plan: Plan) -> Load:
         """Load it."""
-        found = run_load(self.target, msgspec.structs.replace(plan, first=self.first))
-        self.first += found.sent
-        return found
+        load = run_load(self.target, msgspec.structs.replace(plan, first=self.first))
+        self.first += load.sent
+        return load
 
     def closed_loop(self, settings: ClosedLoopSettings) -> ClosedLoop:
         """Ask by one connection, then by many."""
-        one, many = (
+        single, many = (
             self.run(Plan(settings.seconds, connections=connections, warm_up_s=settings.warm_up_s))
             for connections in (1, settings.many)
         )
-        return ClosedLoop(self.target.name, settings.many, one, many)
+        return ClosedLoop(self.target.name, settings.many, single, many)
 
 
 def measure_servers(
     servers: Sequence[Server], settings: ClosedLoopSettings, progress: Progress
 ) -> list[ClosedLoop]:
     """Start, ask and stop one server after another."""
-    found = []
+    closed_loops = []
     for index, server in enumerate(servers):
         progress(f"comparison: {server.name}", index / len(servers))
         try:
-            found.append(Session(server.start()).closed_loop(settings))
+            closed_loops.append(Session(server.start()).closed_loop(settings))
         finally:
             server.stop()
     progress("comparison: all", 1.0)
-    return found
+    return closed_loops
 
 
 def ratios(ours: ClosedLoop, others: Sequence[ClosedLoop]) -> list[Ratio]:
     """Return how we compare with each; 0 where the other answered nothing."""
     return [
         Ratio(
-            other.name,
-            ours.many.completed_per_s / other.many.completed_per_s if other.many.completed_per_s else 0.0,
-            other.one.latencies.p50_ms / ours.one.latencies.p50_ms if ours.one.latencies.p50_ms else 0.0,
+            closed_loop.name,
+            ours.many.completed_per_s / closed_loop.many.completed_per_s
+            if closed_loop.many.completed_per_s
+            else 0.0,
+            closed_loop.one.latencies.p50_ms / ours.one.latencies.p50_ms
+            if ours.one.latencies.p50_ms
+            else 0.0,
         )
-        for other in others
+        for closed_loop in others
     ]

@@ -32,11 +32,11 @@ def measure_comparison(
         )
         with FraudServer(simulation.bundle, simulation.state, simulation.events(PAYMENTS)) as ours:
             first, *rest = measure_servers([ours, *others], settings, progress)
-    told = [
-        msgspec.structs.replace(one, versions=server.versions())
-        for one, server in zip(rest, others, strict=True)
+    with_versions = [
+        msgspec.structs.replace(closed_loop, versions=server.versions())
+        for closed_loop, server in zip(rest, others, strict=True)
     ]
-    return [first, *told]
+    return [first, *with_versions]
 
 
 def served_rows(simulation: BenchmarkSimulation) -> list[list[float]]:
@@ -45,4 +45,4 @@ def served_rows(simulation: BenchmarkSimulation) -> list[list[float]]:
         service = simulation.service(Path(folder) / "state.db")
         outcomes = service.take(Batch(simulation.events(ROWS), None, 0), "bench")
         service.close()
-    return [list(one.values) for one in outcomes if isinstance(one, Decided)]
+    return [list(outcome.values) for outcome in outcomes if isinstance(outcome, Decided)]

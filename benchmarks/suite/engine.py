@@ -77,7 +77,7 @@ def dispersion(values: Sequence[float]) -> Dispersion:
 def micros(histogram: LatencyHistogram) -> Micros:
     """Return the percentiles of what a histogram has counted, which is something."""
     longest = 1000 * (1000 * histogram.longest_s)
-    p50, p99, p99_9 = (1000 * histogram.percentile_ms(one) for one in (50, 99, 99.9))
+    p50, p99, p99_9 = (1000 * histogram.percentile_ms(percentile) for percentile in (50, 99, 99.9))
     return Micros(histogram.count, p50, p99, p99_9, longest)
 
 

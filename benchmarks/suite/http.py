@@ -69,8 +69,8 @@ def measure_http(simulation: BenchmarkSimulation, settings: HttpSettings, progre
         progress(f"closed loop: {closed.many.completed_per_s:,.0f}/s", 1.0)
         sweep = _sweep(session, settings, progress)
         return HttpFigures(
-            ready_s=dispersion([one.ready_s for one in starts]),
-            first_decision_s=dispersion([one.first_decision_s for one in starts]),
+            ready_s=dispersion([start.ready_s for start in starts]),
+            first_decision_s=dispersion([start.first_decision_s for start in starts]),
             even=even,
             poisson=by_chance,
             sweep=sweep,
@@ -82,35 +82,35 @@ def measure_http(simulation: BenchmarkSimulation, settings: HttpSettings, progre
 
 def _fixed(session: Session, settings: HttpSettings, progress: Progress, *, poisson: bool) -> Fixed:
     name = f"{settings.rate:,.0f}/s {'by chance' if poisson else 'at even distances'}"
-    found = []
+    loads = []
     for number in range(settings.rounds):
         progress(name, number / settings.rounds)
         plan = Plan(
             settings.seconds, settings.rate, settings.connections, settings.warm_up_s, poisson=poisson
         )
-        found.append(session.run(plan))
-    progress(f"{name}: p99 {dispersion([one.latencies.p99_ms for one in found]).median:.1f} ms", 1.0)
-    return fixed(found)
+        loads.append(session.run(plan))
+    progress(f"{name}: p99 {dispersion([load.latencies.p99_ms for load in loads]).median:.1f} ms", 1.0)
+    return fixed(loads)
 
 
 def fixed(rounds: list[Load]) -> Fixed:
     """Return rounds with the dispersion of their percentiles."""
-    times = [one.latencies for one in rounds]
+    times = [load.latencies for load in rounds]
     return Fixed(
-        p50_ms=dispersion([one.p50_ms for one in times]),
-        p99_ms=dispersion([one.p99_ms for one in times]),
-        p99_9_ms=dispersion([one.p99_9_ms for one in times]),
-        max_ms=dispersion([one.max_ms for one in times]),
+        p50_ms=dispersion([time_s.p50_ms for time_s in times]),
+        p99_ms=dispersion([time_s.p99_ms for time_s in times]),
+        p99_9_ms=dispersion([time_s.p99_9_ms for time_s in times]),
+        max_ms=dispersion([time_s.max_ms for time_s in times]),
         rounds=rounds,
     )
 
 
 def _sweep(session: Session, settings: HttpSettings, progress: Progress) -> Sweep:
     def run(rate: float) -> Load:
-        found = session.run(Plan(settings.step_s, rate, settings.connections, settings.step_warm_up_s))
-        progress(f"upward: {rate:,.0f}/s, p99 {found.latencies.p99_ms:.1f} ms", 0.0)
-        return found
+        load = session.run(Plan(settings.step_s, rate, settings.connections, settings.step_warm_up_s))
+        progress(f"upward: {rate:,.0f}/s, p99 {load.latencies.p99_ms:.1f} ms", 0.0)
+        return load
 
-    found = find_saturation(run, settings.sweep)
-    progress(f"upward: the saturation rate is at {found.saturation_per_s:,.0f}/s", 1.0)
-    return found
+    saturation = find_saturation(run, settings.sweep)
+    progress(f"upward: the saturation rate is at {saturation.saturation_per_s:,.0f}/s", 1.0)
+    return saturation

@@ -30,9 +30,9 @@ def between(text: str, markers: tuple[str, str], new: str) -> str:
     >>> between("a <b> old </b> c", ("<b>", "</b>"), "new").split()
     ['a', '<b>', 'new', '</b>', 'c']
     """
-    before, found, rest = text.partition(markers[0])
+    before, inner, rest = text.partition(markers[0])
     _, ended, after = rest.partition(markers[1])
-    if not found or not ended:
+    if not inner or not ended:
         raise ConfigError(f"{PAGE}: has no `{markers[0]}` and `{markers[1]}`; the figures go between them")
     return f"{before}{markers[0]}\n{new}\n{markers[1]}{after}"
 
@@ -75,12 +75,12 @@ def _write(page: Path, markers: tuple[str, str], text: str, pictures: Pictures) 
 
 def bench_pictures(figures: Figures) -> Pictures:
     """Return the charts of what was measured."""
-    found = dict[str, str]()
+    pictures = dict[str, str]()
     if figures.http is not None:
-        found["latency-by-rate.svg"] = latency_by_rate(figures.http.sweep)
+        pictures["latency-by-rate.svg"] = latency_by_rate(figures.http.sweep)
     if figures.comparison:
-        found |= dict(comparison_pictures(figures.comparison))
-    return found
+        pictures |= dict(comparison_pictures(figures.comparison))
+    return pictures
 
 
 def latency_by_rate(sweep: Sweep) -> str:
@@ -101,12 +101,12 @@ def latency_by_rate(sweep: Sweep) -> str:
     return line_chart(title, Axis("payments a second", log=True), Axis("latency, ms", log=True), lines, marks)
 
 
-def comparison_pictures(found: Sequence[ClosedLoop]) -> Iterator[tuple[str, str]]:
+def comparison_pictures(closed_loops: Sequence[ClosedLoop]) -> Iterator[tuple[str, str]]:
     """Yield the charts of servers beside each other."""
-    title = f"answers a second, {found[0].connections} connections"
-    rates = [(one.name, one.many.completed_per_s) for one in found]
+    title = f"answers a second, {closed_loops[0].connections} connections"
+    rates = [(closed_loop.name, closed_loop.many.completed_per_s) for closed_loop in closed_loops]
     yield "comparison-throughput.svg", bar_chart(title, "/s", rates)
-    latency = [(one.name, one.one.latencies.p50_ms) for one in found]
+    latency = [(closed_loop.name, closed_loop.one.latencies.p50_ms) for closed_loop in closed_loops]
     yield "comparison-latency.svg", bar_chart("p50 of one connection", "ms", latency)
 
 
@@ -117,8 +117,8 @@ def soak_pictures(figures: SoakFigures) -> Pictures:
     names = {"p99.9": "p99_9_ms", "p99": "p99_ms", "p50": "p50_ms"}
     latency = [Series(name, _over_time(minutes, key)) for name, key in names.items()]
     memory = [
-        Series("own memory", [(_minute(one), one.memory.own_mb / MB_A_GB) for one in minutes]),
-        Series("mapped files", [(_minute(one), one.memory.files_mb / MB_A_GB) for one in minutes]),
+        Series("own memory", [(_minute(minute), minute.memory.own_mb / MB_A_GB) for minute in minutes]),
+        Series("mapped files", [(_minute(minute), minute.memory.files_mb / MB_A_GB) for minute in minutes]),
     ]
     return {
         "soak-latency.svg": line_chart(f"{title}: latency", axis, Axis("ms", log=True), latency),
@@ -126,9 +126,9 @@ def soak_pictures(figures: SoakFigures) -> Pictures:
     }
 
 
-def _minute(one: Minute) -> float:
-    return one.load.from_s / 60
+def _minute(minute: Minute) -> float:
+    return minute.load.from_s / 60
 
 
 def _over_time(minutes: list[Minute], key: str) -> list[tuple[float, float]]:
-    return [(_minute(one), float(getattr(one.load.latencies, key))) for one in minutes]
+    return [(_minute(minute), float(getattr(minute.load.latencies, key))) for minute in minutes]

@@ -34,8 +34,8 @@ def rows(figures: Figures) -> Iterator[Row]:
         yield from scale_rows(figures.scale)
     if figures.http is not None:
         yield from http_rows(figures.http)
-    for one in figures.comparison or ():
-        yield from closed_loop_rows(one, "comparison: ")
+    for closed_loop in figures.comparison or ():
+        yield from closed_loop_rows(closed_loop, "comparison: ")
     for ratio in figures.ratios or ():
         yield (
             f"`fraud serve` beside {ratio.name}: throughput, p50 of one connection",
@@ -43,72 +43,89 @@ def rows(figures: Figures) -> Iterator[Row]:
         )
 
 
-def engine_rows(found: EngineFigures) -> Iterator[Row]:
+def engine_rows(engine_figures: EngineFigures) -> Iterator[Row]:
     """Yield the rows of the engine in this process."""
-    speed = f"{format_dispersion(found.bulk_payments_per_s)} payments/s"
-    yield f"in bulk, from a file, {found.features} features", speed
-    for stage in (TOTAL, *(name for name in found.stages_us if name != TOTAL)):
-        yield f"{STAGES.get(stage, f'of it, {stage}')}: {PERCENTILES}", format_micros(found.stages_us[stage])
-    sizes = f"{found.profile_bytes_mean:,.0f}, {found.profile_bytes_max:,} bytes"
+    speed = f"{format_dispersion(engine_figures.bulk_payments_per_s)} payments/s"
+    yield f"in bulk, from a file, {engine_figures.features} features", speed
+    for stage in (TOTAL, *(name for name in engine_figures.stages_us if name != TOTAL)):
+        yield (
+            f"{STAGES.get(stage, f'of it, {stage}')}: {PERCENTILES}",
+            format_micros(engine_figures.stages_us[stage]),
+        )
+    sizes = f"{engine_figures.profile_bytes_mean:,.0f}, {engine_figures.profile_bytes_max:,} bytes"
     yield "a stored profile: mean, largest that was met", sizes
 
 
-def scale_rows(found: ScaleFigures) -> Iterator[Row]:
+def scale_rows(scale_figures: ScaleFigures) -> Iterator[Row]:
     """Yield the rows of many entities."""
-    yield f"a payment while {found.few:,} entities are known: {PERCENTILES}", format_micros(found.few_us)
-    yield f"while {found.many:,} are known", format_micros(found.many_us)
-    yield "how many times as long", format_ratio(found.ratio)
-    total = f"{found.few_total_us:,.0f} us, {found.many_total_us:,.0f} us"
+    yield (
+        f"a payment while {scale_figures.few:,} entities are known: {PERCENTILES}",
+        format_micros(scale_figures.few_us),
+    )
+    yield f"while {scale_figures.many:,} are known", format_micros(scale_figures.many_us)
+    yield "how many times as long", format_ratio(scale_figures.ratio)
+    total = f"{scale_figures.few_total_us:,.0f} us, {scale_figures.many_total_us:,.0f} us"
     yield "the same with what is put off until it was answered, in the mean", total
-    yield "how many times as long", format_ratio(found.ratio_total)
-    yield "the first payment of an entity since the start, its profile stored", format_micros(found.cold_us)
-    yield "memory for a million entities", f"{found.entity_bytes / 1000:,.1f} GB"
-    full = f"{found.bound_bytes_in_memory / 1000:,.1f} kB, {found.bound_bytes_stored / 1000:,.1f} kB"
+    yield "how many times as long", format_ratio(scale_figures.ratio_total)
+    yield (
+        "the first payment of an entity since the start, its profile stored",
+        format_micros(scale_figures.cold_us),
+    )
+    yield "memory for a million entities", f"{scale_figures.entity_bytes / 1000:,.1f} GB"
+    full = (
+        f"{scale_figures.bound_bytes_in_memory / 1000:,.1f} kB, "
+        f"{scale_figures.bound_bytes_stored / 1000:,.1f} kB"
+    )
     yield "an entity that is full in every window: in memory, stored", full
 
 
-def format_ratio(one: Dispersion) -> str:
+def format_ratio(dispersion: Dispersion) -> str:
     """Return how many times, with the dispersion over the turns."""
-    return f"{one.median:.2f} ({one.lowest:.2f} to {one.highest:.2f} of turns)"
+    return f"{dispersion.median:.2f} ({dispersion.lowest:.2f} to {dispersion.highest:.2f} of turns)"
 
 
-def http_rows(found: HttpFigures) -> Iterator[Row]:
+def http_rows(http_figures: HttpFigures) -> Iterator[Row]:
     """Yield the rows of `fraud serve`."""
-    yield "from the start of the process to ready", f"{found.ready_s.median:.1f} s"
-    yield "to the first decision", f"{found.first_decision_s.median:.1f} s"
-    for one, how in ((found.even, "at even distances"), (found.poisson, "by chance")):
-        yield f"{one.rounds[0].target_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", format_fixed(one)
-    sweep = found.sweep
+    yield "from the start of the process to ready", f"{http_figures.ready_s.median:.1f} s"
+    yield "to the first decision", f"{http_figures.first_decision_s.median:.1f} s"
+    for fixed, how in ((http_figures.even, "at even distances"), (http_figures.poisson, "by chance")):
+        yield f"{fixed.rounds[0].target_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", format_fixed(fixed)
+    sweep = http_figures.sweep
     saturation = f"{sweep.saturation_per_s:,.0f}/s{' or more' if sweep.open_end else ''}"
     late = LATE if sweep.client_bound else ""
     yield f"the highest rate with p99 <= {sweep.bound_ms:g} ms and no errors", f"{saturation}{late}"
-    yield from closed_loop_rows(found.closed)
-    memory = f"{found.memory.own_mb:,.0f} MB, and {found.memory.files_mb:,.0f} MB of mapped files"
+    yield from closed_loop_rows(http_figures.closed)
+    memory = (
+        f"{http_figures.memory.own_mb:,.0f} MB, and {http_figures.memory.files_mb:,.0f} MB of mapped files"
+    )
     yield "memory of the server behind it all", memory
 
 
-def closed_loop_rows(found: ClosedLoop, where: str = "") -> Iterator[Row]:
+def closed_loop_rows(closed_loop: ClosedLoop, where: str = "") -> Iterator[Row]:
     """Yield the rows of one server in a closed loop."""
-    yield f"{where}{found.name}, one connection: {PERCENTILES}", format_latency(found.one)
-    throughput = f"{found.many.completed_per_s:,.0f}/s, {format_latency(found.many)}"
-    yield f"{where}{found.name}, {found.connections} connections: answers, {PERCENTILES}", throughput
+    yield f"{where}{closed_loop.name}, one connection: {PERCENTILES}", format_latency(closed_loop.one)
+    throughput = f"{closed_loop.many.completed_per_s:,.0f}/s, {format_latency(closed_loop.many)}"
+    yield (
+        f"{where}{closed_loop.name}, {closed_loop.connections} connections: answers, {PERCENTILES}",
+        throughput,
+    )
 
 
-def format_micros(one: Micros) -> str:
+def format_micros(micros: Micros) -> str:
     """Return p50, p99, p99.9 and the longest in us."""
-    return f"{one.p50_us:,.0f} / {one.p99_us:,.0f} / {one.p99_9_us:,.0f} / {one.max_us:,.0f} us"
+    return f"{micros.p50_us:,.0f} / {micros.p99_us:,.0f} / {micros.p99_9_us:,.0f} / {micros.max_us:,.0f} us"
 
 
-def format_fixed(one: Fixed) -> str:
+def format_fixed(fixed: Fixed) -> str:
     """Return the percentiles of a load in rounds: medians, and from the least to the most."""
-    percentiles_ms = (one.p50_ms, one.p99_ms, one.p99_9_ms, one.max_ms)
+    percentiles_ms = (fixed.p50_ms, fixed.p99_ms, fixed.p99_9_ms, fixed.max_ms)
     medians = " / ".join(_short(percentile.median) for percentile in percentiles_ms)
     ranges = " / ".join(
         f"{_short(percentile.lowest)} to {_short(percentile.highest)}" for percentile in percentiles_ms
     )
-    errors = sum(load.errors for load in one.rounds)
+    errors = sum(load.errors for load in fixed.rounds)
     wrong = f", {errors:,} errors" if errors else ""
-    return f"{medians} ms ({ranges}){wrong}{LATE if any(load.client_bound for load in one.rounds) else ''}"
+    return f"{medians} ms ({ranges}){wrong}{LATE if any(load.client_bound for load in fixed.rounds) else ''}"
 
 
 def format_latency(load: Load) -> str:
@@ -117,9 +134,15 @@ def format_latency(load: Load) -> str:
     return f"{percentiles(load.latencies)}{wrong}{LATE if load.client_bound else ''}"
 
 
-def percentiles(one: Latencies) -> str:
+def percentiles(latencies: Latencies) -> str:
     """Return p50, p99, p99.9 and the longest in ms."""
-    return " / ".join(_short(value) for value in (one.p50_ms, one.p99_ms, one.p99_9_ms, one.max_ms)) + " ms"
+    return (
+        " / ".join(
+            _short(value)
+            for value in (latencies.p50_ms, latencies.p99_ms, latencies.p99_9_ms, latencies.max_ms)
+        )
+        + " ms"
+    )
 
 
 def _short(value: float) -> str:
@@ -131,31 +154,31 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < MANY_MS else f"{value:,.0f}"
 
 
-def format_dispersion(one: Dispersion) -> str:
+def format_dispersion(dispersion: Dispersion) -> str:
     """Return a median with its extremes."""
-    return f"{one.median:,.0f} ({one.lowest:,.0f} to {one.highest:,.0f})"
+    return f"{dispersion.median:,.0f} ({dispersion.lowest:,.0f} to {dispersion.highest:,.0f})"
 
 
-def soak_rows(found: SoakFigures) -> Iterator[Row]:
+def soak_rows(soak_figures: SoakFigures) -> Iterator[Row]:
     """Yield the rows of a soak."""
-    settings, total, verdict = found.settings, found.total, found.verdict
-    first, last = found.minutes[0], found.minutes[-1]
-    yield "cards; entities known", f"{settings.cards:,}; {found.entities:,}"
+    settings, total, verdict = soak_figures.settings, soak_figures.total, soak_figures.verdict
+    first, last = soak_figures.minutes[0], soak_figures.minutes[-1]
+    yield "cards; entities known", f"{settings.cards:,}; {soak_figures.entities:,}"
     yield (
         "how long, at which rate",
         f"{settings.minutes:.3g} minutes, {settings.rate:,.0f}/s at even distances",
     )
     yield "payments answered", f"{total.latencies.count:,}, {total.errors:,} errors"
     yield f"all of it: {PERCENTILES}", format_latency(total)
-    p99 = [one.load.latencies.p99_ms for one in found.minutes]
+    p99 = [minute.load.latencies.p99_ms for minute in soak_figures.minutes]
     lowest, highest = min(p99), max(p99)
     yield (
         "p99 by the minute: median, least, most",
         f"{statistics.median(p99):.1f}, {lowest:.1f}, {highest:.1f} ms",
     )
     yield "p99 of the last quarter over the first", f"{verdict.p99_ratio:.2f}, {_flat(verdict.p99_flat)}"
-    memory = (found.at_start, found.loaded, first.memory, last.memory)
-    sizes = ", ".join(f"{one.own_mb:,.0f}" for one in memory)
+    memory = (soak_figures.at_start, soak_figures.loaded, first.memory, last.memory)
+    sizes = ", ".join(f"{size.own_mb:,.0f}" for size in memory)
     yield "memory: at the start, profiles loaded, after the first minute, at the end", f"{sizes} MB"
     growth = f"{verdict.memory_mb_per_hour:+,.0f} MB an hour, {100 * verdict.memory_share:+.1f} %"
     yield "memory over the second half", f"{growth}, {_flat(verdict.memory_flat)}"
@@ -166,8 +189,8 @@ def _flat(flat: bool) -> str:  # noqa: FBT001 - its word
     return "flat" if flat else "not flat"
 
 
-def table(machine: Machine, elsewhere_share: float, found: Iterable[Row]) -> str:
+def table(machine: Machine, elsewhere_share: float, table_rows: Iterable[Row]) -> str:
     """Return figures as a page shows them."""
     busy = f"other work took {100 * elsewhere_share:.0f} % of its cores meanwhile"
     head = f"{machine.describe()}; {busy}.\n\n| | measured |\n|---|---|\n"
-    return head + "\n".join(f"| {what} | {value} |" for what, value in found)
+    return head + "\n".join(f"| {what} | {value} |" for what, value in table_rows)

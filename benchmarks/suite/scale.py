@@ -158,7 +158,7 @@ def load_all(service: EmbeddedService) -> None:
     rows = service.state_file.rows("SELECT entity, id FROM profiles")
     for start in range(0, len(rows), LOADED_AT_ONCE):
         part = rows[start : start + LOADED_AT_ONCE]
-        service.pipeline.memory.prefetch([alone(index, one) for index, one in part])
+        service.pipeline.memory.prefetch([alone(index, transaction) for index, transaction in part])
 
 
 class Turns:
@@ -186,15 +186,15 @@ class Turns:
 def by_turns(few: Turns, many: Turns, turn: int) -> None:
     """Let two services decide by turns."""
     for start in range(0, len(few.events), turn):
-        for one in (few, many):
-            one.take(start, start + turn)
+        for state in (few, many):
+            state.take(start, start + turn)
 
 
 def quotients(many: Sequence[float], few: Sequence[float]) -> Dispersion:
     """Return the median of the quotients of turns, and the bounds of the middle eighty of a hundred."""
-    found = sorted(one / other for one, other in zip(many, few, strict=True))
-    tenth = len(found) // 10
-    return Dispersion(statistics.median(found), found[tenth], found[-1 - tenth])
+    ratios = sorted(many_time / few_time for many_time, few_time in zip(many, few, strict=True))
+    tenth = len(ratios) // 10
+    return Dispersion(statistics.median(ratios), ratios[tenth], ratios[-1 - tenth])
 
 
 def bound(service: EmbeddedService) -> tuple[float, int]:
@@ -205,9 +205,9 @@ def bound(service: EmbeddedService) -> tuple[float, int]:
         encoded = msgspec.msgpack.encode(full_profile(entity.plan).to_list())
         before, profiles = tracemalloc.get_traced_memory()[0], []
         for _ in range(FULL):
-            one = Profile(entity.plan)
-            one.load_list(msgspec.msgpack.decode(encoded))
-            profiles.append(one)
+            profile = Profile(entity.plan)
+            profile.load_list(msgspec.msgpack.decode(encoded))
+            profiles.append(profile)
         in_memory = max(in_memory, (tracemalloc.get_traced_memory()[0] - before) / len(profiles))
         stored_bytes = max(stored_bytes, len(encoded))
     tracemalloc.stop()
@@ -225,8 +225,8 @@ def full_profile(plan: ProfilePlan) -> Profile:
         ):
             add(time_ms, amount)
     for distinct_ids in profile.distinct_ids:
-        for other in range(plan.limit):
-            distinct_ids.add(EPOCH_MS + other, (1 << 32) - 1 - other)
+        for other_id in range(plan.limit):
+            distinct_ids.add(EPOCH_MS + other_id, (1 << 32) - 1 - other_id)
     return profile
 
 

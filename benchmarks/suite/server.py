@@ -125,8 +125,8 @@ def wait_until_ready(name: str, child: Child, log: Path, is_there: Callable[[], 
     until = time.perf_counter() + TIMEOUT_S
     while not is_there():
         if not child.running or time.perf_counter() > until:
-            said = log.read_text(errors="replace")[-TAIL_CHARS:].strip()
-            raise ConfigError(f"{name}: does not answer; its last output was: {said or 'none'}")
+            output = log.read_text(errors="replace")[-TAIL_CHARS:].strip()
+            raise ConfigError(f"{name}: does not answer; its last output was: {output or 'none'}")
         time.sleep(LOOK_EVERY_S)
     return time.perf_counter()
 

@@ -156,7 +156,7 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
             slot,
             entity.index,
             _ids(state_file, entity.index),
-            [_ids(state_file, other) for other in entity.others],
+            [_ids(state_file, other_entity) for other_entity in entity.others],
         )
         for slot, entity in enumerate(extractor.entities)
     ]
@@ -166,12 +166,13 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
         for start in range(0, len(ids), GROUP):
             group = ids[start : start + GROUP]
             memory = ProfileCache(extractor, state_file)
-            memory.prefetch([alone(index, one) for one in group])
+            memory.prefetch([alone(index, entity_id) for entity_id in group])
             with state_file.transaction():
                 for position, name in enumerate(names):
-                    others = [one[position] for one in renamed]
+                    others = [names_of[position] for names_of in renamed]
                     copies_of = {
-                        (index, one + name): _copy(memory.cached[slot][one], others) for one in group
+                        (index, entity_id + name): _copy(memory.cached[slot][entity_id], others)
+                        for entity_id in group
                     }
                     state_file.save(copies_of)
             done += len(group)
@@ -192,7 +193,10 @@ def _copy(profile: Profile, renamed: Sequence[dict[int, int]]) -> bytes:
 
 def _renamed(ids: Sequence[str], names: Sequence[str]) -> list[dict[int, int]]:
     """Return for each copy the checksum of an id by that of the id in the simulation itself."""
-    return [{zlib.crc32(one.encode()): zlib.crc32((one + name).encode()) for one in ids} for name in names]
+    return [
+        {zlib.crc32(entity_id.encode()): zlib.crc32((entity_id + name).encode()) for entity_id in ids}
+        for name in names
+    ]
 
 
 def _ids(state_file: StateFile, entity: int) -> list[str]:
@@ -201,9 +205,9 @@ def _ids(state_file: StateFile, entity: int) -> list[str]:
     ]
 
 
-def alone(index: int, one: str) -> tuple[str | None, ...]:
+def alone(index: int, entity_id: str) -> tuple[str | None, ...]:
     """Return the entities of a payment that has but one."""
-    return (*[None] * index, one, *[None] * (MAX_ENTITIES - index))
+    return (*[None] * index, entity_id, *[None] * (MAX_ENTITIES - index))
 
 
 def _forget(state: Path) -> None:

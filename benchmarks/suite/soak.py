@@ -95,29 +95,38 @@ def measure_soak(simulation: BenchmarkSimulation, settings: SoakSettings, progre
         entities = _load_profiles(target, simulation, first, copies, progress)
         loaded, minutes = server.memory(), list[Minute]()
 
-        def look(one: Slice) -> None:
-            minutes.append(Minute(one, server.memory(), server.state_mb()))
-            latency = f"p99 {one.latencies.p99_ms:.1f} ms, {minutes[-1].memory.own_mb:,.0f} MB"
-            done = (one.from_s + settings.slice_s) / (60 * settings.minutes)
-            progress(f"soak: {settings.rate:,.0f}/s, {latency}, {one.errors} errors", min(done, 1.0))
+        def look(part: Slice) -> None:
+            minutes.append(Minute(part, server.memory(), server.state_mb()))
+            latency = f"p99 {part.latencies.p99_ms:.1f} ms, {minutes[-1].memory.own_mb:,.0f} MB"
+            done = (part.from_s + settings.slice_s) / (60 * settings.minutes)
+            progress(f"soak: {settings.rate:,.0f}/s, {latency}, {part.errors} errors", min(done, 1.0))
 
         total = run_load(target, _plan(settings, copies), look)
         counted = server.metrics()
-    found = verdict(minutes)
+    problems = verdict(minutes)
     return SoakFigures(
-        measured_on, settings, entities, at_start, loaded, total, minutes, found, counted, meter.elsewhere()
+        measured_on,
+        settings,
+        entities,
+        at_start,
+        loaded,
+        total,
+        minutes,
+        problems,
+        counted,
+        meter.elsewhere(),
     )
 
 
 def verdict(minutes: Sequence[Minute]) -> Verdict:
     """Return what the minutes say of memory and latency; there are at least four."""
     half, quarter = minutes[len(minutes) // 2 :], max(len(minutes) // 4, 1)
-    hours = [one.load.from_s / 3600 for one in half]
-    memory = [one.memory.own_mb for one in half]
+    hours = [minute.load.from_s / 3600 for minute in half]
+    memory = [minute.memory.own_mb for minute in half]
     slope = statistics.linear_regression(hours, memory).slope
     share = slope * (hours[-1] - hours[0]) / max(statistics.fmean(memory), 1e-9)
     first, last = (
-        statistics.median(one.load.latencies.p99_ms for one in part)
+        statistics.median(minute.load.latencies.p99_ms for minute in part)
         for part in (minutes[:quarter], minutes[-quarter:])
     )
     ratio = last / first if first else math.inf
@@ -150,15 +159,15 @@ def _load_profiles(
     lists = [b"[" + b",".join(payments[at : at + LIST]) + b"]" for at in range(0, len(payments), LIST)]
     message, total, done = f"loading {copies * profiles:,} profiles", copies * len(lists), 0
 
-    def look(one: Slice) -> None:
+    def look(part: Slice) -> None:
         nonlocal done
-        done += one.latencies.count
+        done += part.latencies.count
         progress(message, done / total)
 
     plan = Plan(1e6, connections=LISTS_AT_ONCE, warm_up_s=0.0, copies=copies, block=len(lists), slice_s=1.0)
-    found = run_load(msgspec.structs.replace(target, bodies=lists), plan, look)
-    if found.errors:
-        raise ConfigError(f"{found.errors:,} of {found.sent:,} lists of payments failed: {found.statuses}")
+    load = run_load(msgspec.structs.replace(target, bodies=lists), plan, look)
+    if load.errors:
+        raise ConfigError(f"{load.errors:,} of {load.sent:,} lists of payments failed: {load.statuses}")
     return copies * profiles
 
 

@@ -69,7 +69,9 @@ class _Shown:
         if not view.tally.decided or (self.screen.plain and time.monotonic() < self.next):
             return
         self.next = time.monotonic() + PLAIN_EVERY_S
-        self.screen.table(demo_figures(view), HEADINGS, [newest(one) for one in reversed(view.newest)])
+        self.screen.table(
+            demo_figures(view), HEADINGS, [newest(decline) for decline in reversed(view.newest)]
+        )
 
 
 def demo_figures(view: DemoLog) -> dict[str, str]:
@@ -89,7 +91,7 @@ def demo_figures(view: DemoLog) -> dict[str, str]:
 
 def newest(entry: dict[str, Any]) -> tuple[str, str, str, str]:
     """Return a decline as a row of the live table; the log holds no amounts."""
-    why = [one["message"] for one in entry["reasons"] if one["code"] == "score"]
+    why = [reason["message"] for reason in entry["reasons"] if reason["code"] == "score"]
     return entry["transaction_id"], "", f"{entry['score'] or 0:.3f}", "; ".join(why)
 
 

@@ -229,10 +229,10 @@ def summarise(settings: DemoSettings, running: Running, view: DemoLog, began: fl
     )
     decided = []
     for decision in dedup_index.decisions():
-        told = msgspec.json.decode(decision.line)
+        logged = msgspec.json.decode(decision.line)
         decided.append(
             DecidedPayment(
-                decision.transaction_id, told["score"], Action[told["action"].upper()], decision.event
+                decision.transaction_id, logged["score"], Action[logged["action"].upper()], decision.event
             )
         )
     return AwsDemoReport(
@@ -254,7 +254,9 @@ def summarise(settings: DemoSettings, running: Running, view: DemoLog, began: fl
         decisions_per_batch=tally.decided / max(tally.batches, 1),
         stages_ms={stage: total / max(tally.batches, 1) for stage, total in tally.stages_ms.items()},
         write_conflicts=tally.write_conflicts,
-        dead_lettered=sum(one.dead_lettered for one in running.deployment.mapping.progress.values()),
+        dead_lettered=sum(
+            shard_progress.dead_lettered for shard_progress in running.deployment.mapping.progress.values()
+        ),
         seconds_to_first_decision=view.first_s - began,
         quality=quality(demo_project(), settings.simulation, decided),
     )

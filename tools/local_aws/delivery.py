@@ -119,7 +119,9 @@ def records_done(result: Invocation, numbers: Sequence[str], settings: MappingSe
         response = msgspec.json.decode(result.payload or b"null", type=_Report | None)
     except (msgspec.DecodeError, UnicodeError):
         return 0
-    failed = [] if response is None else [one.itemIdentifier for one in response.batchItemFailures or ()]
+    failed = (
+        [] if response is None else [failure.itemIdentifier for failure in response.batchItemFailures or ()]
+    )
     index_of = {number: index for index, number in enumerate(numbers)}
     return min([index_of.get(number, 0) for number in failed], default=len(numbers))
 

@@ -71,8 +71,8 @@ class EventSourceMapping:
     @property
     def checkpoints(self) -> dict[str, str]:
         """Return the number of the last record of each shard that is done, for the shards that have one."""
-        found = {shard: progress.checkpoint for shard, progress in self.progress.items()}
-        return {shard: number for shard, number in found.items() if number is not None}
+        checkpoints = {shard: progress.checkpoint for shard, progress in self.progress.items()}
+        return {shard: number for shard, number in checkpoints.items() if number is not None}
 
     def start(self) -> None:
         """Begin to deliver every shard whose parents are not still being delivered."""
@@ -82,8 +82,8 @@ class EventSourceMapping:
             shards = list_shards(self._kinesis, self.settings.stream_arn)
             if len(shards) > MAX_SHARDS:
                 raise ConfigError(f"{self.settings.stream_arn}: {len(shards)} shards, more than {MAX_SHARDS}")
-            self._first = self._first or {one.name for one in shards}
-            unfinished = {one.name for one in shards} - self._finished()
+            self._first = self._first or {shard.name for shard in shards}
+            unfinished = {shard.name for shard in shards} - self._finished()
             for shard in shards:
                 if shard.name not in self._running and unfinished.isdisjoint(shard.parents):
                     self._begin(shard)

@@ -38,18 +38,18 @@ class Invocation(msgspec.Struct, frozen=True):
         >>> Invocation.failed("7", "Sandbox.Timedout", "Task timed out after 3.00 seconds").error_message
         'RequestId: 7 Error: Task timed out after 3.00 seconds'
         """
-        told = f"RequestId: {request_id} Error: {message}"
-        payload = msgspec.json.encode({"errorType": kind, "errorMessage": told})
-        return cls(request_id, payload, kind, told)
+        message_text = f"RequestId: {request_id} Error: {message}"
+        payload = msgspec.json.encode({"errorType": kind, "errorMessage": message_text})
+        return cls(request_id, payload, kind, message_text)
 
     @classmethod
     def raised(cls, request_id: str, payload: bytes) -> Invocation:
         """Return the invocation that the function's own error ended, as the runtime posted it."""
         try:
-            told = msgspec.json.decode(payload, type=_Raised)
+            raised = msgspec.json.decode(payload, type=_Raised)
         except (msgspec.DecodeError, UnicodeError):
-            told = _Raised()
-        return cls(request_id, payload, told.errorType or UNHANDLED, told.errorMessage)
+            raised = _Raised()
+        return cls(request_id, payload, raised.errorType or UNHANDLED, raised.errorMessage)
 
 
 class Function(Protocol):

@@ -82,7 +82,7 @@ class MappingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(
                 f"{response['FunctionArn']}: the local mapping has no {' and no '.join(refused)}"
             )
-        found = {ours: response[name] for name, ours in NAMES.items() if response.get(name) is not None}
+        settings = {ours: response[name] for name, ours in NAMES.items() if response.get(name) is not None}
         at = response.get("StartingPositionTimestamp")
         more = {
             "report_batch_item_failures": REPORTS in (response.get("FunctionResponseTypes") or ()),
@@ -90,7 +90,7 @@ class MappingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "starting_s": at.timestamp() if isinstance(at, datetime) else at,
         }
         try:
-            return msgspec.convert({**found, **more}, cls, strict=False)
+            return msgspec.convert({**settings, **more}, cls, strict=False)
         except msgspec.ValidationError as error:
             raise ConfigError(f"event source mapping of {response.get('FunctionArn')}: {error}") from None
 

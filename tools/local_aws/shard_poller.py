@@ -129,8 +129,8 @@ class ShardPoller:
 
     def _take(self) -> list[Waiting]:
         count = fitting(self._waiting[: self._settings.batch_size])
-        taken, self._waiting = self._waiting[:count], self._waiting[count:]
-        return taken
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
 
     def _read(self) -> bool:
         """Wait until it is time, then read; return False when all that there was is done."""

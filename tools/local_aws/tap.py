@@ -110,10 +110,12 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
 
         def _pass_on(self, call: Call, headers: Message) -> Reply:
             self.connection = self.connection or HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
-            given = {name: value for name, value in headers.items() if name.lower() in PASSED}
+            passed_headers = {name: value for name, value in headers.items() if name.lower() in PASSED}
             # The signature names to a local service the account and the region.
-            given |= {"authorization": headers["authorization"]} if "authorization" in headers else {}
-            self.connection.request("POST", self.path, call.body, given)
+            passed_headers |= (
+                {"authorization": headers["authorization"]} if "authorization" in headers else {}
+            )
+            self.connection.request("POST", self.path, call.body, passed_headers)
             response = self.connection.getresponse()
             return Reply(response.status, response.read(), response.getheader("content-type", ""))
 

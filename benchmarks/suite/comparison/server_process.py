@@ -81,9 +81,9 @@ class ComparisonServer:
 
     def versions(self) -> dict[str, str]:
         """Return the versions of what it is made of, by package."""
-        path = [str(one) for one in self.environment.glob("lib/python*/site-packages")]
-        found = {one.name: one.version for one in distributions(path=path)}
-        return {package: found[package] for package in self.kind.packages}
+        path = [str(path) for path in self.environment.glob("lib/python*/site-packages")]
+        versions = {distribution.name: distribution.version for distribution in distributions(path=path)}
+        return {package: versions[package] for package in self.kind.packages}
 
     def start(self) -> Target:
         """Start it anew, wait until it answers, and compare its scores; return where rows are sent.
@@ -122,8 +122,8 @@ class ComparisonServer:
 
     def tail(self) -> str:
         """Return its last output."""
-        said = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        return "\n".join(said.splitlines()[-TAIL_LINES:])
+        output = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return "\n".join(output.splitlines()[-TAIL_LINES:])
 
     def _run_context(self) -> RunContext:
         if self.folder.exists():
@@ -192,10 +192,10 @@ class ComparisonServer:
         try:
             connection.request("POST", target.path, target.bodies[row], {"content-type": target.content_type})
             response = connection.getresponse()
-            said = response.read()
+            body = response.read()
             if response.status != OK:
-                raise self._failure(f"it answers row {row} with {response.status}: {said[:300]!r}")
-            return self.kind.score(said)
+                raise self._failure(f"it answers row {row} with {response.status}: {body[:300]!r}")
+            return self.kind.score(body)
         except (OSError, HTTPException, msgspec.DecodeError) as error:
             raise self._failure(f"its answer to row {row} cannot be read: {error}") from None
 

@@ -22,13 +22,13 @@ LOOK_S = 0.02
 
 def processes_of(run_id: str) -> set[int]:
     """Return the processes that were started with the run id."""
-    wanted, found = f"{VARIABLE}={run_id}".encode(), set()
+    wanted, pids = f"{VARIABLE}={run_id}".encode(), set()
     for folder in Path("/proc").iterdir():
         # What ends meanwhile, or belongs to somebody else, cannot be read and is none of ours.
         with suppress(OSError):
             if folder.name.isdigit() and wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.add(int(folder.name))
-    return found
+                pids.add(int(folder.name))
+    return pids
 
 
 def sweep(run_id: str) -> set[int]:
