@@ -239,19 +239,19 @@ def test_a_run_that_was_killed_is_gone_on_with(small_simulation: SmallSimulation
     assert set(keys_of(stream).values()) == {1}
 
 
-class DiesAtNote(Objects):
+class DiesBeforeProgress(Objects):
     def put(self, key: str, content: bytes) -> None:  # noqa: ARG002 - of the one it replaces
         raise Killed
 
 
-def test_a_run_that_is_killed_before_its_note_has_nothing_decided_twice(
+def test_a_run_that_is_killed_before_its_progress_is_stored_has_nothing_decided_twice(
     small_simulation: SmallSimulation,
 ) -> None:
     cloud, stream = Cloud(small_simulation), FakeKinesis(1)
     handle(cloud, [renamed(90, transaction_id=None)] * 3)
 
     with pytest.raises(Killed):
-        redrive_quarantine(DiesAtNote(cloud.s3, "q"), stream, "payments", "")
+        redrive_quarantine(DiesBeforeProgress(cloud.s3, "q"), stream, "payments", "")
     assert redrive(cloud, stream).events == 3
     assert sum(keys_of(stream).values()) == 6
     deliver_all(cloud, stream, small_simulation)

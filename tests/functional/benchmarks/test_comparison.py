@@ -57,7 +57,7 @@ sys.path.insert(0, sys.argv[1])
 from tests.functional.benchmarks.test_comparison import ours
 server = ours(Path(sys.argv[2]), [0.25])
 server.start()
-print(server.mark, flush=True)
+print(server.run_id, flush=True)
 time.sleep(600)
 """
 
