@@ -70,9 +70,9 @@ class DecidedState(msgspec.Struct):
     engines: list[Engine]
     events: list[bytes]
 
-    def explain(self, one: str, *bundles: Path, **more: Any) -> ExplanationRecord:  # noqa: ANN401 - of Where
+    def explain(self, transaction_id: str, *bundles: Path, **more: Any) -> ExplanationRecord:  # noqa: ANN401 - of Where
         explanation = explain(
-            one, state_files_of(self.state), Where(bundles or (self.small.bundle,), **more), quiet
+            transaction_id, state_files_of(self.state), Where(bundles or (self.small.bundle,), **more), quiet
         )
         assert isinstance(explanation, ExplanationRecord)
         return explanation
@@ -172,8 +172,8 @@ KINDS = {
 def test_a_decision_of_any_kind_comes_out_again(decided_state: DecidedState, kind: str) -> None:
     rows = decided_state.rows(KINDS[kind])
     assert len(rows) >= PARTS
-    for one, config_id in rows[:: max(len(rows) // PARTS, 1)][:PARTS]:
-        explanation = decided_state.explain(one)
+    for transaction_id, config_id in rows[:: max(len(rows) // PARTS, 1)][:PARTS]:
+        explanation = decided_state.explain(transaction_id)
         assert (explanation.same, explanation.differences, explanation.made_by.config_id) == (
             True,
             [],
@@ -191,8 +191,8 @@ def test_the_deciding_configuration_is_shown_also_after_another_took_over(
     names = {engine.configuration.config_id for engine in decided_state.engines}
     assert {config_id for _, config_id in decided_state.rows("1")} == names
     for engine in decided_state.engines:
-        one, _ = decided_state.rows(f"config_id = '{engine.configuration.config_id}'")[-1]
-        explanation = decided_state.explain(one)
+        transaction_id, _ = decided_state.rows(f"config_id = '{engine.configuration.config_id}'")[-1]
+        explanation = decided_state.explain(transaction_id)
         assert explanation.same
         assert explanation.made_by.policy == engine.strategy.policy.name
         policy = engine.strategy.policy
@@ -203,44 +203,58 @@ def test_the_deciding_configuration_is_shown_also_after_another_took_over(
 
 
 def test_the_decline_cap_is_counted_again_from_the_log(decided_state: DecidedState) -> None:
-    explanations = [decided_state.explain(one) for one, _ in decided_state.rows(KINDS["capped"])[::150]]
+    explanations = [
+        decided_state.explain(transaction_id)
+        for transaction_id, _ in decided_state.rows(KINDS["capped"])[::150]
+    ]
     explanations += [
-        decided_state.explain(one)
-        for one, _ in decided_state.rows(f"{KINDS['declined']} AND seq < 1000")[::25]
+        decided_state.explain(transaction_id)
+        for transaction_id, _ in decided_state.rows(f"{KINDS['declined']} AND seq < 1000")[::25]
     ]
     assert len(explanations) > 4
     for explanation in explanations:
         assert explanation.decline_cap is not None
         assert (explanation.decline_cap.decline_requested, explanation.decline_cap.agrees) == (True, True)
         assert explanation.taken == []
-    quarantined = [one for one in explanations if one.reasons[0].code == "decline_cap"]
+    quarantined = [
+        explanation for explanation in explanations if explanation.reasons[0].code == "decline_cap"
+    ]
     assert 0 < len(quarantined) < len(explanations)
 
 
 def test_rules_and_lists_say_why_they_spoke_or_did_not(decided_state: DecidedState) -> None:
     first, second, _ = (engine.configuration.config_id for engine in decided_state.engines)
     listed = decided_state.explain(decided_state.rows(KINDS["denied by a list"])[0][0])
-    said = {rule.name: rule for rule in listed.rules}
-    assert said["bad"].fired
-    assert (said["bad"].owner, said["bad"].reason, said["bad"].kind) == ("bob", "x", "deny list")
-    assert said["quiet"].status == f"snoozed until {FUTURE}"
-    assert said["seen"].status == "not on it"
+    rules_by_name = {rule.name: rule for rule in listed.rules}
+    assert rules_by_name["bad"].fired
+    assert (rules_by_name["bad"].owner, rules_by_name["bad"].reason, rules_by_name["bad"].kind) == (
+        "bob",
+        "x",
+        "deny list",
+    )
+    assert rules_by_name["quiet"].status == f"snoozed until {FUTURE}"
+    assert rules_by_name["seen"].status == "not on it"
     fired = decided_state.explain(
         decided_state.rows(f"config_id = '{first}' AND reasons LIKE '%\"often\"%'")[0][0]
     )
     often = next(rule for rule in fired.rules if rule.name == "often")
     assert (often.status, often.owner, often.reason, often.version) == ("fired", "ann", "a trial", 4)
     later = decided_state.explain(decided_state.rows(f"config_id = '{second}'")[0][0])
-    said = {rule.name: rule for rule in later.rules}
-    assert said["snoozed"].status == f"snoozed until {FUTURE}"
-    assert said["expired"].status == f"expired on {LONG_AGO}"
+    rules_by_name = {rule.name: rule for rule in later.rules}
+    assert rules_by_name["snoozed"].status == f"snoozed until {FUTURE}"
+    assert rules_by_name["expired"].status == f"expired on {LONG_AGO}"
     means = {feature.name: feature.value for feature in later.features}
     known = means["card_amount_mean_5m"] is not None
-    assert said["unknown"].status == ("fired" if known else "not known, because a value is missing")
-    denied = [decided_state.explain(one) for one, _ in decided_state.rows(KINDS["denied by a list"])]
+    assert rules_by_name["unknown"].status == ("fired" if known else "not known, because a value is missing")
+    denied = [
+        decided_state.explain(transaction_id)
+        for transaction_id, _ in decided_state.rows(KINDS["denied by a list"])
+    ]
     allowing = {rule.status for explanation in denied for rule in explanation.rules if rule.name == "ours"}
     assert allowing == {"not on it", "outvoted by a list that denies"}
-    expired = [decided_state.explain(one) for one, _ in decided_state.rows("action = 0")[:40]]
+    expired = [
+        decided_state.explain(transaction_id) for transaction_id, _ in decided_state.rows("action = 0")[:40]
+    ]
     messages = {rule.status for explanation in expired for rule in explanation.rules if rule.name == "over"}
     assert f"expired on {LONG_AGO}" in messages
 
@@ -262,8 +276,8 @@ def test_labels_that_came_say_whether_the_answer_was_right(decided_state: Decide
 
 def test_features_come_out_again_from_history_and_the_log(decided_state: DecidedState) -> None:
     rows = decided_state.rows("1")
-    for one, _ in [*random.Random(2).sample(rows, 4), rows[0], rows[-1]]:
-        explanation = decided_state.explain(one, history=decided_state.small.history)
+    for transaction_id, _ in [*random.Random(2).sample(rows, 4), rows[0], rows[-1]]:
+        explanation = decided_state.explain(transaction_id, history=decided_state.small.history)
         assert explanation.recomputed_features is not None
         assert explanation.recomputed_features.differences == []
         assert explanation.recomputed_features.values == len(explanation.features)
@@ -298,10 +312,10 @@ CHANGES = {
 def test_what_was_changed_since_is_reported_and_nothing_else(
     decided_state: DecidedState, tmp_path: Path, what: str
 ) -> None:
-    one = decided_state.rows(f"{KINDS['declined']} AND counterfactual_action IS NULL")[3][0]
+    transaction_id = decided_state.rows(f"{KINDS['declined']} AND counterfactual_action IS NULL")[3][0]
     change, expected = CHANGES[what]
     query = f"UPDATE decisions SET {change} WHERE transaction_id = ?"  # noqa: S608 - ours
-    explanation = tampered(decided_state, tmp_path, query, one).explain(one)
+    explanation = tampered(decided_state, tmp_path, query, transaction_id).explain(transaction_id)
     assert not explanation.same
     assert {difference.what for difference in explanation.differences} == expected
     assert all(difference.stored != difference.recomputed for difference in explanation.differences)
@@ -310,16 +324,16 @@ def test_what_was_changed_since_is_reported_and_nothing_else(
 def test_a_feature_that_was_changed_since_is_reported_by_name_when_it_is_recomputed(
     decided_state: DecidedState, tmp_path: Path
 ) -> None:
-    one = decided_state.rows("action = 0")[9][0]
+    transaction_id = decided_state.rows("action = 0")[9][0]
     with closing(sqlite3.connect(decided_state.state)) as db:
         query = "SELECT features FROM decisions WHERE transaction_id = ?"
-        features = bytearray(db.execute(query, (one,)).fetchone()[0])
+        features = bytearray(db.execute(query, (transaction_id,)).fetchone()[0])
     features[8 * 3] ^= 1
     query = "UPDATE decisions SET features = ? WHERE transaction_id = ?"
-    other = tampered(decided_state, tmp_path, query, bytes(features), one)
-    explanation = other.explain(one, history=decided_state.small.history)
+    tampered_state = tampered(decided_state, tmp_path, query, bytes(features), transaction_id)
+    explanation = tampered_state.explain(transaction_id, history=decided_state.small.history)
     assert explanation.recomputed_features is not None
-    assert [one.what for one in explanation.recomputed_features.differences] == [
+    assert [difference.what for difference in explanation.recomputed_features.differences] == [
         f"feature {explanation.features[3].name}"
     ]
     assert not explanation.same
@@ -328,9 +342,9 @@ def test_a_feature_that_was_changed_since_is_reported_by_name_when_it_is_recompu
 def test_a_decline_cap_that_should_have_decided_otherwise_is_reported(
     decided_state: DecidedState, tmp_path: Path
 ) -> None:
-    one = decided_state.rows(KINDS["capped"])[-1][0]
+    transaction_id = decided_state.rows(KINDS["capped"])[-1][0]
     query = "UPDATE decisions SET action = 1 WHERE action = 2 AND transaction_id <> ?"
-    explanation = tampered(decided_state, tmp_path, query, one).explain(one)
+    explanation = tampered(decided_state, tmp_path, query, transaction_id).explain(transaction_id)
     assert "decline_cap" in {difference.what for difference in explanation.differences}
     assert explanation.decline_cap is not None
     assert explanation.decline_cap.agrees is False
@@ -340,12 +354,15 @@ def test_without_the_key_the_random_draw_is_read_as_it_is_stored_and_all_else_is
     decided_state: DecidedState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FRAUD_CONTROL_GROUP_KEY")
-    one = decided_state.rows(KINDS["control group"])[0][0]
-    explanation = decided_state.explain(one)
+    transaction_id = decided_state.rows(KINDS["control group"])[0][0]
+    explanation = decided_state.explain(transaction_id)
     assert explanation.same
     assert "FRAUD_CONTROL_GROUP_KEY" in explanation.taken[0]
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", "another key")
-    assert {one.what for one in decided_state.explain(one).differences} >= {"action", "counterfactual_action"}
+    assert {difference.what for difference in decided_state.explain(transaction_id).differences} >= {
+        "action",
+        "counterfactual_action",
+    }
 
 
 def test_a_decision_without_a_score_comes_out_again_without_one(
@@ -359,8 +376,8 @@ def test_a_decision_without_a_score_comes_out_again_without_one(
     service = service_over(unavailable, state)
     serve(service, decided_state.events[:80])
     service.close()
-    one = DecidedState(decided_state.small, state, [engine], decided_state.events)
-    explanation = one.explain(one.rows("score IS NULL")[5][0])
+    state_without_score = DecidedState(decided_state.small, state, [engine], decided_state.events)
+    explanation = state_without_score.explain(state_without_score.rows("score IS NULL")[5][0])
     assert explanation.same
     assert explanation.taken == ["that the model did not answer"]
     assert explanation.reasons[0].code == "no_score"
@@ -370,15 +387,15 @@ def test_a_decision_without_a_score_comes_out_again_without_one(
 def test_a_bundle_is_found_among_those_kept_and_its_absence_is_said(
     decided_state: DecidedState, tmp_path: Path
 ) -> None:
-    one = decided_state.rows("1")[5][0]
+    transaction_id = decided_state.rows("1")[5][0]
     with pytest.raises(
         ConfigError, match="name it with --bundle, or the folder of kept bundles with --registry"
     ):
-        decided_state.explain(one, tmp_path / "none")
+        decided_state.explain(transaction_id, tmp_path / "none")
     bundle = read_bundle(decided_state.small.bundle)
     (tmp_path / "bundles").mkdir()
     (tmp_path / "bundles" / f"{bundle.name}.tar.gz").write_bytes(pack(bundle.files()))
-    assert decided_state.explain(one, tmp_path / "none", registry=tmp_path).same
+    assert decided_state.explain(transaction_id, tmp_path / "none", registry=tmp_path).same
 
 
 def test_a_setup_is_read_as_it_was_written_with_the_order_of_its_entities(
@@ -396,9 +413,9 @@ def test_a_setup_is_read_as_it_was_written_with_the_order_of_its_entities(
         )
 
 
-def undecided(decided_state: DecidedState, one: str) -> Undecided:
+def undecided(decided_state: DecidedState, transaction_id: str) -> Undecided:
     explanation = explain(
-        one, state_files_of(decided_state.state), Where([decided_state.small.bundle]), quiet
+        transaction_id, state_files_of(decided_state.state), Where([decided_state.small.bundle]), quiet
     )
     assert isinstance(explanation, Undecided)
     return explanation
@@ -417,11 +434,11 @@ def test_what_was_never_decided_is_reported_as_what_it_is(
     )
     waiting = b'{"type": "label", "transaction_id": "w1", "is_fraud": 1, "label_known_at": "2026-03-16"}'
     serve(service, [quarantined, b'{"transaction_id": "r2"', waiting])
-    for one in ("r1", "r2"):
-        explanation = undecided(DecidedState(decided_state.small, state, [], []), one)
+    for transaction_id in ("r1", "r2"):
+        explanation = undecided(DecidedState(decided_state.small, state, [], []), transaction_id)
         assert explanation.is_known
         assert len(explanation.quarantined) == 1
-        assert one in explanation.quarantined[0].event
+        assert transaction_id in explanation.quarantined[0].event
     label = undecided(DecidedState(decided_state.small, state, [], []), "w1").labels[0]
     assert (label.verdict, label.source) == ("fraud", "feed")
     service.close()
@@ -460,9 +477,12 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
     for path in state_files_of(state):
         assert verify(path, [], quiet).is_intact
         with closing(sqlite3.connect(path)) as db:
-            ids = [one for (one,) in db.execute("SELECT transaction_id FROM decisions ORDER BY seq")]
-        for one in (ids[len(ids) // 2], ids[-1]):
-            explanation = both.explain(one, history=decided_state.small.history)
+            ids = [
+                transaction_id
+                for (transaction_id,) in db.execute("SELECT transaction_id FROM decisions ORDER BY seq")
+            ]
+        for transaction_id in (ids[len(ids) // 2], ids[-1]):
+            explanation = both.explain(transaction_id, history=decided_state.small.history)
             assert explanation.recomputed_features is not None
             assert explanation.recomputed_features.differences == []
             assert explanation.same
@@ -471,19 +491,19 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
 def test_the_commands_say_it_in_words_and_by_their_exit_codes(
     decided_state: DecidedState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = decided_state.rows(KINDS["capped"])[2][0]
+    transaction_id = decided_state.rows(KINDS["capped"])[2][0]
     common = [f"--state={decided_state.state}", "--plain"]
     command = [
         "explain",
-        one,
+        transaction_id,
         *common,
         f"--bundle={decided_state.small.bundle}",
         f"--json={tmp_path / 'one.json'}",
     ]
     assert main([*command, "--all-features"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for text in (
-        f"Payment {one} of ",
+        f"Payment {transaction_id} of ",
         "sent to review",
         "decided again from what was stored: bit-identical",
         "often (rule, decline, version 4): fired: amount >= 30",
@@ -493,24 +513,24 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
         "payments on this card in the last hour",
         "trained on payments from",
     ):
-        assert text in said
+        assert text in output
     written = json.loads((tmp_path / "one.json").read_bytes())
-    assert (written["same"], written["payment"]["transaction_id"]) == (True, one)
+    assert (written["same"], written["payment"]["transaction_id"]) == (True, transaction_id)
     changed = tampered(
-        decided_state, tmp_path, "UPDATE decisions SET score = 0.5 WHERE transaction_id = ?", one
+        decided_state, tmp_path, "UPDATE decisions SET score = 0.5 WHERE transaction_id = ?", transaction_id
     )
-    assert main(["explain", one, f"--state={changed.state}", "--plain", command[4]]) == 1
+    assert main(["explain", transaction_id, f"--state={changed.state}", "--plain", command[4]]) == 1
     assert "DIFFERENT" in capsys.readouterr().out
     assert main(["explain", "nobody", *common]) == 1
     assert "was never seen" in capsys.readouterr().out
     anchor = f"--anchor={tmp_path / 'anchors.jsonl'}"
     for count in (0, 1, 2):
         assert main(["audit", "verify", *common, anchor]) == 0
-        said = capsys.readouterr().out
-        assert "OK" in said
-        assert (f"{count} anchors match" in said) is (count > 0)
+        output = capsys.readouterr().out
+        assert "OK" in output
+        assert (f"{count} anchors match" in output) is (count > 0)
     assert main(["audit", "verify", f"--state={changed.state}", "--plain"]) == 1
-    assert f"decision: {one}" in capsys.readouterr().out
+    assert f"decision: {transaction_id}" in capsys.readouterr().out
     assert main(["audit", "verify", f"--state={tmp_path / 'none.db'}"]) == 2
     assert not (tmp_path / "none.db").exists()
 
@@ -562,18 +582,18 @@ def test_a_server_at_work_and_one_that_was_killed_are_audited_and_explained(
     state = tmp_path / "state.db"
     events = small_simulation.events(12, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     latest = json.loads(events[-1])["transaction_id"]
-    with served(small_simulation, state) as one:
+    with served(small_simulation, state) as server:
         for number, event in enumerate(events, start=1):
-            assert one.decide(event)[0] == 200
-            found = verify(state, [], quiet)
-            assert (found.is_intact, found.rows["decision"]) == (True, number)
+            assert server.decide(event)[0] == 200
+            verified = verify(state, [], quiet)
+            assert (verified.is_intact, verified.rows["decision"]) == (True, number)
         explanation = explain(latest, [state], Where([small_simulation.bundle], replay=True), quiet)
         assert isinstance(explanation, ExplanationRecord)
         assert explanation.same
-        one.stop(signal.SIGKILL)
+        server.stop(signal.SIGKILL)
     # What it answered last is in the journal alone.
-    found = verify(state, [], quiet)
-    assert (found.is_intact, found.rows["decision"]) == (True, len(events))
+    verified = verify(state, [], quiet)
+    assert (verified.is_intact, verified.rows["decision"]) == (True, len(events))
     again = explain(latest, [state], Where([small_simulation.bundle]), quiet)
     assert isinstance(again, ExplanationRecord)
     assert again.same

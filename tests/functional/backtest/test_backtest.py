@@ -88,17 +88,17 @@ def test_history_is_decided_as_the_services_decide_it(small_simulation: SmallSim
 def test_a_change_of_nothing_differs_nowhere(small_simulation: SmallSimulation) -> None:
     evaluation_set, (baseline, same) = decided(small_simulation, [Change(name="same")])
     assert np.array_equal(baseline.action, same.action)
-    found = compare(evaluation_set, baseline, same, small_simulation.project.costs)
-    assert found.all_payments.changed == 0
+    comparison = compare(evaluation_set, baseline, same, small_simulation.project.costs)
+    assert comparison.all_payments.changed == 0
 
 
 def test_declining_everything_hurts_every_good_customer(small_simulation: SmallSimulation) -> None:
     evaluation_set, (baseline, change) = decided(small_simulation, [Change(name="all", rules=(EVERYTHING,))])
-    found = compare(evaluation_set, baseline, change, small_simulation.project.costs)
-    assert found.total is not None
-    arm = found.total.variant.outcomes
+    comparison = compare(evaluation_set, baseline, change, small_simulation.project.costs)
+    assert comparison.total is not None
+    arm = comparison.total.variant.outcomes
     assert arm is not None
-    mature = np.isin((evaluation_set.event_time - 4 * DAY_MS) // (7 * DAY_MS), mature_weeks(found))
+    mature = np.isin((evaluation_set.event_time - 4 * DAY_MS) // (7 * DAY_MS), mature_weeks(comparison))
     good = mature & (evaluation_set.label == 0)
     assert arm.good_declined.payments == good.sum() > 1000
     assert arm.good_declined.cards == np.unique(evaluation_set.card.codes[good]).size
@@ -106,8 +106,8 @@ def test_declining_everything_hurts_every_good_customer(small_simulation: SmallS
     assert arm.recall.value == 1.0
 
 
-def mature_weeks(found: Comparison) -> list[int]:
-    starts = [np.datetime64(week.since[:10]).astype(int) for week in found.weeks if week.mature]
+def mature_weeks(comparison: Comparison) -> list[int]:
+    starts = [np.datetime64(week.since[:10]).astype(int) for week in comparison.weeks if week.mature]
     return [int((day - 4) // 7) for day in starts]
 
 
@@ -198,19 +198,19 @@ def test_a_table_is_made_once_and_again_only_for_other_history_or_other_features
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     project, history = small_simulation.project, small_simulation.history
-    table, made, said = tmp_path / "kept.parquet", list[Path](), list[str]()
+    table, made, messages = tmp_path / "kept.parquet", list[Path](), list[str]()
 
     def make(out: Path) -> None:
         made.append(out)
         make_features(project, history, out, silent)
 
     for _ in range(2):
-        assert ready_table(project, table, [history], make, said.append) == table
-    assert (made, len(said)) == ([table], 1)
-    assert "there is none yet" in said[0]
-    other = tmp_path / "other.parquet"
-    other.write_bytes(history.read_bytes() + b" ")
-    assert why_not(project, table, [other]) == "it was made of other history"
+        assert ready_table(project, table, [history], make, messages.append) == table
+    assert (made, len(messages)) == ([table], 1)
+    assert "there is none yet" in messages[0]
+    other_table = tmp_path / "other.parquet"
+    other_table.write_bytes(history.read_bytes() + b" ")
+    assert why_not(project, table, [other_table]) == "it was made of other history"
     fewer = msgspec.structs.replace(project, features=msgspec.structs.replace(project.features, buckets=12))
     assert why_not(fewer, table, [history]) == "it was made of other features"
     with pytest.raises(ConfigError, match="is no feature table"):
@@ -263,9 +263,9 @@ def test_the_command_prints_the_money_and_writes_the_report(
     printed = capsys.readouterr().out
     assert "stricter: review_at: 0.05 in place of what training chose" in printed
     assert "money saved" in printed
-    told = msgspec.json.decode((out / "backtest.json").read_bytes(), type=Report)
-    assert told.variants[0].comparison.all_payments.changed > 0
-    assert told.variants[0].owner == "ann"
+    report = msgspec.json.decode((out / "backtest.json").read_bytes(), type=Report)
+    assert report.variants[0].comparison.all_payments.changed > 0
+    assert report.variants[0].owner == "ann"
     assert json.loads(figures.read_text())["variants"][0]["name"] == "stricter"
     again = tmp_path / "again"
     assert main([*command[:-2], f"--out={again}"]) == 0

@@ -104,8 +104,8 @@ def command(*arguments: str) -> int:
     return main([*arguments, "--plain"])
 
 
-def checks(found: ShadowComparison) -> dict[str, bool]:
-    return {check.name: check.passed for check in found.gate_result.checks}
+def checks(shadow_comparison: ShadowComparison) -> dict[str, bool]:
+    return {check.name: check.passed for check in shadow_comparison.gate_result.checks}
 
 
 def test_the_gate_opens_for_what_is_better_and_for_nothing_else(
@@ -129,25 +129,25 @@ def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_h
         db.execute("CREATE TEMP TABLE stopped AS SELECT transaction_id FROM decisions WHERE action > 0")
         silent = "DELETE FROM labels WHERE transaction_id IN (SELECT transaction_id FROM stopped)"
         assert db.execute(silent).rowcount > 20
-    found = compare_shadow(registry, [state], trial.bad, None)
-    assert not checks(found)["unobserved outcomes"]
-    assert found.comparison.unobserved is not None
-    assert found.comparison.total is not None
-    assert found.comparison.total.difference is not None
-    assert found.comparison.total.difference.money_saved.value == 0
-    stopped = found.comparison.total.baseline
-    assert found.comparison.unobserved.payments == stopped.reviewed + stopped.declined
-    assert found.comparison.examples.newly_unobserved
+    shadow_comparison = compare_shadow(registry, [state], trial.bad, None)
+    assert not checks(shadow_comparison)["unobserved outcomes"]
+    assert shadow_comparison.comparison.unobserved is not None
+    assert shadow_comparison.comparison.total is not None
+    assert shadow_comparison.comparison.total.difference is not None
+    assert shadow_comparison.comparison.total.difference.money_saved.value == 0
+    stopped = shadow_comparison.comparison.total.baseline
+    assert shadow_comparison.comparison.unobserved.payments == stopped.reviewed + stopped.declined
+    assert shadow_comparison.comparison.examples.newly_unobserved
     assert (
         command("compare", f"--config-id={trial.bad}", f"--registry={registry.path}", f"--state={state}") == 0
     )
-    said = capsys.readouterr().out
-    assert f"no figure counts {found.comparison.unobserved.payments:,.0f} payments" in said
-    assert "FAILED  unobserved" in said
+    output = capsys.readouterr().out
+    assert f"no figure counts {shadow_comparison.comparison.unobserved.payments:,.0f} payments" in output
+    assert "FAILED  unobserved" in output
 
 
 def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: ShadowComparison) -> None:
-    found = of_good.comparison
+    comparison = of_good.comparison
     with closing(sqlite3.connect(trial.state)) as db:
         ours = dict(db.execute("SELECT transaction_id, action FROM decisions"))
     with closing(sqlite3.connect(f"{trial.state}.shadows")) as db:
@@ -155,11 +155,11 @@ def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: ShadowCo
             db.execute("SELECT transaction_id, action FROM decided WHERE config_id = ?", (trial.good,))
         )
     both = ours.keys() & theirs.keys()
-    assert found.all_payments.payments == len(both)
+    assert comparison.all_payments.payments == len(both)
     for one in range(3):
         for other in range(3):
             counted = sum(ours[payment] == one and theirs[payment] == other for payment in both)
-            assert found.actions[one][other] == counted
+            assert comparison.actions[one][other] == counted
 
 
 def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> None:
@@ -229,13 +229,13 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
 
     named = [f"--registry={registry.path}", f"--state={state}", f"--json={tmp_path / 'figures.json'}"]
     assert command("compare", f"--config-id={trial.bad}", *named) == 0
-    found = json.loads((tmp_path / "figures.json").read_bytes())
+    figures = json.loads((tmp_path / "figures.json").read_bytes())
     with closing(sqlite3.connect(state)) as db:
         by = dict(db.execute("SELECT config_id, count(*) FROM decisions GROUP BY config_id").fetchall())
     assert by.keys() == {first, later, rules_canary, model_canary, other}
-    assert found["left_out"] == by[rules_canary] + by[model_canary] + by[other] > 100
-    assert found["comparison"]["all_payments"]["payments"] == by[first] + by[later]
-    assert f"left out: {found['left_out']:,} payments" in capsys.readouterr().out
+    assert figures["left_out"] == by[rules_canary] + by[model_canary] + by[other] > 100
+    assert figures["comparison"]["all_payments"]["payments"] == by[first] + by[later]
+    assert f"left out: {figures['left_out']:,} payments" in capsys.readouterr().out
 
     # What a configuration answered as a canary is its own, and counts once it is champion.
     assert lifecycle.publish(registry, lambda _: ruled, ANN).champion == rules_canary
@@ -258,9 +258,9 @@ def test_a_champion_that_has_answered_nothing_yet_is_not_compared(
         ANN,
     )
     assert command("compare", f"--registry={registry.path}", f"--state={trial.state}") == 2
-    said = capsys.readouterr().err
-    assert "has answered none of " in said
-    assert "name their state file with --state" in said
+    output = capsys.readouterr().err
+    assert "has answered none of " in output
+    assert "name their state file with --state" in output
 
 
 def test_a_comparison_passes_over_payments_that_a_service_at_work_has_in_its_journal_alone(
@@ -311,9 +311,9 @@ def test_promote_asks_the_gate_and_says_why_not(
         "--no-tracking",
     ]
     assert command("promote", f"--config-id={trial.bad}", *named) == 2
-    said = capsys.readouterr()
-    assert "FAILED  better" in said.out
-    assert "the challenger fails the gate, and nothing is changed" in said.err
+    output = capsys.readouterr()
+    assert "FAILED  better" in output.out
+    assert "the challenger fails the gate, and nothing is changed" in output.err
     assert lifecycle.current(registry).number == 2
     assert command("promote", f"--config-id={trial.good}", *named, f"--json={tmp_path / 'figures.json'}") == 0
     promoted = lifecycle.current(registry)
@@ -353,10 +353,10 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
         follower.close()
         while shadows.step():
             pass
-    found = compare_shadow(registry, [state], config_id, None)
-    assert found.comparison.all_payments.variant.reviews_per_day > 1
-    assert found.comparison.capacity_per_day == (0.01, 0.01)
-    assert not checks(found)["reviewers"]
+    shadow_comparison = compare_shadow(registry, [state], config_id, None)
+    assert shadow_comparison.comparison.all_payments.variant.reviews_per_day > 1
+    assert shadow_comparison.comparison.capacity_per_day == (0.01, 0.01)
+    assert not checks(shadow_comparison)["reviewers"]
 
 
 def test_each_arm_describes_its_rules_in_its_own_words(
@@ -388,8 +388,8 @@ def test_each_arm_describes_its_rules_in_its_own_words(
             while shadows.step():
                 pass
     shown = compare_shadow(registry, [state], config_id, None).comparison.examples.largest
-    assert {one.variant.reasons[0] for one in shown} == {"we say"}
-    assert {one.baseline.reasons[0] for one in shown} == {"it was so once", "they said"}
+    assert {example.variant.reasons[0] for example in shown} == {"we say"}
+    assert {example.baseline.reasons[0] for example in shown} == {"it was so once", "they said"}
 
 
 def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(

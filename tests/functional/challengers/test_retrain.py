@@ -85,8 +85,8 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
     first = read_history(project, history, lambda *_: None).payments[0].payment.event_time
     champion.parent.mkdir()
     moment = f"--as-of={iso(first + 45 * DAY)}"
-    given = ["--plain", "--no-tracking", f"--config={config}", moment]
-    assert main(["train", *given, f"--bundle={champion}"]) == 0
+    options = ["--plain", "--no-tracking", f"--config={config}", moment]
+    assert main(["train", *options, f"--bundle={champion}"]) == 0
     return Bank(folder, config, history, champion, project)
 
 
@@ -96,30 +96,30 @@ def iso(ms: int) -> str:
 
 def retrained(bank: Bank, out: Path, *more: str) -> dict[str, Any]:
     figures = out.with_suffix(".json")
-    given = [f"--config={bank.config}", f"--out={out}", f"--json={figures}", "--plain"]
+    options = [f"--config={bank.config}", f"--out={out}", f"--json={figures}", "--plain"]
     champion = () if any(one.startswith("--registry") for one in more) else (f"--bundle={bank.champion}",)
-    assert main(["retrain", *given, *champion, *more]) == 0
-    found: dict[str, Any] = json.loads(figures.read_text())
-    return found
+    assert main(["retrain", *options, *champion, *more]) == 0
+    report: dict[str, Any] = json.loads(figures.read_text())
+    return report
 
 
 @pytest.fixture(scope="module")
-def found(bank: Bank) -> dict[str, Any]:
+def report(bank: Bank) -> dict[str, Any]:
     return retrained(bank, bank.folder / "challengers", "--trials=2", "--no-tracking")
 
 
 def test_a_challenger_learns_what_has_matured_since_and_keeps_the_champions_features(
-    bank: Bank, found: dict[str, Any]
+    bank: Bank, report: dict[str, Any]
 ) -> None:
-    made = bank.folder / "challengers" / found["bundle"]
+    made = bank.folder / "challengers" / report["bundle"]
     champion, challenger = (read_bundle(one) for one in (bank.champion, made))
-    evaluated = read_bundle(bank.folder / "challengers" / found["evaluated"])
+    evaluated = read_bundle(bank.folder / "challengers" / report["evaluated"])
     assert challenger.manifest.evaluated_as == evaluated.name
     assert challenger.manifest.periods.labels_as_of > champion.manifest.periods.labels_as_of
     assert challenger.manifest.fingerprint == champion.manifest.fingerprint
     assert challenger.contents.features.category_encoding == champion.contents.features.category_encoding
-    assert found["trials"] == 2
-    assert found["score"] >= found["baseline_score"]
+    assert report["trials"] == 2
+    assert report["score"] >= report["baseline_score"]
     table = read_dataset(bank.folder / "challengers" / "features.parquet")
     cut, as_of = table.info.boundaries, table.info.as_of
     assert as_of == int(table.event_time.max())
@@ -128,10 +128,10 @@ def test_a_challenger_learns_what_has_matured_since_and_keeps_the_champions_feat
 
 
 def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_was_evaluated(
-    bank: Bank, found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bank: Bank, report: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = bank.folder / "challengers"
-    final, evaluated = (read_bundle(out / found[name]) for name in ("bundle", "evaluated"))
+    final, evaluated = (read_bundle(out / report[name]) for name in ("bundle", "evaluated"))
     table = read_dataset(out / "features.parquet")
     cut, info = table.info.boundaries, table.info
     assert info.as_of is not None
@@ -143,8 +143,8 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
     assert final.manifest.cutoffs == evaluated.manifest.cutoffs
     # A naive recount of what it may have learned from.
     mature = (table.event_time >= cut.train_from) & (table.event_time <= info.as_of - info.delay_ms)
-    told = (table.label >= 0) & (table.known_at <= info.as_of)
-    assert final.contents.reference.rows == (mature & told).sum() > evaluated.contents.reference.rows
+    known = (table.label >= 0) & (table.known_at <= info.as_of)
+    assert final.contents.reference.rows == (mature & known).sum() > evaluated.contents.reference.rows
     # Verdicts on payments of the test slice, told in time, teach it and not the one that is evaluated there.
     late = (table.event_time >= cut.test_from) & mature & (table.label == 1)
     assert late.sum() > 5
@@ -155,16 +155,16 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
     late_labels = tmp_path / "late.jsonl"
     late_labels.write_text("\n".join(map(json.dumps, rows)))
     again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={late_labels}")
-    assert again["evaluated"] == found["evaluated"]
-    assert again["bundle"] != found["bundle"]
+    assert again["evaluated"] == report["evaluated"]
+    assert again["bundle"] != report["bundle"]
     # Nobody is told figures of a slice that it has learned.
-    given = [f"--config={bank.config}", f"--features={out / 'features.parquet'}", "--no-tracking"]
+    options = [f"--config={bank.config}", f"--features={out / 'features.parquet'}", "--no-tracking"]
     capsys.readouterr()
-    options = [f"--bundle={out / found['bundle']}", f"--out={tmp_path / 'evaluated'}"]
-    assert main(["evaluate", "--plain", *given, *options]) == 0
-    assert f"these are the figures of {found['evaluated']}" in capsys.readouterr().err
-    alone = shutil.copytree(out / found["bundle"], tmp_path / "alone" / "bundle")
-    assert main(["evaluate", "--plain", *given, f"--bundle={alone}", options[1]]) == 2
+    bundle_and_out = [f"--bundle={out / report['bundle']}", f"--out={tmp_path / 'evaluated'}"]
+    assert main(["evaluate", "--plain", *options, *bundle_and_out]) == 0
+    assert f"these are the figures of {report['evaluated']}" in capsys.readouterr().err
+    alone = shutil.copytree(out / report["bundle"], tmp_path / "alone" / "bundle")
+    assert main(["evaluate", "--plain", *options, f"--bundle={alone}", bundle_and_out[1]]) == 2
     assert "the figures would be too good" in capsys.readouterr().err
 
 
@@ -173,7 +173,7 @@ def moment(ms: int) -> str:
 
 
 def test_a_champion_that_was_refitted_is_evaluated_by_the_bundle_that_was_evaluated_before(
-    bank: Bank, found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bank: Bank, report: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = bank.folder / "challengers"
     figures = tmp_path / "figures.json"
@@ -181,50 +181,50 @@ def test_a_champion_that_was_refitted_is_evaluated_by_the_bundle_that_was_evalua
     other = msgspec.structs.replace(bank.project, costs=msgspec.structs.replace(bank.project.costs, review=9))
     config = tmp_path / "params.yaml"
     config.write_text(json.dumps(to_plain(other)))
-    given = ["--plain", "--no-tracking", "--trials=0", f"--config={config}", f"--json={figures}"]
-    shutil.copytree(out / found["bundle"], tmp_path / "alone" / "bundle")
+    options = ["--plain", "--no-tracking", "--trials=0", f"--config={config}", f"--json={figures}"]
+    shutil.copytree(out / report["bundle"], tmp_path / "alone" / "bundle")
     alone = f"--bundle={tmp_path / 'alone' / 'bundle'}"
-    assert main(["retrain", *given, alone, f"--out={tmp_path / 'elsewhere' / 'out'}"]) == 0
-    said = capsys.readouterr().err
-    assert f"as evaluated, it is bundle {found['evaluated']}: copy its folder into --out" in said
+    assert main(["retrain", *options, alone, f"--out={tmp_path / 'elsewhere' / 'out'}"]) == 0
+    output = capsys.readouterr().err
+    assert f"as evaluated, it is bundle {report['evaluated']}: copy its folder into --out" in output
     assert json.loads(figures.read_text())["champion"] is None
-    assert main(["retrain", *given, f"--bundle={out / found['bundle']}", f"--out={out}"]) == 0
-    told = json.loads(figures.read_text())
-    assert told["champion"]["average_precision"] == found["challenger"]["average_precision"]
-    assert told["backtest"]["variants"][0]["comparison"]["all_payments"]["payments"] > 0
+    assert main(["retrain", *options, f"--bundle={out / report['bundle']}", f"--out={out}"]) == 0
+    report = json.loads(figures.read_text())
+    assert report["champion"]["average_precision"] == report["challenger"]["average_precision"]
+    assert report["backtest"]["variants"][0]["comparison"]["all_payments"]["payments"] > 0
 
 
 def test_both_are_evaluated_on_the_same_rows_and_the_backtest_says_what_would_change(
-    found: dict[str, Any],
+    report: dict[str, Any],
 ) -> None:
     for name in ("payments_count", "frauds_count", "days", "amount_only_average_precision"):
-        assert found["champion"][name] == found["challenger"][name], name
-    assert found["champion"]["average_precision"] != found["challenger"]["average_precision"]
-    (variant,) = found["backtest"]["variants"]
-    assert variant["name"] == f"challenger-{found['evaluated']}"
-    (note,) = found["backtest"]["notes"]
+        assert report["champion"][name] == report["challenger"][name], name
+    assert report["champion"]["average_precision"] != report["challenger"]["average_precision"]
+    (variant,) = report["backtest"]["variants"]
+    assert variant["name"] == f"challenger-{report['evaluated']}"
+    (note,) = report["backtest"]["notes"]
     assert "the table was made as of then" in note
     whole = variant["comparison"]["all_payments"]
-    assert whole["payments"] >= found["champion"]["payments_count"]
+    assert whole["payments"] >= report["champion"]["payments_count"]
     assert whole["changed"] > 0
 
 
 @pytest.mark.long  # The next test asks for the same, of history that has more labels.
 def test_the_same_seed_and_trials_give_the_same_bundle(
-    bank: Bank, found: dict[str, Any], tmp_path: Path
+    bank: Bank, report: dict[str, Any], tmp_path: Path
 ) -> None:
     again = retrained(bank, tmp_path / "again", "--trials=2", "--no-tracking")
-    assert again["bundle"] == found["bundle"]
-    assert_same_archive(found, tmp_path / "again", bank.folder / "challengers")
+    assert again["bundle"] == report["bundle"]
+    assert_same_archive(report, tmp_path / "again", bank.folder / "challengers")
 
 
-def assert_same_archive(found: dict[str, Any], *folders: Path) -> None:
-    one, other = (folder / f"{found['bundle']}.tar.gz" for folder in folders)
+def assert_same_archive(report: dict[str, Any], *folders: Path) -> None:
+    one, other = (folder / f"{report['bundle']}.tar.gz" for folder in folders)
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_a_label_that_became_known_after_the_last_payment_changes_nothing(
-    bank: Bank, found: dict[str, Any], tmp_path: Path
+    bank: Bank, report: dict[str, Any], tmp_path: Path
 ) -> None:
     history = read_history(bank.project, bank.history, lambda *_: None)
     last = history.payments[-1].payment.event_time
@@ -233,7 +233,7 @@ def test_a_label_that_became_known_after_the_last_payment_changes_nothing(
     as_of_last_payment(history)
     assert not any(label.known_at > last for historical in history.payments for label in historical.labels())
     # Planted: the verdicts of tomorrow, and corrections of what is known, told a day after the end.
-    told = tmp_path / "tomorrow.jsonl"
+    later_labels = tmp_path / "tomorrow.jsonl"
     rows = [
         {
             "transaction_id": historical.payment.transaction_id,
@@ -243,26 +243,26 @@ def test_a_label_that_became_known_after_the_last_payment_changes_nothing(
         for historical in history.payments
         if historical.fraud
     ]
-    told.write_text("\n".join(map(json.dumps, rows)))
-    again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={told}")
-    assert again["bundle"] == found["bundle"]
-    assert_same_archive(found, tmp_path / "out", bank.folder / "challengers")
+    later_labels.write_text("\n".join(map(json.dumps, rows)))
+    again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={later_labels}")
+    assert again["bundle"] == report["bundle"]
+    assert_same_archive(report, tmp_path / "out", bank.folder / "challengers")
     # The same told a day before the test slice begins is learned from.
     cut = read_dataset(bank.folder / "challengers" / "features.parquet").info.boundaries
-    early = told.with_name("early.jsonl")
+    early = later_labels.with_name("early.jsonl")
     early.write_text(
         "\n".join(json.dumps(row | {"label_known_at": iso(cut.test_from - DAY)}) for row in rows)
     )
     other = retrained(bank, tmp_path / "other", "--trials=0", "--no-tracking", f"--labels={early}")
-    assert other["bundle"] != found["bundle"]
+    assert other["bundle"] != report["bundle"]
 
 
 def test_features_that_the_champion_has_not_are_refused_unless_they_are_asked_for(
     bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = other_features(bank, tmp_path)
-    given = [f"--config={config}", f"--bundle={bank.champion}", f"--out={tmp_path / 'out'}", "--trials=0"]
-    assert main(["retrain", "--plain", "--no-tracking", *given]) == 2
+    options = [f"--config={config}", f"--bundle={bank.champion}", f"--out={tmp_path / 'out'}", "--trials=0"]
+    assert main(["retrain", "--plain", "--no-tracking", *options]) == 2
     assert "with --new-features it needs a new state file" in capsys.readouterr().err
 
 
@@ -282,11 +282,11 @@ def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_
     current_project = msgspec.structs.replace(bank.project, rules=(rule,))
     lifecycle.start(registry, read_bundle(bank.champion), current_project, lifecycle.Author("ann", "a test"))
     config = other_features(bank, tmp_path)
-    given = [f"--config={config}", f"--out={tmp_path / 'out'}", f"--registry={registry.path}", "--trials=0"]
-    assert main(["retrain", "--plain", "--no-tracking", "--new-features", *given]) == 0
-    said = capsys.readouterr()
-    assert "the champion has other features" in said.err
-    assert "`fraud shadow` makes them itself, and needs the --history" in said.out
+    options = [f"--config={config}", f"--out={tmp_path / 'out'}", f"--registry={registry.path}", "--trials=0"]
+    assert main(["retrain", "--plain", "--no-tracking", "--new-features", *options]) == 0
+    output = capsys.readouterr()
+    assert "the champion has other features" in output.err
+    assert "`fraud shadow` makes them itself, and needs the --history" in output.out
     (config_id,) = lifecycle.current(registry).shadows
     _, project = lifecycle.content_of(registry, config_id)
     assert (project.features, project.rules) == (load_project(config).features, (rule,))
@@ -316,30 +316,30 @@ def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_hears_of
     tracker_calls = RecordingTracker()
     for module in ("training.workflow", "challengers.retrain"):
         monkeypatch.setattr(f"fraud_detection.{module}.tracker", lambda _: tracker_calls)
-    told = into_the_shadow(bank, tmp_path)
+    report = into_the_shadow(bank, tmp_path)
     assert "in shadow mode" in capsys.readouterr().out
-    assert told["tracked"] == "7"
-    assert tracker_calls.given == [("trained", told["bundle"]), ("evaluated", told["bundle"])]
+    assert report["tracked"] == "7"
+    assert tracker_calls.given == [("trained", report["bundle"]), ("evaluated", report["bundle"])]
 
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("default")  # MLflow's own
 def test_the_registry_calls_it_the_challenger(bank: Bank, tmp_path: Path) -> None:
-    told = into_the_shadow(bank, tmp_path)
+    report = into_the_shadow(bank, tmp_path)
     client, model = MlflowTracker(bank.project).client, bank.project.tracking.model
     aliases = client.get_registered_model(model).aliases
-    assert str(aliases["challenger"]) == told["tracked"]
+    assert str(aliases["challenger"]) == report["tracked"]
 
 
 def into_the_shadow(bank: Bank, root: Path) -> dict[str, Any]:
     registry = ReleaseRegistry(root / "registry")
     lifecycle.start(registry, read_bundle(bank.champion), bank.project, lifecycle.Author("ann", "a test"))
     champion = lifecycle.current(registry).champion
-    told = retrained(bank, root / "out", "--trials=0", f"--registry={registry.path}", "--author=ann")
+    report = retrained(bank, root / "out", "--trials=0", f"--registry={registry.path}", "--author=ann")
     now = lifecycle.current(registry)
-    assert (now.champion, now.shadows) == (champion, (told["shadow"],))
-    assert lifecycle.bundle_of(registry, told["shadow"]).name == told["bundle"]
-    return told
+    assert (now.champion, now.shadows) == (champion, (report["shadow"],))
+    assert lifecycle.bundle_of(registry, report["shadow"]).name == report["bundle"]
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -373,8 +373,8 @@ def test_a_schedule_waits_until_labels_are_old_enough(
     age = last - round(learned.timestamp() * 1000)
     assert older_than(champion, last, age).due
     assert not older_than(champion, last, age + 1).due
-    told = retrained(bank, tmp_path / "out", f"--state={state}", "--when-older-than=900d", "--no-tracking")
-    assert told["due"] is False
+    report = retrained(bank, tmp_path / "out", f"--state={state}", "--when-older-than=900d", "--no-tracking")
+    assert report["due"] is False
     assert "not yet" in capsys.readouterr().out
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
     assert main(["retrain", f"--config={bank.config}", "--when-drifted", f"--bundle={bank.champion}"]) == 2
@@ -391,9 +391,9 @@ def test_drift_is_seen_in_what_was_served_and_nothing_is_seen_in_too_few(
         changed.append(json.dumps(payment | {"amount": round(20 * payment["amount"], 2)}).encode())
     state = decided(bank, tmp_path / "changed.db", changed)
     last = latest_time([state]) or 0
-    found = drift_of(champion, [state], last)
-    assert found.features["amount"] >= DRIFTED
-    assert found.reason().due
+    drift = drift_of(champion, [state], last)
+    assert drift.features["amount"] >= DRIFTED
+    assert drift.reason().due
     few = decided(bank, tmp_path / "few.db", changed[: MIN_PAYMENTS // 2])
     assert not drift_of(champion, [few], latest_time([few]) or 0).reason().due
     # Nothing that came later than the moment is looked at.
@@ -405,22 +405,22 @@ def test_payments_that_go_on_as_before_have_not_drifted(
 ) -> None:
     # The first champion has learned from little more than a week: no yardstick of anything.
     champion = tmp_path / "later" / "bundle"
-    given = ["--plain", "--no-tracking", f"--config={bank.config}", f"--bundle={champion}"]
-    assert main(["train", *given]) == 0
+    options = ["--plain", "--no-tracking", f"--config={bank.config}", f"--bundle={champion}"]
+    assert main(["train", *options]) == 0
     bank = msgspec.structs.replace(bank, champion=champion)
     state = tmp_path / "state.db"
     service = open_service(champion, state)[1]
     preload_history(service, bank.project, bank.history, lambda *_: None)
     service.close()
     decided(bank, state, events)
-    found = drift_of(read_bundle(champion), [state], latest_time([state]) or 0)
-    assert found.payments >= MIN_PAYMENTS
-    assert found.score is not None
-    assert not found.reason().due, found
+    drift = drift_of(read_bundle(champion), [state], latest_time([state]) or 0)
+    assert drift.payments >= MIN_PAYMENTS
+    assert drift.score is not None
+    assert not drift.reason().due, drift
     # A rate that follows labels may move, and is told.
-    assert found.risk
-    told = retrained(bank, tmp_path / "out", f"--state={state}", "--when-drifted", "--when-older-than=900d")
-    assert told["due"] is False
+    assert drift.risk
+    report = retrained(bank, tmp_path / "out", f"--state={state}", "--when-drifted", "--when-older-than=900d")
+    assert report["due"] is False
     assert "no drift: the largest index is" in capsys.readouterr().err
 
 
@@ -451,10 +451,10 @@ def test_a_challenger_is_trained_of_what_was_decided_too(
     bank: Bank, events: list[bytes], tmp_path: Path
 ) -> None:
     state = decided(bank, tmp_path / "state.db", events)
-    told = retrained(
+    report = retrained(
         bank, tmp_path / "out", f"--state={state}", "--trials=0", "--no-tracking", "--when-older-than=7d"
     )
-    assert told["due"] is True
+    assert report["due"] is True
     table = read_dataset(tmp_path / "out" / "features.parquet")
     ids = {json.loads(event)["transaction_id"] for event in events}
     assert ids <= set(table.transaction_id)

@@ -88,8 +88,10 @@ def test_a_shadow_says_what_it_would_have_said_in_the_service_itself(
     serve(alone, events)
     wanted = alone.state_file.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
     alone.close()
-    assert [(one.transaction_id, one.action, one.score) for one in all_of(state, model)] == wanted
-    declined = {one.transaction_id for one in all_of(state, rule) if "large" in one.reasons}
+    assert [
+        (decision.transaction_id, decision.action, decision.score) for decision in all_of(state, model)
+    ] == wanted
+    declined = {decision.transaction_id for decision in all_of(state, rule) if "large" in decision.reasons}
     with closing(StateFile(state, reading=True)) as state_file:
         paid = state_file.rows("SELECT transaction_id, event FROM decisions")
     large = {one for one, event in paid if float(msgspec.json.decode(event)["amount"]) >= 100}
@@ -139,7 +141,7 @@ def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
     with closing(StateFile(state, reading=True)) as state_file:
         wanted = [row[0] for row in state_file.rows("SELECT transaction_id FROM decisions ORDER BY seq")]
     for name in lifecycle.current(registry).shadows:
-        assert [one.transaction_id for one in all_of(state, name)] == wanted
+        assert [decision.transaction_id for decision in all_of(state, name)] == wanted
 
 
 def config_ids(state: Path) -> list[str]:

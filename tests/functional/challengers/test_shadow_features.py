@@ -137,29 +137,32 @@ def trained(project: Project, history: Path, folder: Path) -> Path:
 
 def with_news(events: list[bytes]) -> list[bytes]:
     """Return a stream with labels that take others back or come early, and payments of no known customer."""
-    found: list[list[bytes]] = [[] for _ in range(len(events) + CORRECTED_LATER + 1)]
+    batches: list[list[bytes]] = [[] for _ in range(len(events) + CORRECTED_LATER + 1)]
     labels = 0
     for index, raw in enumerate(events):
         try:
             event: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
         except (msgspec.DecodeError, msgspec.ValidationError):
-            found[index].append(raw)
+            batches[index].append(raw)
             continue
         if event.get("type") == "label":
             labels += 1
             if labels % 2:
                 known_at = dt.datetime.fromisoformat(event["label_known_at"]) + dt.timedelta(hours=6)
-                other = event | {"is_fraud": 1 - event["is_fraud"], "label_known_at": known_at.isoformat()}
-                found[index + CORRECTED_LATER].append(msgspec.json.encode(other))
+                corrected = event | {
+                    "is_fraud": 1 - event["is_fraud"],
+                    "label_known_at": known_at.isoformat(),
+                }
+                batches[index + CORRECTED_LATER].append(msgspec.json.encode(corrected))
         elif zlib.crc32(str(event.get("transaction_id")).encode()) % WITHOUT_CUSTOMER == 0:
             # By its id, so that one that comes again is the same.
             event.pop("customer_id", None)
             raw = msgspec.json.encode(event)  # noqa: PLW2901 - it takes the event's place
         elif index % 100 == 50 and "transaction_id" in event:
-            told = {"type": "label", "transaction_id": event["transaction_id"], "is_fraud": 1}
-            found[index - 20].append(msgspec.json.encode(told | {"label_known_at": event["event_time"]}))
-        found[index].append(raw)
-    return [raw for part in found for raw in part]
+            label = {"type": "label", "transaction_id": event["transaction_id"], "is_fraud": 1}
+            batches[index - 20].append(msgspec.json.encode(label | {"label_known_at": event["event_time"]}))
+        batches[index].append(raw)
+    return [raw for part in batches for raw in part]
 
 
 @pytest.fixture(scope="module")
@@ -241,11 +244,17 @@ def latest_rows(state: Path, config_id: str) -> dict[str, bytes]:
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
         own = log.own_rows(config_id)
         assert len(own) == STORED_ROWS
-        return {one.transaction_id: own[one.seq] for one in log.decisions(config_id) if one.seq in own}
+        return {
+            decision.transaction_id: own[decision.seq]
+            for decision in log.decisions(config_id)
+            if decision.seq in own
+        }
 
 
 def decisions(state: Path, config_id: str) -> Decisions:
-    return [(one.transaction_id, one.action, one.score) for one in all_of(state, config_id)]
+    return [
+        (decision.transaction_id, decision.action, decision.score) for decision in all_of(state, config_id)
+    ]
 
 
 def test_the_trial_has_everything_that_could_go_wrong(trial: Trial) -> None:
@@ -319,11 +328,11 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
 
 def test_its_latest_rows_are_those_that_the_service_would_have_served(trial: Trial, tmp_path: Path) -> None:
     state = trial.copy(tmp_path / "state.db")
-    found = decided_by(trial, state, trial.history)
-    assert found == trial.wanted()
+    decided = decided_by(trial, state, trial.history)
+    assert decided == trial.wanted()
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
         latest = log.decisions(trial.config_id)[-STORED_ROWS:]
-    assert latest_rows(state, trial.config_id).keys() == {one.transaction_id for one in latest}
+    assert latest_rows(state, trial.config_id).keys() == {decision.transaction_id for decision in latest}
     assert latest_rows(state, trial.config_id).items() <= trial.served().items()
 
 
@@ -368,9 +377,9 @@ def test_without_its_history_it_would_decide_otherwise(trial: Trial, tmp_path: P
         db.execute("DELETE FROM meta WHERE key = 'history'")
     with pytest.raises(ConfigError, match=r"began without history.*leave out --history"):
         decided_by(trial, state, trial.history)
-    found = decided_by(trial, state, None)
-    assert [one for one, _, _ in found] == [one for one, _, _ in trial.wanted()]
-    assert found != trial.wanted()
+    decided = decided_by(trial, state, None)
+    assert [one for one, _, _ in decided] == [one for one, _, _ in trial.wanted()]
+    assert decided != trial.wanted()
 
 
 def test_history_that_comes_after_the_shadow_is_noticed(trial: Trial, tmp_path: Path) -> None:
@@ -404,18 +413,18 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
 ) -> None:
     state = trial.copy(tmp_path / "state.db")
     decided_by(trial, state, trial.history)
-    found = compare_shadow(trial.registry, [state], trial.config_id, None)
-    assert (found.gate_inputs.rescored, found.gate_inputs.different) == (STORED_ROWS, 0)
-    assert min(found.gate_inputs.p99_us) > 0
-    assert found.comparison.all_payments.payments > 1_000
-    failed = {check.name: check.message for check in found.gate_result.checks if not check.passed}
+    comparison = compare_shadow(trial.registry, [state], trial.config_id, None)
+    assert (comparison.gate_inputs.rescored, comparison.gate_inputs.different) == (STORED_ROWS, 0)
+    assert min(comparison.gate_inputs.p99_us) > 0
+    assert comparison.comparison.all_payments.payments > 1_000
+    failed = {check.name: check.message for check in comparison.gate_result.checks if not check.passed}
     assert "needs a new state file" in failed["schema"]
     before = lifecycle.current(trial.registry)
     named = [f"--registry={trial.registry.path}", "--reason=tried", "--no-tracking", "--plain"]
     assert main(["promote", f"--state={state}", "--force", *named]) == 2
-    said = capsys.readouterr()
-    assert "FAILED  schema" in said.out
-    assert "start a second service on a new state file" in said.err
+    output = capsys.readouterr()
+    assert "FAILED  schema" in output.out
+    assert "start a second service on a new state file" in output.err
     change = tmp_path / "change.yaml"
     change.write_text(f"name: customers\nbundle: {trial.challenger}\n")
     assert main(["release", "canary", str(change), *named]) == 2

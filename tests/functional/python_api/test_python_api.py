@@ -43,20 +43,20 @@ def test_a_frame_gets_the_decisions_that_the_command_gives_its_file(
     arguments = [f"--bundle={small_simulation.bundle}", f"--history={before}", f"--out={out}"]
     assert main(["score", str(file), *arguments]) == 0
     expected = [json.loads(line) for line in out.read_bytes().splitlines()]
-    found = bundle.score(payments, history=earlier(small_simulation))
-    assert isinstance(found, pa.Table)
-    assert found.num_rows == len(expected) == 300
-    assert found["action"].to_pylist() == [one["action"] for one in expected]
-    assert found["score"].to_pylist() == [one["score"] for one in expected]
-    assert found["transaction_id"].to_pylist() == [one["transaction_id"] for one in expected]
+    scored = bundle.score(payments, history=earlier(small_simulation))
+    assert isinstance(scored, pa.Table)
+    assert scored.num_rows == len(expected) == 300
+    assert scored["action"].to_pylist() == [record["action"] for record in expected]
+    assert scored["score"].to_pylist() == [record["score"] for record in expected]
+    assert scored["transaction_id"].to_pylist() == [record["transaction_id"] for record in expected]
 
 
 @pytest.mark.filterwarnings("ignore:Series.values returning")  # pyarrow's use of pandas
 def test_pandas_in_is_pandas_out(bundle: fd.Bundle, payments: pa.Table) -> None:
     pandas = pytest.importorskip("pandas")
-    found = bundle.score(payments.to_pandas().head(20))
-    assert isinstance(found, pandas.DataFrame)
-    assert len(found) == 20
+    scored = bundle.score(payments.to_pandas().head(20))
+    assert isinstance(scored, pandas.DataFrame)
+    assert len(scored) == 20
 
 
 def test_contributions_and_the_score_agree_whatever_the_payment(
@@ -68,19 +68,19 @@ def test_contributions_and_the_score_agree_whatever_the_payment(
         assert explanation.score is not None
         return explanation.score
 
-    found = [bundle.explain(payments.slice(row, 1)) for row in (0, 7, 100, 250)]
-    assert {len(one.influences) for one in found} == {len(bundle.features)}
-    order = sorted(found, key=lambda one: sum(part.contribution for part in one.influences))
-    assert [score(one) for one in order] == sorted(score(one) for one in found)
-    assert all("<table>" in one._repr_html_() for one in found)
+    explanations = [bundle.explain(payments.slice(row, 1)) for row in (0, 7, 100, 250)]
+    assert {len(explanation.influences) for explanation in explanations} == {len(bundle.features)}
+    order = sorted(explanations, key=lambda one: sum(part.contribution for part in one.influences))
+    assert [score(one) for one in order] == sorted(score(explanation) for explanation in explanations)
+    assert all("<table>" in explanation._repr_html_() for explanation in explanations)
 
 
 def test_a_row_that_cannot_be_decided_says_why_in_its_place(bundle: fd.Bundle, payments: pa.Table) -> None:
     rows = payments.slice(0, 3).to_pylist()
     rows[1]["event_time"] = None
-    found = bundle.score(pa.Table.from_pylist(rows, schema=payments.schema))
-    assert [one is None for one in found["problem"].to_pylist()] == [True, False, True]
-    assert found["action"].to_pylist()[1] is None
+    scored = bundle.score(pa.Table.from_pylist(rows, schema=payments.schema))
+    assert [explanation is None for explanation in scored["problem"].to_pylist()] == [True, False, True]
+    assert scored["action"].to_pylist()[1] is None
 
 
 @pytest.mark.parametrize("data", [[1, 2], None, {"a": [1]}], ids=str)
@@ -103,9 +103,9 @@ def test_the_whole_way_from_a_frame_to_money_saved(small_simulation: SmallSimula
     assert 0 < training.metrics["average_precision"] <= 1
     change = {"name": "stricter", "policy": {"review_at": 0.001, "decline_at": 0.002}}
     tried = fd.backtest(table, project, training.bundle, change)
-    found = tried.report.variants[0].comparison
-    assert found.total is not None
-    assert found.total.variant.declined > found.total.baseline.declined
+    comparison = tried.report.variants[0].comparison
+    assert comparison.total is not None
+    assert comparison.total.variant.declined > comparison.total.baseline.declined
     for report in (proposal, training, tried, training.bundle):
         assert "<table>" in report._repr_html_() or "<iframe" in report._repr_html_()
 

@@ -74,9 +74,9 @@ def test_a_model_that_ends_its_process_is_refused_where_it_enters(
     shutil.copy(small_simulation.features, tmp_path / "features.parquet")
     (tmp_path / "params.yaml").write_text(files("fraud_detection").joinpath("simulated.yaml").read_text())
     assert main([*command, "--bundle", "bundle"]) == 2
-    said = capsys.readouterr().err
-    assert "in a process of its own" in said
-    assert "train again" in said
+    output = capsys.readouterr().err
+    assert "in a process of its own" in output
+    assert "train again" in output
     assert not (tmp_path / "registry" / "releases.jsonl").exists()
 
 

@@ -43,9 +43,9 @@ def test_evaluate_takes_the_bundle_that_was_evaluated_and_says_so(
     table = "build/features.parquet"
     assert main(["evaluate", "--no-tracking", "--features", table, "--json", "e.json"]) == 0
     evaluated = read_bundle(refitted / "build/bundle").manifest.evaluated_as
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert evaluated is not None
-    assert f"these are the figures of {evaluated}" in said
+    assert f"these are the figures of {evaluated}" in output
     trained, evaluated = (json.loads((refitted / name).read_bytes()) for name in ("t.json", "e.json"))
     assert trained == evaluated
 
@@ -79,11 +79,13 @@ def metrics(**others: float) -> dict[str, float]:
 
 
 def test_training_ends_with_what_is_stopped_and_what_that_catches(refitted: Path) -> None:
-    found = json.loads((refitted / "t.json").read_bytes())
-    text = "\n".join(quality_lines(found))
-    assert f"reviewed: {100 * found['review_rate']:.2f} % of payments" in text
-    assert f"with {100 * found['declined_recall']:.1f} % of frauds" in text
-    assert found["reviewed_recall"] + found["declined_recall"] == pytest.approx(found["recall"], abs=1e-5)
+    metrics = json.loads((refitted / "t.json").read_bytes())
+    text = "\n".join(quality_lines(metrics))
+    assert f"reviewed: {100 * metrics['review_rate']:.2f} % of payments" in text
+    assert f"with {100 * metrics['declined_recall']:.1f} % of frauds" in text
+    assert metrics["reviewed_recall"] + metrics["declined_recall"] == pytest.approx(
+        metrics["recall"], abs=1e-5
+    )
     assert "_" not in text
     assert "e+0" not in text
 

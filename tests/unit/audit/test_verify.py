@@ -71,21 +71,21 @@ def decided(number: int) -> Decided:
 
 
 def outcomes(chance: random.Random, first: int) -> list[Outcome]:
-    found: list[Outcome] = []
+    decided_outcomes: list[Outcome] = []
     for number in range(first, first + 10):
-        found.append(decided(number))
-        told = Label(
+        decided_outcomes.append(decided(number))
+        label = Label(
             f"t{chance.randrange(first, number + 1)}", fraud=True, known_at=9, happened_at=7, caller="office"
         )
-        found += chance.sample(
+        decided_outcomes += chance.sample(
             [
-                AppliedLabel(told, ("c1", None), 5),
-                RedundantLabel(told),
+                AppliedLabel(label, ("c1", None), 5),
+                RedundantLabel(label),
                 Quarantined(b"{%d" % number, "bad", "$"),
             ],
             2,
         )
-    return found
+    return decided_outcomes
 
 
 def fill(state: Path, seed: int = 0) -> None:
@@ -126,19 +126,19 @@ def checked(state: Path, anchors: list[Anchor] | None = None) -> Verified:
     return verify(state, renamed, quiet)
 
 
-def anchor_of(found: Verified) -> Anchor:
-    return Anchor("2026-12-01T12:00:00Z", found.state, found.last, found.chain_head)
+def anchor_of(verified: Verified) -> Anchor:
+    return Anchor("2026-12-01T12:00:00Z", verified.state, verified.last, verified.chain_head)
 
 
 def test_what_nobody_has_changed_is_whole(intact: Path) -> None:
-    found = checked(intact)
+    verified = checked(intact)
     with closing(sqlite3.connect(intact)) as db:
         counts = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in COLUMNS]  # noqa: S608
         last = db.execute("SELECT max(seq) FROM decisions").fetchone()[0]
-    assert (found.faults, found.is_intact, found.configurations) == ([], True, 1)
-    assert list(found.rows.values()) == counts
+    assert (verified.faults, verified.is_intact, verified.configurations) == ([], True, 1)
+    assert list(verified.rows.values()) == counts
     assert min(counts) > 5
-    assert found.last == last
+    assert verified.last == last
 
 
 def other(value: object, draw: Callable[..., Any]) -> tuple[object, str]:
@@ -167,9 +167,9 @@ def test_any_change_of_any_value_is_found(intact: Path, table: str, column: str,
         new, offset = other(value, data.draw)
         db.execute(f"UPDATE OR REPLACE {table} SET {column} = {offset} WHERE seq = ?", (new, seq))  # noqa: S608
 
-    found = checked(changed(intact, change))
-    assert not found.is_intact
-    assert found.faults
+    verified = checked(changed(intact, change))
+    assert not verified.is_intact
+    assert verified.faults
 
 
 @pytest.mark.parametrize("table", COLUMNS)
@@ -187,9 +187,9 @@ def test_any_row_that_is_removed_or_put_elsewhere_is_found(
         for before, after in ((one, -1), (two, one), (-1, two)):
             db.execute(f"UPDATE {table} SET seq = ? WHERE seq = ?", (after, before))  # noqa: S608
 
-    found = checked(changed(intact, change))
-    assert not found.is_intact
-    assert found.faults
+    verified = checked(changed(intact, change))
+    assert not verified.is_intact
+    assert verified.faults
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -209,14 +209,16 @@ def test_a_row_that_was_never_kept_is_found_wherever_it_is_put(
 
 
 def test_the_first_broken_row_is_named_and_the_rest_is_counted(intact: Path) -> None:
-    found = checked(changed(intact, lambda db: db.execute("UPDATE decisions SET score = 0.5 WHERE seq > 50")))
-    rows = [fault for fault in found.faults if fault.kind == "decision"]
+    verified = checked(
+        changed(intact, lambda db: db.execute("UPDATE decisions SET score = 0.5 WHERE seq > 50"))
+    )
+    rows = [fault for fault in verified.faults if fault.kind == "decision"]
     assert rows[0].number is not None
     assert rows[0].number > 50
     assert rows[0].about is not None
     assert rows[0].about.startswith("t")
-    assert found.tampered > 5
-    assert found.fault_count == found.tampered
+    assert verified.tampered > 5
+    assert verified.fault_count == verified.tampered
 
 
 def remade(db: sqlite3.Connection) -> bytes:
@@ -242,9 +244,9 @@ def test_who_makes_the_whole_chain_anew_is_found_by_an_anchor(intact: Path) -> N
     anchor = anchor_of(checked(intact))
     copy = changed(intact, change)
     assert checked(copy).is_intact
-    found = checked(copy, [anchor])
-    assert [fault.number for fault in found.faults] == [anchor.number]
-    assert "was recomputed" in found.faults[0].message
+    verified = checked(copy, [anchor])
+    assert [fault.number for fault in verified.faults] == [anchor.number]
+    assert "was recomputed" in verified.faults[0].message
 
 
 def cut(db: sqlite3.Connection) -> None:
@@ -264,19 +266,19 @@ def test_an_end_that_is_cut_off_is_found_without_an_anchor_and_where_the_file_ag
     anchor = anchor_of(checked(intact))
     copy = changed(intact, change)
     assert checked(copy).is_intact
-    found = checked(copy, [anchor])
-    assert f"row {anchor.number}, anchored at {anchor.time}, is gone" in found.faults[0].message
+    verified = checked(copy, [anchor])
+    assert f"row {anchor.number}, anchored at {anchor.time}, is gone" in verified.faults[0].message
 
 
 def test_a_configuration_that_is_changed_or_gone_is_found(intact: Path) -> None:
     other_content = b"{}"
-    found = checked(
+    verified = checked(
         changed(intact, lambda db: db.execute("UPDATE configurations SET content = ?", (other_content,)))
     )
-    assert "was changed" in found.faults[0].message
-    found = checked(changed(intact, lambda db: db.execute("DELETE FROM configurations")))
-    assert "is not in the file" in found.faults[0].message
-    assert found.fault_count == 1
+    assert "was changed" in verified.faults[0].message
+    verified = checked(changed(intact, lambda db: db.execute("DELETE FROM configurations")))
+    assert "is not in the file" in verified.faults[0].message
+    assert verified.fault_count == 1
 
 
 def test_anchors_go_on_holding_while_the_file_grows(tmp_path: Path) -> None:
@@ -288,10 +290,10 @@ def test_anchors_go_on_holding_while_the_file_grows(tmp_path: Path) -> None:
     for number in range(500, 520):
         # The first of them is the payment for which the label waited: that is no change of what was kept.
         state_file.commit([decided(number)], 1, 0, SchemaDrift())
-        found = verify(state, read_anchors(anchors), quiet)
-        assert (found.faults, found.anchors_found) == ([], number - 499)
-        assert found.last == state_file.seq
-        append_anchors(anchors, [found], NOON)
+        verified = verify(state, read_anchors(anchors), quiet)
+        assert (verified.faults, verified.anchors_found) == ([], number - 499)
+        assert verified.last == state_file.seq
+        append_anchors(anchors, [verified], NOON)
     state_file.close()
     assert len({anchor.chain_head for anchor in read_anchors(anchors)}) == 21
 

@@ -65,19 +65,19 @@ payments = st.lists(
 
 def evaluation_set(paid: list[Paid], as_of: int = AS_OF, *, weighted: bool = False) -> EvaluationSet:
     """Return the payments as they are evaluated; those after `as_of` are left out by the caller."""
-    times = np.array([START + one.at for one in paid], np.int64)
+    times = np.array([START + payment.at for payment in paid], np.int64)
     return EvaluationSet(
         span=(START, START + WEEKS * 7 * DAY),
         as_of=as_of,
         delay_ms=DELAY,
         transaction_id=np.array([f"t{number}" for number in range(len(paid))], object),
         event_time=times,
-        amount=np.array([one.amount for one in paid]),
-        card=Categorical.of([one.card for one in paid]),
-        label=np.array([one.label for one in paid], np.int8),
+        amount=np.array([payment.amount for payment in paid]),
+        card=Categorical.of([payment.card for payment in paid]),
+        label=np.array([payment.label for payment in paid], np.int8),
         known_at=np.minimum(times + DELAY, as_of),
-        segments={"channel": Categorical.of([one.channel for one in paid])},
-        weight=np.array([float(one.weight) for one in paid]) if weighted else None,
+        segments={"channel": Categorical.of([payment.channel for payment in paid])},
+        weight=np.array([float(payment.weight) for payment in paid]) if weighted else None,
     )
 
 

@@ -30,8 +30,8 @@ COSTS = Costs(
 
 
 def outcomes(paid: list[Paid], *, weighted: bool = False, capacity: float | None = None) -> Comparison:
-    baseline = decisions("baseline", [one.baseline for one in paid], capacity)
-    variant = decisions("change", [one.variant for one in paid], capacity)
+    baseline = decisions("baseline", [payment.baseline for payment in paid], capacity)
+    variant = decisions("change", [payment.variant for payment in paid], capacity)
     return compare(evaluation_set(paid, weighted=weighted), baseline, variant, COSTS)
 
 
@@ -48,23 +48,23 @@ def recounted(paid: list[Paid], arm: str) -> dict[str, float]:
     """Count by hand what one side caught, missed and hurt."""
     found: defaultdict[str, float] = defaultdict(float)
     cards: dict[str, set[object]] = {"declined": set(), "reviewed": set()}
-    for number, one in enumerate(paid):
-        action, amount = getattr(one, arm), (one.cents or 0) / 100
-        if one.label == -1:
+    for number, payment in enumerate(paid):
+        action, amount = getattr(payment, arm), (payment.cents or 0) / 100
+        if payment.label == -1:
             continue
-        found["cost"] += one.weight * price(one, action)
-        found["saved"] += one.weight * (price(one, 0) - price(one, action))
+        found["cost"] += payment.weight * price(payment, action)
+        found["saved"] += payment.weight * (price(payment, 0) - price(payment, action))
         if action:
-            found["flagged"] += one.weight
-        if one.label == 1:
+            found["flagged"] += payment.weight
+        if payment.label == 1:
             kind = "caught" if action else "missed"
-            found[kind] += one.weight
-            found[f"{kind}_money"] += one.weight * amount
+            found[kind] += payment.weight
+            found[f"{kind}_money"] += payment.weight * amount
         elif action:
             kind = "declined" if action == 2 else "reviewed"
-            found[kind] += one.weight
-            found[f"{kind}_money"] += one.weight * amount
-            cards[kind].add(one.card or number)
+            found[kind] += payment.weight
+            found[f"{kind}_money"] += payment.weight * amount
+            cards[kind].add(payment.card or number)
     return {**found, "declined_cards": len(cards["declined"]), "reviewed_cards": len(cards["reviewed"])}
 
 
@@ -100,17 +100,20 @@ def same(one: dict[str, float], other: dict[str, float]) -> None:
 @given(payments, st.booleans())
 def test_caught_missed_hurt_and_money_are_those_of_a_naive_recount(paid: list[Paid], weighted: bool) -> None:  # noqa: FBT001
     if not weighted:
-        paid = [msgspec.structs.replace(one, weight=1) for one in paid]
-    found = outcomes(paid, weighted=weighted)
-    mature = [one for one in paid if one.week < 2]
-    assert found.total is not None
+        paid = [msgspec.structs.replace(payment, weight=1) for payment in paid]
+    comparison = outcomes(paid, weighted=weighted)
+    mature = [payment for payment in paid if payment.week < 2]
+    assert comparison.total is not None
     for arm in ("baseline", "variant"):
-        same(reported(found.total, arm), recounted(mature, arm))
-        for number, week in enumerate(found.weeks[:2]):
-            same(reported(week, arm), recounted([one for one in paid if one.week == number], arm))
-        for part in found.segments["channel"]:
+        same(reported(comparison.total, arm), recounted(mature, arm))
+        for number, week in enumerate(comparison.weeks[:2]):
+            same(reported(week, arm), recounted([payment for payment in paid if payment.week == number], arm))
+        for part in comparison.segments["channel"]:
             name = None if part.name == "missing" else part.name
-            same(reported(part, arm), recounted([one for one in mature if one.channel == name], arm))
+            same(
+                reported(part, arm),
+                recounted([payment for payment in mature if payment.channel == name], arm),
+            )
 
 
 @few
@@ -118,58 +121,66 @@ def test_caught_missed_hurt_and_money_are_those_of_a_naive_recount(paid: list[Pa
 def test_every_payment_is_in_one_week_and_every_evaluated_one_in_one_value_of_a_segment(
     paid: list[Paid],
 ) -> None:
-    found = outcomes(paid)
-    assert found.all_payments.payments == len(paid) == sum(week.payments for week in found.weeks)
-    assert found.total is not None
-    for parts in found.segments.values():
-        assert sum(part.payments for part in parts) == found.total.payments
-        assert sum(part.frauds or 0 for part in parts) == found.total.frauds
-        assert sum(part.changed for part in parts) == found.total.changed
-    assert sum(map(sum, found.actions)) == len(paid)
-    differ = sum(one.baseline != one.variant for one in paid)
-    assert found.all_payments.changed == differ == sum(week.changed for week in found.weeks)
+    comparison = outcomes(paid)
+    assert comparison.all_payments.payments == len(paid) == sum(week.payments for week in comparison.weeks)
+    assert comparison.total is not None
+    for parts in comparison.segments.values():
+        assert sum(part.payments for part in parts) == comparison.total.payments
+        assert sum(part.frauds or 0 for part in parts) == comparison.total.frauds
+        assert sum(part.changed for part in parts) == comparison.total.changed
+    assert sum(map(sum, comparison.actions)) == len(paid)
+    differ = sum(payment.baseline != payment.variant for payment in paid)
+    assert comparison.all_payments.changed == differ == sum(week.changed for week in comparison.weeks)
 
 
 @few
 @given(payments)
 def test_what_cannot_be_known_yet_is_reported_as_traffic_and_never_evaluated(paid: list[Paid]) -> None:
-    found = outcomes(paid)
-    last = found.weeks[2]
-    late = [one for one in paid if one.week == 2]
+    comparison = outcomes(paid)
+    last = comparison.weeks[2]
+    late = [payment for payment in paid if payment.week == 2]
     if late:
         assert not last.mature
         assert (last.frauds, last.baseline.outcomes, last.difference) == (None, None, None)
-        assert last.baseline.declined == sum(one.baseline == 2 for one in late)
+        assert last.baseline.declined == sum(payment.baseline == 2 for payment in late)
     turned = [
-        msgspec.structs.replace(one, label=1 - one.label if one.label >= 0 else 1) if one.week == 2 else one
-        for one in paid
+        msgspec.structs.replace(payment, label=1 - payment.label if payment.label >= 0 else 1)
+        if payment.week == 2
+        else payment
+        for payment in paid
     ]
     again = outcomes(turned)
-    assert again.total == found.total
-    assert again.segments == found.segments
-    assert again.reasons == found.reasons
+    assert again.total == comparison.total
+    assert again.segments == comparison.segments
+    assert again.reasons == comparison.reasons
 
 
 @few
 @given(payments)
 def test_a_payment_without_a_label_is_counted_and_is_neither_good_nor_fraud(paid: list[Paid]) -> None:
-    found = outcomes(paid)
-    known = outcomes([one for one in paid if one.label >= 0]) if any(one.label >= 0 for one in paid) else None
-    assert found.total is not None
-    assert found.total.unlabelled == sum(one.label == -1 for one in paid if one.week < 2)
-    assert found.total.baseline.declined == sum(one.baseline == 2 for one in paid if one.week < 2)
+    comparison = outcomes(paid)
+    known = (
+        outcomes([payment for payment in paid if payment.label >= 0])
+        if any(payment.label >= 0 for payment in paid)
+        else None
+    )
+    assert comparison.total is not None
+    assert comparison.total.unlabelled == sum(payment.label == -1 for payment in paid if payment.week < 2)
+    assert comparison.total.baseline.declined == sum(
+        payment.baseline == 2 for payment in paid if payment.week < 2
+    )
     if known is not None:
         assert known.total is not None
         for arm in ("baseline", "variant"):
-            same(reported(known.total, arm), reported(found.total, arm))
+            same(reported(known.total, arm), reported(comparison.total, arm))
 
 
 @few
 @given(payments)
 def test_a_side_beside_itself_differs_nowhere(paid: list[Paid]) -> None:
-    found = outcomes([msgspec.structs.replace(one, variant=one.baseline) for one in paid])
-    assert found.all_payments.changed == 0
-    for part in (found.total, *found.weeks[:2], *found.segments["channel"]):
+    comparison = outcomes([msgspec.structs.replace(payment, variant=payment.baseline) for payment in paid])
+    assert comparison.all_payments.changed == 0
+    for part in (comparison.total, *comparison.weeks[:2], *comparison.segments["channel"]):
         assert part is not None
         assert part.baseline == part.variant
         assert part.difference is not None
@@ -177,16 +188,16 @@ def test_a_side_beside_itself_differs_nowhere(paid: list[Paid]) -> None:
             assert one.value in (0.0, None), name
             assert one.low in (0.0, None), name
             assert one.high in (0.0, None), name
-    assert not any(msgspec.structs.asdict(found.examples).values())
+    assert not any(msgspec.structs.asdict(comparison.examples).values())
 
 
 @few
 @given(payments)
 def test_declining_everything_hurts_every_good_customer_and_misses_nothing(paid: list[Paid]) -> None:
-    found = outcomes([msgspec.structs.replace(one, variant=2, weight=1) for one in paid])
-    good = [(one, n) for n, one in enumerate(paid) if one.week < 2 and one.label == 0]
-    assert found.total is not None
-    arm = found.total.variant.outcomes
+    comparison = outcomes([msgspec.structs.replace(payment, variant=2, weight=1) for payment in paid])
+    good = [(payment, n) for n, payment in enumerate(paid) if payment.week < 2 and payment.label == 0]
+    assert comparison.total is not None
+    arm = comparison.total.variant.outcomes
     assert arm is not None
     assert arm.good_declined.payments == len(good)
     assert arm.good_declined.cards == len({one.card or n for one, n in good})
@@ -197,7 +208,7 @@ def test_declining_everything_hurts_every_good_customer_and_misses_nothing(paid:
 @few
 @given(payments)
 def test_a_weight_of_two_counts_as_two_payments(paid: list[Paid]) -> None:
-    doubled = outcomes([msgspec.structs.replace(one, weight=2) for one in paid], weighted=True)
+    doubled = outcomes([msgspec.structs.replace(payment, weight=2) for payment in paid], weighted=True)
     once, twice = outcomes(paid), outcomes([*paid, *paid])
     assert once.total is not None
     assert twice.total is not None
@@ -213,9 +224,9 @@ def test_a_weight_of_two_counts_as_two_payments(paid: list[Paid]) -> None:
 @few
 @given(payments, st.integers(0, 3))
 def test_reviews_a_day_and_the_worst_day_are_those_of_the_calendar(paid: list[Paid], capacity: int) -> None:
-    found = outcomes(paid, capacity=float(capacity))
-    days = Counter(one.at // DAY for one in paid if one.baseline == 1)
-    arm = found.all_payments.baseline
+    comparison = outcomes(paid, capacity=float(capacity))
+    days = Counter(payment.at // DAY for payment in paid if payment.baseline == 1)
+    arm = comparison.all_payments.baseline
     assert arm.reviewed == sum(days.values())
     assert arm.reviews_per_day == pytest.approx(arm.reviewed / 21, abs=1e-6)
     assert arm.worst_day_reviews == max(days.values(), default=0)
@@ -228,49 +239,57 @@ def test_reviews_a_day_and_the_worst_day_are_those_of_the_calendar(paid: list[Pa
 @few
 @given(payments)
 def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(paid: list[Paid]) -> None:
-    found = outcomes(paid)
-    by_id = {f"t{number}": one for number, one in enumerate(paid)}
+    comparison = outcomes(paid)
+    by_id = {f"t{number}": payment for number, payment in enumerate(paid)}
     wanted: dict[str, Callable[[Paid], bool]] = {
-        "newly_caught": lambda one: one.label == 1 and one.baseline == 0 and one.variant > 0 and one.week < 2,
-        "newly_missed": lambda one: one.label == 1 and one.baseline > 0 and one.variant == 0 and one.week < 2,
-        "newly_hurt": lambda one: one.label == 0 and one.variant > one.baseline and one.week < 2,
-        "newly_spared": lambda one: one.label == 0 and one.variant < one.baseline and one.week < 2,
-        "newly_unobserved": lambda one: (
-            one.label == -1 and one.baseline > 0 and one.variant == 0 and one.week < 2
+        "newly_caught": lambda payment: (
+            payment.label == 1 and payment.baseline == 0 and payment.variant > 0 and payment.week < 2
         ),
-        "largest": lambda one: one.baseline != one.variant,
+        "newly_missed": lambda payment: (
+            payment.label == 1 and payment.baseline > 0 and payment.variant == 0 and payment.week < 2
+        ),
+        "newly_hurt": lambda payment: (
+            payment.label == 0 and payment.variant > payment.baseline and payment.week < 2
+        ),
+        "newly_spared": lambda payment: (
+            payment.label == 0 and payment.variant < payment.baseline and payment.week < 2
+        ),
+        "newly_unobserved": lambda payment: (
+            payment.label == -1 and payment.baseline > 0 and payment.variant == 0 and payment.week < 2
+        ),
+        "largest": lambda payment: payment.baseline != payment.variant,
     }
     for name, fits in wanted.items():
-        shown = getattr(found.examples, name)
-        candidates = sorted((one.cents or 0 for one in paid if fits(one)), reverse=True)
-        assert [round(100 * (one.amount or 0)) for one in shown] == candidates[:10]
+        shown = getattr(comparison.examples, name)
+        candidates = sorted((payment.cents or 0 for payment in paid if fits(payment)), reverse=True)
+        assert [round(100 * (example.amount or 0)) for example in shown] == candidates[:10]
         for example in shown:
-            one = by_id[example.transaction_id]
-            assert fits(one)
-            assert example.baseline.action == ("approve", "review", "decline")[one.baseline]
-            assert example.variant.reasons == ((), ("a burst of payments",), ("score",))[one.variant]
+            payment = by_id[example.transaction_id]
+            assert fits(payment)
+            assert example.baseline.action == ("approve", "review", "decline")[payment.baseline]
+            assert example.variant.reasons == ((), ("a burst of payments",), ("score",))[payment.variant]
 
 
 def test_a_reason_that_means_something_else_in_each_arm_is_reported_in_the_words_of_both() -> None:
     paid = [Paid(0, 5000, "a", 1, 1, 1)]
     baseline, variant = (decisions(name, [1]) for name in ("baseline", "change"))
-    other = dataclasses.replace(variant, messages={"burst": "six in a minute"})
+    other_variant = dataclasses.replace(variant, messages={"burst": "six in a minute"})
     unsaid = dataclasses.replace(variant, messages={})
-    told = [
+    messages = [
         compare(evaluation_set(paid), baseline, one, COSTS).reasons[0].message
-        for one in (variant, other, unsaid)
+        for one in (variant, other_variant, unsaid)
     ]
-    assert told[0] == told[2] == "a burst of payments"
-    assert told[1] == "baseline: a burst of payments; change: six in a minute"
+    assert messages[0] == messages[2] == "a burst of payments"
+    assert messages[1] == "baseline: a burst of payments; change: six in a minute"
 
 
 STOPPED = Paid(0, 5000, "a", -1, 2, 0)
 
 
 def unobserved(*paid: Paid, weighted: bool = False) -> tuple[float, float, float]:
-    found = outcomes(list(paid), weighted=weighted).unobserved
-    assert found is not None
-    return found.payments, found.money, found.cost
+    comparison = outcomes(list(paid), weighted=weighted).unobserved
+    assert comparison is not None
+    return comparison.payments, comparison.money, comparison.cost
 
 
 @pytest.mark.parametrize(
@@ -317,28 +336,30 @@ def test_the_control_group_stands_for_the_stopped_once_some_of_it_are_labelled()
 
 def test_more_payments_give_narrower_intervals_and_the_same_seed_the_same_ones() -> None:
     few = [Paid(n * 3_600_000, 5000, f"c{n}", int(n % 4 == 0), n % 2, (n + 1) % 2) for n in range(40)]
-    many = [msgspec.structs.replace(one, card=f"{one.card}-{k}") for k in range(25) for one in few]
+    many = [
+        msgspec.structs.replace(payment, card=f"{payment.card}-{k}") for k in range(25) for payment in few
+    ]
     wide, narrow = outcomes(few), outcomes(many)
     assert wide == outcomes(few)
     assert width(precision(wide)) > 3 * width(precision(narrow))
     assert precision(wide).value == precision(narrow).value
 
 
-def precision(found: Comparison) -> Estimate:
-    assert found.total is not None
-    assert found.total.baseline.outcomes is not None
-    return found.total.baseline.outcomes.precision
+def precision(comparison: Comparison) -> Estimate:
+    assert comparison.total is not None
+    assert comparison.total.baseline.outcomes is not None
+    return comparison.total.baseline.outcomes.precision
 
 
-def width(found: Estimate) -> float:
-    assert found.low is not None
-    assert found.high is not None
-    return found.high - found.low
+def width(estimate: Estimate) -> float:
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return estimate.high - estimate.low
 
 
 def test_payments_of_one_card_narrow_an_interval_less_than_those_of_many() -> None:
     alone = [Paid(n * 3_600_000, 5000, f"c{n}", int(n < 40), 1, 1) for n in range(200)]
-    shared = [msgspec.structs.replace(one, card=f"c{n // 20}") for n, one in enumerate(alone)]
+    shared = [msgspec.structs.replace(payment, card=f"c{n // 20}") for n, payment in enumerate(alone)]
     assert width(precision(outcomes(shared))) > 2 * width(precision(outcomes(alone)))
 
 
@@ -367,11 +388,15 @@ def test_a_side_that_did_not_answer_every_payment_is_refused() -> None:
 def test_without_a_mature_week_answers_are_counted_and_nothing_is_evaluated() -> None:
     paid = [Paid(0, 100, "a", 1, 1, 2)]
     young = evaluation_set(paid, as_of=START + DAY)
-    found = compare(young, decisions("a", [1]), decisions("b", [2]), COSTS)
-    assert found.total is None
-    assert (found.all_payments.changed, found.segments["channel"], found.examples.newly_caught) == (
+    comparison = compare(young, decisions("a", [1]), decisions("b", [2]), COSTS)
+    assert comparison.total is None
+    assert (
+        comparison.all_payments.changed,
+        comparison.segments["channel"],
+        comparison.examples.newly_caught,
+    ) == (
         1,
         (),
         (),
     )
-    assert len(found.examples.largest) == 1
+    assert len(comparison.examples.largest) == 1

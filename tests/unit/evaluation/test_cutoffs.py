@@ -66,8 +66,8 @@ def test_cutoffs_are_better_than_approving_reviewing_and_declining_everything() 
     score, label, amount = sample(frauds=80)
     chosen = choose_cutoffs(score, label, amount, Costs(), PolicySettings(), days=10)
     each = expected_costs(label, amount, Costs())
-    found = np.where(score >= chosen.review_at, each.reviewed, each.approved)
-    cost = np.where(score >= chosen.decline_at, each.declined, found).sum()
+    costs = np.where(score >= chosen.review_at, each.reviewed, each.approved)
+    cost = np.where(score >= chosen.decline_at, each.declined, costs).sum()
     assert cost < 0.8 * min(each.approved.sum(), each.reviewed.sum(), each.declined.sum())
 
 
@@ -125,10 +125,10 @@ def test_smoothing_fades_as_frauds_are_confirmed() -> None:
 def test_a_round_number_lies_between_and_has_no_needless_digits(one: float, other: float) -> None:
     low, high = sorted((one, other))
     if low < high:
-        found = round_between(low, high)
-        assert low < found <= high
+        rounded = round_between(low, high)
+        assert low < rounded <= high
         if high - low > 0.1:
-            assert len(str(found)) <= 3
+            assert len(str(rounded)) <= 3
 
 
 @pytest.mark.parametrize(("days", "reviews"), [(1.0, 3), (10.0, 30)])

@@ -29,19 +29,19 @@ def inputs(
 
 
 def compared(paid: list[Paid], *, weighted: bool = False, capacity: float | None = None) -> Comparison:
-    baseline = decisions("champion", [one.baseline for one in paid], capacity)
-    variant = decisions("shadow", [one.variant for one in paid], capacity)
+    baseline = decisions("champion", [payment.baseline for payment in paid], capacity)
+    variant = decisions("shadow", [payment.variant for payment in paid], capacity)
     return compare(evaluation_set(paid, weighted=weighted), baseline, variant, Costs())
 
 
-def check(name: str, found: Comparison, known: GateInputs, gate: Gate | None = None) -> Check:
-    return next(one for one in evaluate_gate(found, known, gate or Gate()).checks if one.name == name)
+def check(name: str, comparison: Comparison, known: GateInputs, gate: Gate | None = None) -> Check:
+    return next(one for one in evaluate_gate(comparison, known, gate or Gate()).checks if one.name == name)
 
 
 def test_people_review_what_was_left_out_of_the_comparison_too() -> None:
-    found = compared([Paid(day * DAY, 900, "a", 0, 0, 1) for day in range(14)], capacity=1)
-    assert check("reviewers", found, inputs()).passed
-    crowded = check("reviewers", found, inputs(left_out=14))
+    comparison = compared([Paid(day * DAY, 900, "a", 0, 0, 1) for day in range(14)], capacity=1)
+    assert check("reviewers", comparison, inputs()).passed
+    crowded = check("reviewers", comparison, inputs(left_out=14))
     assert not crowded.passed
     assert crowded.message.startswith("2.0 reviews a day (with their part of 14 payments left out)")
 
@@ -108,9 +108,9 @@ def test_a_shadow_that_saves_nothing_may_leave_no_outcome_unobserved() -> None:
 
 def test_scores_are_held_against_what_chance_does_to_weighted_frauds() -> None:
     gate = Gate(calibration=1.0)
-    found = compared([Paid(0, 900, "a", 1, 0, 0)])
+    comparison = compared([Paid(0, 900, "a", 1, 0, 0)])
     # One of the control group for those that are frauds by half: it was one, and stands for a hundred.
-    assert check("calibrated", found, inputs(expected=50.0, frauds=100.0, deviation=50.0), gate).passed
-    equal = check("calibrated", found, inputs(expected=50.0, frauds=100.0, deviation=5.0), gate)
+    assert check("calibrated", comparison, inputs(expected=50.0, frauds=100.0, deviation=50.0), gate).passed
+    equal = check("calibrated", comparison, inputs(expected=50.0, frauds=100.0, deviation=5.0), gate)
     assert not equal.passed
     assert "(chance: 90 to 110)" in equal.message

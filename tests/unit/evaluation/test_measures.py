@@ -53,20 +53,20 @@ def test_recall_at_a_false_positive_rate_is_that_of_the_best_allowed_threshold(
 
 @settings(max_examples=50)
 @given(outcomes, st.integers(1, 5))
-def test_bins_by_risk_hold_every_payment_once_and_adjacent_scores_together(rows: Rows, bins: int) -> None:
+def test_bins_by_risk_hold_every_payment_once_and_adjacent_scores_together(rows: Rows, most: int) -> None:
     score, fraud = arrays(rows)
-    found = risk_bins(score, fraud, bins)
-    assert 1 <= found.count.size <= bins
-    assert found.count.sum() == score.size
-    assert (found.count * found.observed).sum() == pytest.approx(fraud.sum())
-    assert (found.count * found.predicted).sum() == pytest.approx(score.sum())
-    assert (np.diff(found.predicted) >= -1e-12).all()
+    bins = risk_bins(score, fraud, most)
+    assert 1 <= bins.count.size <= most
+    assert bins.count.sum() == score.size
+    assert (bins.count * bins.observed).sum() == pytest.approx(fraud.sum())
+    assert (bins.count * bins.predicted).sum() == pytest.approx(score.sum())
+    assert (np.diff(bins.predicted) >= -1e-12).all()
 
 
 def test_bins_by_risk_expect_equally_many_frauds() -> None:
     score = np.random.default_rng(1).beta(0.1, 5, 20_000)
-    found = risk_bins(score, score > 1, 10)
-    assert found.count * found.predicted == pytest.approx(np.full(10, score.sum() / 10), rel=0.02)
+    bins = risk_bins(score, score > 1, 10)
+    assert bins.count * bins.predicted == pytest.approx(np.full(10, score.sum() / 10), rel=0.02)
 
 
 def test_the_intervals_hold_the_value_and_agree_with_a_plain_bootstrap() -> None:
@@ -77,8 +77,8 @@ def test_the_intervals_hold_the_value_and_agree_with_a_plain_bootstrap() -> None
     samples = [rng.integers(0, 3000, 3000) for _ in range(300)]
     again = [Ranking.of(score[rows], fraud[rows]) for rows in samples]
     plain = {
-        "average_precision": [one.average_precision() for one in again],
-        "auc": [one.auc() for one in again],
+        "average_precision": [ranking.average_precision() for ranking in again],
+        "auc": [ranking.auc() for ranking in again],
     }
     values = {"average_precision": ranking.average_precision(), "auc": ranking.auc()}
     for name, (low, high) in ranking.intervals(seed=1).items():
@@ -114,8 +114,8 @@ def by_hand(rows: list[tuple[float, int, str, int]], top: int) -> float:
 )
 def test_card_precision_is_the_written_definition(rows: list[tuple[float, int, str, int]], top: int) -> None:
     score, fraud, card, day = (np.array(column) for column in zip(*rows, strict=True))
-    found = card_precision(score, fraud, card, day * DAY_MS + 5, top)
-    assert found == pytest.approx(by_hand(rows, top))
+    precision = card_precision(score, fraud, card, day * DAY_MS + 5, top)
+    assert precision == pytest.approx(by_hand(rows, top))
 
 
 def test_a_calibrated_score_has_less_error_than_one_twice_as_high() -> None:

@@ -50,15 +50,15 @@ class Reading(HTMLParser):
 
 
 def compared(paid: list[Paid]) -> Comparison:
-    baseline = decisions("baseline", [one.baseline for one in paid], capacity=2.0)
+    baseline = decisions("baseline", [payment.baseline for payment in paid], capacity=2.0)
     return compare(
-        evaluation_set(paid), baseline, decisions("change", [one.variant for one in paid]), Costs()
+        evaluation_set(paid), baseline, decisions("change", [payment.variant for payment in paid]), Costs()
     )
 
 
-def report(*found: Comparison, name: str = "stricter", text: str = "rule x: review") -> Report:
+def report(*comparison: Comparison, name: str = "stricter", text: str = "rule x: review") -> Report:
     variants = tuple(
-        Variant(name=name, owner=text, reason=text, changes=(text,), comparison=one) for one in found
+        Variant(name=name, owner=text, reason=text, changes=(text,), comparison=one) for one in comparison
     )
     return Report(project=name, bundle="b", notes=(text,), variants=variants)
 
@@ -66,17 +66,17 @@ def report(*found: Comparison, name: str = "stricter", text: str = "rule x: revi
 @settings(deadline=None, max_examples=20)
 @given(payments)
 def test_every_figure_of_the_report_is_on_the_page(paid: list[Paid]) -> None:
-    found = compared(paid)
-    read = Reading(page(report(found)))
+    comparison = compared(paid)
+    read = Reading(page(report(comparison)))
     assert read.open == []
     text = "\n".join(read.text)
-    assert headline(found) in text
-    assert found.total is not None
-    for row in rows(found.total):
+    assert headline(comparison) in text
+    assert comparison.total is not None
+    for row in rows(comparison.total):
         for cell in (row.figure, row.baseline, row.variant, row.difference):
             assert cell in text
-    assert unobserved_outcomes(found) in text
-    for kind in msgspec.structs.asdict(found.examples).values():
+    assert unobserved_outcomes(comparison) in text
+    for kind in msgspec.structs.asdict(comparison.examples).values():
         for one in kind:
             assert one.transaction_id in text
 
@@ -86,8 +86,8 @@ def test_every_figure_of_the_report_is_on_the_page(paid: list[Paid]) -> None:
 def test_whatever_people_write_stays_text(text: str) -> None:
     nasty = f"<script>alert(1)</script>&\"'{text}"
     paid = [Paid(0, 100, nasty, 1, 0, 2, nasty), Paid(DAY, 900, "a", 0, 0, 2, "<b>")]
-    found = compared(paid)
-    read = Reading(page(report(found, found, name=nasty, text=nasty)))
+    comparison = compared(paid)
+    read = Reading(page(report(comparison, comparison, name=nasty, text=nasty)))
     assert read.open == []
     assert "script" not in {tag for tag, _ in read.tags}
 
@@ -107,9 +107,9 @@ def test_a_week_without_labels_is_grey_and_has_no_bar_of_money() -> None:
     young = compare(
         evaluation_set(paid[:1], as_of=START + DAY), decisions("a", [1]), decisions("b", [2]), Costs()
     )
-    said = "".join(Reading(page(report(young))).text)
-    assert "no week has mature labels yet" in said
-    assert "precision" not in said
+    text = "".join(Reading(page(report(young))).text)
+    assert "no week has mature labels yet" in text
+    assert "precision" not in text
 
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12)
@@ -173,13 +173,13 @@ def test_small_shares_have_ticks_that_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "text"),
+    ("estimate", "text"),
     [
         (Estimate(value=None, low=None, high=None), "-"),
         (Estimate(value=0.0, low=0.0, high=0.0), "0 (0 to 0)"),
         (Estimate(value=1234.5, low=-3.0, high=9999.0), "+1,234 (-3 to +9,999)"),
     ],
 )
-def test_differences_are_said_with_their_sign(found: Estimate, text: str) -> None:
-    assert signed(found) == text
+def test_differences_are_said_with_their_sign(estimate: Estimate, text: str) -> None:
+    assert signed(estimate) == text
     assert money(-0.04) == "0"

@@ -67,14 +67,14 @@ def test_precision_and_recall_lie_in_their_intervals_where_the_naive_ones_do_not
     weighted = [evaluate_slice(one, NEW, COSTS, seed=1) for one, _ in samples]
     naive = [evaluate_slice(one, NEW, COSTS, seed=1) for _, one in samples[: count // 3]]
     for name in ("precision", "recall"):
-        inside = [one[f"{name}_low"] <= expected[name] <= one[f"{name}_high"] for one in weighted]
+        inside = [sample[f"{name}_low"] <= expected[name] <= sample[f"{name}_high"] for sample in weighted]
         assert np.mean(inside) >= lowest, name
-        fooled = [one[f"{name}_low"] <= expected[name] <= one[f"{name}_high"] for one in naive]
+        fooled = [sample[f"{name}_low"] <= expected[name] <= sample[f"{name}_high"] for sample in naive]
         assert np.mean(fooled) < 0.3, name
-        assert np.mean([one[name] for one in weighted]) == pytest.approx(expected[name], rel=near), name
-    shares = [one["fraud_rate"] for one in weighted]
+        assert np.mean([sample[name] for sample in weighted]) == pytest.approx(expected[name], rel=near), name
+    shares = [sample["fraud_rate"] for sample in weighted]
     assert np.mean(shares) == pytest.approx(expected["fraud_rate"], rel=4 / 3 * near)
-    assert np.mean([one["fraud_rate"] for one in naive]) < 0.8 * expected["fraud_rate"]
+    assert np.mean([sample["fraud_rate"] for sample in naive]) < 0.8 * expected["fraud_rate"]
 
 
 def test_an_interval_of_few_that_stand_for_many_is_no_narrower_than_that_of_the_few() -> None:

@@ -43,11 +43,11 @@ def without(*names: str) -> dict[str, list[object]]:
     return {name: values for name, values in payments().items() if name not in names}
 
 
-def answering(answers: Mapping[str, str], asked: list[Question]) -> Ask:
+def answering(answers: Mapping[str, str], questions: list[Question]) -> Ask:
     """Return somebody who answers by flag, and records what was asked."""
 
     def ask(question: Question) -> str:
-        asked.append(question)
+        questions.append(question)
         return answers.get(question.flag, "")
 
     return ask

@@ -19,9 +19,9 @@ def test_ids_of_which_some_repeat_are_reported_with_the_flag_that_counts_them_on
     proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.transaction_id.field is None
-    told = finding(proposal, "schema.transaction_id")
-    assert "4.76% of the rows repeat one (such as 't00000')" in told
-    assert "--id transaction_id (unsure)" in told
+    finding_ = finding(proposal, "schema.transaction_id")
+    assert "4.76% of the rows repeat one (such as 't00000')" in finding_
+    assert "--id transaction_id (unsure)" in finding_
 
     schema = infer(tmp_path, columns, Overrides(id="transaction_id")).project.schema
     assert schema.transaction_id.field == "transaction_id"

@@ -17,7 +17,7 @@ def test_words_for_missing_are_reported_with_their_share_and_missing_in_the_prop
     columns = payments()
     columns["card_id"] = [word if n % 4 == 0 else f"c{n % 40}" for n in range(ROWS)]
     proposal = infer(tmp_path, columns, Overrides())
-    (finding,) = [one.text for one in proposal.findings if one.where == "schema.missing"]
+    (finding,) = [finding_.text for finding_ in proposal.findings if finding_.where == "schema.missing"]
     assert f"'{word.lower()}' in 25.0% of `card_id`" in finding
     assert word.lower() in proposal.project.schema.missing
     assert not proposal.project.schema.entities["card"].required
@@ -35,7 +35,8 @@ def test_ids_in_scientific_notation_are_reported(tmp_path: Path) -> None:
     columns = payments()
     columns["card_id"] = [f"{4 + n % 40 / 100:.2f}E+15" for n in range(ROWS)]
     proposal = infer(tmp_path, columns, Overrides(entities={"card": "card_id"}))
-    assert any("scientific notation" in str(one) for one in proposal.findings)
+    assert any("scientific notation" in str(finding_) for finding_ in proposal.findings)
     assert not any(
-        "scientific notation" in str(one) for one in infer(tmp_path, payments(), Overrides()).findings
+        "scientific notation" in str(finding_)
+        for finding_ in infer(tmp_path, payments(), Overrides()).findings
     )

@@ -74,12 +74,12 @@ class TestTime:
 
     def test_days_and_months_that_cannot_be_distinguished_are_asked_for(self, tmp_path: Path) -> None:
         either = ["03/04/2026", "04/03/2026", "05/06/2026", "02/01/2026"] * 100
-        asked: list[Question] = []
-        ask = answering({"--time-format": "%d/%m/%Y"}, asked)
+        questions: list[Question] = []
+        ask = answering({"--time-format": "%d/%m/%Y"}, questions)
 
         proposal = infer(tmp_path, payments() | {"event_time": either}, ask=ask)
 
-        assert [question.flag for question in asked] == ["--time-format"]
+        assert [question.flag for question in questions] == ["--time-format"]
         assert proposal.project.schema.event_time.format == "%d/%m/%Y"
 
     def test_where_nobody_answers_the_finding_is_unsure(self, tmp_path: Path) -> None:
@@ -97,12 +97,12 @@ class TestTime:
     def test_two_different_times_are_asked_for(self, tmp_path: Path) -> None:
         other = times()
         random.Random(3).shuffle(other)
-        asked: list[Question] = []
-        ask = answering({"--time": "order_time"}, asked)
+        questions: list[Question] = []
+        ask = answering({"--time": "order_time"}, questions)
 
         proposal = infer(tmp_path, payments() | {"order_time": other}, ask=ask)
 
-        assert asked[0].options == ("event_time", "order_time")
+        assert questions[0].options == ("event_time", "order_time")
         assert proposal.project.schema.event_time.field == "order_time"
 
     def test_a_later_time_is_not_known_when_it_is_decided(self, tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def test_a_label_is_not_there_before_it_was_known_and_never_guessed() -> None:
     known = dataset.labelled(as_of)
     assert (known.known_at <= as_of).all()
     assert set(known.label.tolist()) == {0, 1}
-    told = (dataset.known_at <= as_of) & (dataset.label != UNKNOWN)
-    assert known.transaction_id.tolist() == dataset.transaction_id[told].tolist()
+    is_known = (dataset.known_at <= as_of) & (dataset.label != UNKNOWN)
+    assert known.transaction_id.tolist() == dataset.transaction_id[is_known].tolist()
 
 
 def test_a_fraud_reported_late_counts_as_good_until_then() -> None:
@@ -64,8 +64,8 @@ def test_a_label_is_current_until_the_moment_it_was_superseded(tmp_path: Path) -
     assert back.sum() > 20
     for row in np.flatnonzero(back):
         at = int(dataset.known_at[row])
-        told = [dataset.labels(moment)[row] for moment in (at, at + 10 * DAY - 1, at + 10 * DAY)]
-        assert told == [1, 1, 0]
+        labels = [dataset.labels(moment)[row] for moment in (at, at + 10 * DAY - 1, at + 10 * DAY)]
+        assert labels == [1, 1, 0]
     end = int(dataset.known_at.max()) + 11 * DAY
     assert dataset.labelled(end).label.sum() == (dataset.label == 1).sum() - back.sum()
 

@@ -39,11 +39,11 @@ def cost(one: Scored, cutoffs: Cutoffs) -> float:
 
 def test_money_is_what_each_payment_costs() -> None:
     known = scored().labelled()
-    found = money(known, CUTOFFS, COSTS)
+    saved = money(known, CUTOFFS, COSTS)
     nothing = cost(known, Cutoffs(review_at=1.0, decline_at=1.0))
-    assert found["cost_major_units"] == pytest.approx(cost(known, CUTOFFS))
-    assert found["cost_approving_all_major_units"] == pytest.approx(nothing)
-    assert found["money_saved_major_units_per_day"] == pytest.approx((nothing - cost(known, CUTOFFS)) / DAYS)
+    assert saved["cost_major_units"] == pytest.approx(cost(known, CUTOFFS))
+    assert saved["cost_approving_all_major_units"] == pytest.approx(nothing)
+    assert saved["money_saved_major_units_per_day"] == pytest.approx((nothing - cost(known, CUTOFFS)) / DAYS)
 
 
 def test_the_savings_curve_is_the_saving_of_each_cutoff() -> None:
@@ -61,12 +61,15 @@ def test_the_savings_curve_is_the_saving_of_each_cutoff() -> None:
 
 
 def test_unlabelled_payments_fill_the_reviewers_day_and_change_no_other_figure() -> None:
-    one = scored()
-    known = one.labelled()
-    whole, part = evaluate_slice(one, CUTOFFS, COSTS, seed=1), evaluate_slice(known, CUTOFFS, COSTS, seed=1)
+    scored_slice = scored()
+    known = scored_slice.labelled()
+    whole, part = (
+        evaluate_slice(scored_slice, CUTOFFS, COSTS, seed=1),
+        evaluate_slice(known, CUTOFFS, COSTS, seed=1),
+    )
     different = {name for name in whole if whole[name] != part[name]}
     assert different == {"payments_count", "unlabelled_count", "reviews_per_day", "declines_per_day"}
-    assert whole["unlabelled_count"] == (one.label == UNKNOWN).sum() > 0
+    assert whole["unlabelled_count"] == (scored_slice.label == UNKNOWN).sum() > 0
 
 
 def test_figures_are_rounded_and_the_same_every_time() -> None:
@@ -78,8 +81,13 @@ def test_figures_are_rounded_and_the_same_every_time() -> None:
 
 
 def test_a_slice_without_a_fraud_is_evaluated_with_the_figures_that_still_mean_something() -> None:
-    one = scored()
-    good = Scored(one.rows, one.score, np.where(one.label == 1, 0, one.label), one.days)
+    scored_slice = scored()
+    good = Scored(
+        scored_slice.rows,
+        scored_slice.score,
+        np.where(scored_slice.label == 1, 0, scored_slice.label),
+        scored_slice.days,
+    )
     figures = evaluate_slice(good, CUTOFFS, COSTS, seed=1)
     assert math.isnan(figures["auc"])
     assert figures["accuracy_always_legitimate"] == 1

@@ -17,11 +17,11 @@ from tests.unit.training.history import history, with_late_labels
 def expected(dataset: Dataset, start: int, end: int, as_of: int) -> dict[str, int]:
     """Recount by hand: a fraud that nobody had told by then passes for legitimate."""
     found = {}
-    for one, time, label, known_at in zip(
+    for transaction_id, time, label, known_at in zip(
         dataset.transaction_id, dataset.event_time, dataset.label, dataset.known_at, strict=True
     ):
         if start <= time < end and label != UNKNOWN:
-            found[one] = int(label) if known_at <= as_of else 0
+            found[transaction_id] = int(label) if known_at <= as_of else 0
     return found
 
 
@@ -42,6 +42,6 @@ def test_no_slice_holds_a_label_from_after_the_next_one_began() -> None:
 def test_labels_that_all_say_fraud_are_refused_since_nothing_shows_what_is_legitimate() -> None:
     dataset = with_late_labels(history())
     frauds = int((dataset.label == 1).sum())
-    told = replace(dataset, label=np.where(dataset.label == 1, 1, UNKNOWN).astype(np.int8))
+    all_fraud = replace(dataset, label=np.where(dataset.label == 1, 1, UNKNOWN).astype(np.int8))
     with pytest.raises(ConfigError, match=f"all {frauds:,} labels say fraud.*`schema.label.delay`"):
-        Slices.of(told)
+        Slices.of(all_fraud)

@@ -68,9 +68,9 @@ def test_payments_and_features_come_back_as_they_were_served(
     store_table(path, WITH_NUMBER, dataset, history, [])
     table = HistoricalTable(path, WITH_NUMBER.schema)
     (again,) = table.batches(0, LAST, START + 90 * DAY)
-    for one, other in zip(again.payments, history.payments, strict=True):
+    for payment, other in zip(again.payments, history.payments, strict=True):
         # NaN is like nothing, not even itself.
-        assert repr(one) == repr(other.payment)
+        assert repr(payment) == repr(other.payment)
     assert again.features.tobytes() == np.ascontiguousarray(dataset.features, np.float64).tobytes()
     # What training reads is what it always read.
     trained = read_dataset(path)
@@ -84,8 +84,8 @@ def test_any_stretch_of_rows_can_be_read(tmp_path: Path) -> None:
     store_table(tmp_path / "f.parquet", WITH_NUMBER, dataset, history, [])
     table = HistoricalTable(tmp_path / "f.parquet", WITH_NUMBER.schema)
     for start, stop in ((0, 1), (3, 17), (39, 40), (0, 40)):
-        found = [one for part in table.batches(start, stop, 0) for one in part.payments]
-        assert [one.transaction_id for one in found] == [f"t{n}" for n in range(start, stop)]
+        payments = [payment for part in table.batches(start, stop, 0) for payment in part.payments]
+        assert [one.transaction_id for one in payments] == [f"t{n}" for n in range(start, stop)]
 
 
 def test_a_table_that_keeps_no_declared_fields_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ news = st.lists(st.tuples(st.integers(1, 20), st.booleans()), max_size=4)
 
 @given(st.lists(news, min_size=1, max_size=6), st.integers(0, 21))
 def test_the_current_label_is_the_last_one_known_by_then(
-    told: list[list[tuple[int, bool]]], as_of: int
+    labels: list[list[tuple[int, bool]]], as_of: int
 ) -> None:
     """Naive walk through the news of each payment, each with another verdict than the one before."""
     label, known_at, corrections, expected = [], [], [], []
-    for one in told:
+    for one in labels:
         chain = [(day, (n + one[0][1]) % 2) for n, (day, _) in enumerate(sorted(one))] if one else []
         label.append(chain[0][1] if chain else UNKNOWN)
         known_at.append(chain[0][0] if chain else 7)

@@ -34,14 +34,14 @@ def margins(scorer: XGBoostScorer, seed: int, column: int, values: np.ndarray) -
 
 @given(seed=st.integers(2, 10_000), risks=st.lists(st.floats(0, 1, width=32), min_size=2, max_size=12))
 def test_a_real_model_never_falls_with_what_may_only_go_up(seed: int, risks: list[float]) -> None:
-    found = margins(HELD_MODEL, seed, RISK, np.sort(np.array(risks, np.float32)))
-    assert (np.diff(found, axis=1) >= 0).all()
+    margin = margins(HELD_MODEL, seed, RISK, np.sort(np.array(risks, np.float32)))
+    assert (np.diff(margin, axis=1) >= 0).all()
 
 
 @given(seed=st.integers(2, 10_000), counts=st.lists(st.integers(0, 20), min_size=2, max_size=12))
 def test_a_real_model_never_rises_with_what_may_only_go_down(seed: int, counts: list[int]) -> None:
-    found = margins(HELD_MODEL, seed, COUNT, np.sort(np.array(counts, np.float32)))
-    assert (np.diff(found, axis=1) <= 0).all()
+    margin = margins(HELD_MODEL, seed, COUNT, np.sort(np.array(counts, np.float32)))
+    assert (np.diff(margin, axis=1) <= 0).all()
 
 
 def test_without_the_setting_the_same_history_makes_a_model_that_moves_both_ways() -> None:

@@ -40,7 +40,7 @@ def test_cutoffs_calibration_and_figures_know_no_correction_that_comes_when_the_
     requested = project()
     made = [
         make_bundle(requested, slices, learn(slices, requested.model))
-        for slices in (Slices.of(one) for one in (dataset, late, early))
+        for slices in (Slices.of(first) for first in (dataset, late, early))
     ]
     assert made[0].files() == made[1].files()
     # The same corrections in time are heard.
@@ -52,8 +52,8 @@ def test_settings_are_tuned_by_no_correction_that_comes_when_the_test_begins() -
     cut = dataset.info.boundaries
     fold = folds(cut, dataset.info.delay_ms)[-1]
     precisions = [
-        fold_score(one, fold, SETTINGS)
-        for one in (
+        fold_score(first, fold, SETTINGS)
+        for first in (
             dataset,
             corrected(dataset, cut.test_from + 1),
             corrected(dataset, cut.test_from),
@@ -64,22 +64,22 @@ def test_settings_are_tuned_by_no_correction_that_comes_when_the_test_begins() -
 
 def test_what_is_fitted_again_knows_no_correction_of_later_and_no_payment_that_others_stand_for() -> None:
     dataset = history()
-    told = int(dataset.event_time[-1]) - 3 * DAY
-    dataset = replace(dataset, info=msgspec.structs.replace(dataset.info, known_until=told))
+    known_at = int(dataset.event_time[-1]) - 3 * DAY
+    dataset = replace(dataset, info=msgspec.structs.replace(dataset.info, known_until=known_at))
     learned = learn(Slices.of(dataset), SETTINGS)
     plain = refit(dataset, learned, SETTINGS)
-    assert plain.as_of == told
-    assert int(plain.rows.event_time.max()) <= told - dataset.info.delay_ms
-    assert refit(corrected(dataset, told + 1), learned, SETTINGS).learned.model == plain.learned.model
-    assert refit(corrected(dataset, told), learned, SETTINGS).learned.model != plain.learned.model
+    assert plain.as_of == known_at
+    assert int(plain.rows.event_time.max()) <= known_at - dataset.info.delay_ms
+    assert refit(corrected(dataset, known_at + 1), learned, SETTINGS).learned.model == plain.learned.model
+    assert refit(corrected(dataset, known_at), learned, SETTINGS).learned.model != plain.learned.model
     # What people say of those that others stand for is not learned: weight 0.
     weight = np.where(np.arange(len(dataset)) % 3 == 0, 0.0, 1.0)
     turned = np.where((weight == 0) & (dataset.label != UNKNOWN), 1 - dataset.label, dataset.label)
-    one, other = (
+    first, second = (
         refit(replace(dataset, weight=weight, label=label), learned, SETTINGS).learned.model
         for label in (dataset.label, turned.astype(np.int8))
     )
-    assert one == other != plain.learned.model
+    assert first == second != plain.learned.model
 
 
 def test_a_payment_as_it_was_known_at_a_moment_has_no_correction_of_later() -> None:
@@ -99,9 +99,9 @@ def test_the_cutoff_of_a_week_is_chosen_without_the_week_itself() -> None:
     garbled = dataset.features.copy()
     garbled[dataset.event_time >= fold.test_from] *= 9
     assert (dataset.event_time >= fold.test_from).sum() > 500
-    one = Watcher.of(dataset, fold, SETTINGS, question)
-    other = Watcher.of(replace(dataset, features=garbled), fold, SETTINGS, question)
-    assert one.cut == other.cut
+    first = Watcher.of(dataset, fold, SETTINGS, question)
+    second = Watcher.of(replace(dataset, features=garbled), fold, SETTINGS, question)
+    assert first.cut == second.cut
     earlier = dataset.features.copy()
     earlier[(dataset.event_time >= fold.until) & (dataset.event_time < fold.test_from)] *= 9
-    assert Watcher.of(replace(dataset, features=earlier), fold, SETTINGS, question).cut != one.cut
+    assert Watcher.of(replace(dataset, features=earlier), fold, SETTINGS, question).cut != first.cut

@@ -18,14 +18,16 @@ SETTINGS = project().model
 def test_every_payment_of_the_test_days_is_scored_once_in_each_fold() -> None:
     dataset = history(4000)
     start_dates = [FIRST, FIRST + dt.timedelta(days=7)]
-    found = prequential(dataset, start_dates, PLAN, SETTINGS).columns("TRANSACTION_ID")
+    columns = prequential(dataset, start_dates, PLAN, SETTINGS).columns("TRANSACTION_ID")
     first = START + (FIRST - dt.date(2026, 1, 1)).days * DAY
     for number, start in enumerate(start_dates):
         test = dataset.slice(first + (14 + 7 * number) * DAY, first + (21 + 7 * number) * DAY)
-        mine = found["fold"] == start.isoformat()
-        assert found["TRANSACTION_ID"][mine].tolist() == [int(one) for one in test.transaction_id]
-    assert ((found["score"] > 0) & (found["score"] < 1)).all()
-    assert len(found["score"]) == len(found["fold"])
+        mine = columns["fold"] == start.isoformat()
+        assert columns["TRANSACTION_ID"][mine].tolist() == [
+            int(transaction_id) for transaction_id in test.transaction_id
+        ]
+    assert ((columns["score"] > 0) & (columns["score"] < 1)).all()
+    assert len(columns["score"]) == len(columns["fold"])
 
 
 def test_nothing_after_the_train_days_and_no_later_label_is_learned_from() -> None:
@@ -52,9 +54,9 @@ def test_what_was_known_in_the_train_days_is_learned_from() -> None:
 
 def test_ids_that_are_no_plain_numbers_stay_text() -> None:
     dataset = history(4000)
-    dataset.transaction_id[:] = [f"0{one}" for one in dataset.transaction_id]
-    found = prequential(dataset, [FIRST], PLAN, SETTINGS).columns()
-    assert all(isinstance(one, str) for one in found["transaction_id"])
+    dataset.transaction_id[:] = [f"0{transaction_id}" for transaction_id in dataset.transaction_id]
+    columns = prequential(dataset, [FIRST], PLAN, SETTINGS).columns()
+    assert all(isinstance(transaction_id, str) for transaction_id in columns["transaction_id"])
 
 
 def test_a_plan_without_history_before_the_train_days_is_refused() -> None:

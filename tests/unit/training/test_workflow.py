@@ -94,9 +94,9 @@ def test_a_feature_that_knows_the_label_is_named(report: TrainReport) -> None:
     assert report.leakage_suspects == {}
     leaking = dataset.features.copy()
     leaking[:, 4] = -dataset.label + 0.01 * leaking[:, 4]
-    found = leakage_suspects(Slices.of(replace(dataset, features=leaking)).train)
-    assert list(found) == ["noise"]
-    assert found["noise"] > 0.98
+    suspects = leakage_suspects(Slices.of(replace(dataset, features=leaking)).train)
+    assert list(suspects) == ["noise"]
+    assert suspects["noise"] > 0.98
 
 
 def test_a_history_without_labels_is_refused(tmp_path: Path) -> None:
@@ -119,7 +119,8 @@ def test_evaluate_gives_the_same_figures_of_the_test_slice_every_time(
     assert msgspec.json.decode(both[0].metrics_file.read_bytes()) == both[0].metrics
     names = {path.name for path in both[0].pictures}
     assert names == {
-        f"{one}.png" for one in ("precision_recall", "calibration", "money", "importance", "score_by_class")
+        f"{picture}.png"
+        for picture in ("precision_recall", "calibration", "money", "importance", "score_by_class")
     }
     for path in both[0].pictures:
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -128,8 +129,8 @@ def test_evaluate_gives_the_same_figures_of_the_test_slice_every_time(
 
 def test_evaluate_refuses_a_bundle_of_other_features(report: TrainReport, tmp_path: Path) -> None:
     dataset = history(500)
-    other = replace(dataset, info=msgspec.structs.replace(dataset.info, fingerprint="another"))
-    write_dataset(tmp_path / "f.parquet", other)
+    other_dataset = replace(dataset, info=msgspec.structs.replace(dataset.info, fingerprint="another"))
+    write_dataset(tmp_path / "f.parquet", other_dataset)
     with pytest.raises(ConfigError, match="fingerprint 0123456789abcdef, those of this process another"):
         evaluate(PROJECT, tmp_path / "f.parquet", report.directory, tmp_path)
 
@@ -160,9 +161,9 @@ def test_a_model_that_answers_otherwise_than_in_training_is_refused(
 
 
 def test_cutoffs_of_the_settings_reach_the_bundle(folder: Path, tmp_path: Path, report: TrainReport) -> None:
-    given = project(policy={"review_at": 0.25, "decline_at": 0.75})
-    found = train(given, folder / "features.parquet", tmp_path / "bundle").bundle.manifest.cutoffs
-    assert found == Cutoffs(review_at=0.25, decline_at=0.75, origin="settings")
+    settings = project(policy={"review_at": 0.25, "decline_at": 0.75})
+    trained_bundle = train(settings, folder / "features.parquet", tmp_path / "bundle").bundle.manifest.cutoffs
+    assert trained_bundle == Cutoffs(review_at=0.25, decline_at=0.75, origin="settings")
     assert report.bundle.manifest.cutoffs.origin == "money"
 
 

@@ -52,9 +52,9 @@ def quality_lines(metrics: Metrics) -> Iterator[str]:
         f"{_percent(metrics['recall_at_0_1_percent_false_positives'])} of "
         f"frauds, at 1 % {_percent(metrics['recall_at_1_percent_false_positives'])}"
     )
-    for action, count in (("reviewed", "reviews"), ("declined", "declines")):
+    for action, rate, count in (("reviewed", "review", "reviews"), ("declined", "decline", "declines")):
         yield (
-            f"{action}: {_percent(metrics[f'{action}_share'], 2)} of payments, "
+            f"{action}: {_percent(metrics[f'{rate}_rate'], 2)} of payments, "
             f"{figure(metrics[f'{count}_per_day'], 1)} a day, "
             f"with {_percent(metrics[f'{action}_recall'])} of frauds"
         )
