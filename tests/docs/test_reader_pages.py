@@ -13,12 +13,10 @@ from tests.docs.clone import environment, fresh_clone
 from tests.docs.samples import write_own_data, write_page_files
 from tests.docs.shell import on_a_free_port, run_block, run_lines
 
-OF_OTHERS = (
+MADE = (
     "build/registry",
-    "build/state.db",
-    "build/state.db-shm",
-    "build/state.db-wal",
-    "build/state.db.marker",
+    "anchors.jsonl",
+    *(f"build/state.db{suffix}" for suffix in ("", "-shm", "-wal", ".marker")),
 )
 """What the page for platform engineers makes, and the page for analysts finds."""
 
@@ -74,8 +72,8 @@ def test_every_block_runs_after_the_one_before(
     if own:
         write_own_data(folder)
     if page == "docs/platform-engineer.md":
-        shutil.rmtree(folder / OF_OTHERS[0])
-        for name in OF_OTHERS[1:]:
+        shutil.rmtree(folder / MADE[0])
+        for name in MADE[1:]:
             (folder / name).unlink(missing_ok=True)
     for block, name in change_sets(page):
         (folder / name).write_text(block.text, encoding="utf-8")
