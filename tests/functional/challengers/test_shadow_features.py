@@ -399,7 +399,7 @@ def test_files_without_one_order_are_refused(trial: Trial, tmp_path: Path) -> No
     state, other = trial.copy(tmp_path / "state.db"), trial.copy(tmp_path / "other.db")
     with (
         closing(Shadows(trial.registry, [state, other], trial.history)) as shadows,
-        pytest.raises(ConfigError, match="several files do not tell; name one --state"),
+        pytest.raises(ConfigError, match="several files do not have; name one --state"),
     ):
         shadows.step()
     with closing(opened(state)) as state_file, state_file.transaction():
