@@ -43,13 +43,13 @@ class Block(msgspec.Struct, frozen=True):
 
 def blocks_of(page: Path) -> list[Block]:
     """Return the fenced blocks of a page."""
-    found, lines = [], enumerate(page.read_text(encoding="utf-8").splitlines(keepends=True), start=1)
+    blocks, lines = [], enumerate(page.read_text(encoding="utf-8").splitlines(keepends=True), start=1)
     for number, line in lines:
         if line.startswith("```"):
             inside = iter(lambda: next(lines)[1], "```\n")
             language = line.removeprefix("```").strip()
-            found.append(Block(str(page.relative_to(ROOT)), number, language, "".join(inside)))
-    return found
+            blocks.append(Block(str(page.relative_to(ROOT)), number, language, "".join(inside)))
+    return blocks
 
 
 def indented(page: Path) -> list[str]:

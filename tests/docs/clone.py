@@ -67,8 +67,8 @@ def _add_environment(clone: Path, marker: str) -> None:
     (clone / ".venv-aws").mkdir()
     for entry in (ROOT / ".venv-aws").glob("[!.]*"):
         (clone / ".venv-aws" / entry.name).symlink_to(entry)
-    for one in (".venv/.locked", ".venv/.installed", f".venv/{marker}", ".venv-aws/.locked"):
-        (clone / one).touch()
+    for name in (".venv/.locked", ".venv/.installed", f".venv/{marker}", ".venv-aws/.locked"):
+        (clone / name).touch()
 
 
 def _add_program(program: Path, module: str) -> None:
@@ -79,7 +79,9 @@ def _add_program(program: Path, module: str) -> None:
 
 def environment(clone: Path, **more: str) -> dict[str, str]:
     """Return the environment of somebody who has just opened a terminal: nothing of ours is on the path."""
-    path = [one for one in os.environ["PATH"].split(os.pathsep) if Path(one) != Path(sys.executable).parent]
+    path = [
+        part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != Path(sys.executable).parent
+    ]
     inherited = {
         name: value for name, value in os.environ.items() if name in {"LANG", "TMPDIR", "FRAUD_PURE"}
     }

@@ -65,8 +65,8 @@ def write_own_data(folder: Path) -> None:
     known_at = (START + dt.timedelta(days=60)).isoformat()
     decided = payments(200, HISTORY_ROWS + 200)
     labels = (
-        {"payment_id": one["payment_id"], "fraud": one["fraud"], "label_known_at": known_at}
-        for one in decided
+        {"payment_id": line["payment_id"], "fraud": line["fraud"], "label_known_at": known_at}
+        for line in decided
     )
     write_csv(folder / "labels.csv", labels)
 
@@ -113,7 +113,9 @@ def write_page_files(folder: Path, run: Callable[..., str]) -> None:
 
 
 def _write_changes(folder: Path) -> None:
-    change = next(one.text for one in BLOCKS if one.page == "docs/backtest.md" and one.language == "yaml")
+    change = next(
+        block.text for block in BLOCKS if block.page == "docs/backtest.md" and block.language == "yaml"
+    )
     for name in ("change.yaml", "gift-cards.yaml"):
         (folder / name).write_text(change, encoding="utf-8")
 

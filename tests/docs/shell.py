@@ -34,9 +34,11 @@ def run_block(block: Block, folder: Path, environment: dict[str, str], timeout: 
         timeout=timeout,
         check=False,
     )
-    said = done.stdout[-4_000:] + done.stderr[-4_000:]
-    assert done.returncode == 0, f"{block.page}:{block.line} ended with {done.returncode}:\n{script}\n{said}"
-    return said
+    output = done.stdout[-4_000:] + done.stderr[-4_000:]
+    assert done.returncode == 0, (
+        f"{block.page}:{block.line} ended with {done.returncode}:\n{script}\n{output}"
+    )
+    return output
 
 
 PRELUDE = f"""set -eo pipefail

@@ -37,8 +37,8 @@ def name_of(block: Block) -> str:
 
 
 def of(language: str, *pages: str) -> list[Block]:
-    found = [block for block in BLOCKS if block.language == language]
-    return [block for block in found if not pages or block.page in pages]
+    blocks = [block for block in BLOCKS if block.language == language]
+    return [block for block in blocks if not pages or block.page in pages]
 
 
 def named(block: Block) -> str:
@@ -89,7 +89,7 @@ def test_all_json_can_be_read(block: Block) -> None:
         rest = rest[end:].strip()
 
 
-@pytest.mark.parametrize("block", [one for one in of("yaml") if one.page != "docs/rules.md"], ids=named)
+@pytest.mark.parametrize("block", [block for block in of("yaml") if block.page != "docs/rules.md"], ids=named)
 def test_all_yaml_is_what_the_project_reads(block: Block) -> None:
     """Those of docs/rules.md are compiled against its own schema, by the tests of the rules."""
     content = yaml.safe_load(block.text)
@@ -119,21 +119,21 @@ def test_the_quick_start_of_the_readme_works_in_a_fresh_clone(tmp_path: Path) ->
     write_own_data(clone)
     small = "--seconds=2 --cards=100 --days=75 --rate=100 --plain"
     arguments = {"make demo": small, "make test": "tests/unit/ci/test_metrics_table.py"}
-    said, activated = "", dict[str, str]()
+    output, activated = "", dict[str, str]()
     for block in of("bash", "README.md"):
-        given = environment(clone, ARGS=arguments.get(block.text.strip(), ""), JOBS="0") | activated
-        said += run_block(on_a_free_port(block), clone, given)
+        variables = environment(clone, ARGS=arguments.get(block.text.strip(), ""), JOBS="0") | activated
+        output += run_block(on_a_free_port(block), clone, variables)
         if "source .venv/bin/activate" in block.text:
-            activated = {"PATH": f"{clone / '.venv' / 'bin'}:{given['PATH']}"}
+            activated = {"PATH": f"{clone / '.venv' / 'bin'}:{variables['PATH']}"}
     assert len((clone / "decisions.jsonl").read_text().splitlines()) == 200
     with sqlite3.connect(clone / "build" / "state.db") as db:
         assert db.execute("SELECT count(*) FROM decisions").fetchone() == (201,)
-    assert [line for line in printed_lines() if without_figures(line) not in without_figures(said)] == []
+    assert [line for line in printed_lines() if without_figures(line) not in without_figures(output)] == []
     (shown,) = (json.loads(block.text) for block in of("json", "README.md"))
-    answer, _ = json.JSONDecoder().raw_decode(said[said.index('{"type":"decision"') :])
+    answer, _ = json.JSONDecoder().raw_decode(output[output.index('{"type":"decision"') :])
     assert answer.keys() == shown.keys()
     assert answer["action"] == shown["action"]
-    assert [one["code"] for one in answer["reasons"]] == [one["code"] for one in shown["reasons"]]
+    assert [reason["code"] for reason in answer["reasons"]] == [reason["code"] for reason in shown["reasons"]]
 
 
 def printed_lines() -> list[str]:
@@ -153,10 +153,10 @@ def test_what_the_readme_says_of_the_handbook_is_what_init_infers(tmp_path: Path
     if not data.exists():
         pytest.skip(f"needs ../shared/data/{data.name}")
     (tmp_path / data.name).symlink_to(data)
-    said = run_lines(
+    output = run_lines(
         [f"{sys.executable} -m fraud_detection.cli init --data {data.name}"], tmp_path, dict(os.environ)
     )
     lines = [line for block in of("text", "README.md") for line in block.text.splitlines()]
     inferred = [line for line in lines if line.startswith(INFERRED)]
     assert len(inferred) > 3
-    assert [line for line in inferred if line not in said.splitlines()] == []
+    assert [line for line in inferred if line not in output.splitlines()] == []

@@ -39,7 +39,7 @@ class Loads(HTMLParser):
             self.found.append(own.get("href") or "")
         if tag != "a":
             self.found += [own[name] or "" for name in ("src", "data", "poster", "background") if name in own]
-            self.found += [one.split()[0] for one in (own.get("srcset") or "").split(",") if one.strip()]
+            self.found += [part.split()[0] for part in (own.get("srcset") or "").split(",") if part.strip()]
         self.found += addresses(own.get("style") or "")
 
     def handle_data(self, data: str) -> None:
@@ -49,8 +49,10 @@ class Loads(HTMLParser):
 
 def addresses(style: str) -> list[str]:
     """Return what a style sheet loads, but for what stands in it as data."""
-    found = re.findall(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)", style)
-    return [one or other for one, other in found if not (one or other).startswith(("data:", "#"))]
+    urls = re.findall(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)", style)
+    return [
+        quoted or unquoted for quoted, unquoted in urls if not (quoted or unquoted).startswith(("data:", "#"))
+    ]
 
 
 def build(folder: Path, config: Path) -> subprocess.CompletedProcess[str]:
@@ -94,9 +96,9 @@ def loaded(site: Path) -> Iterator[tuple[Path, str]]:
 
 
 def test_a_browser_loads_nothing_but_files_of_the_site(site: Path) -> None:
-    found = list(loaded(site))
-    assert {Path(address).suffix for _, address in found} >= {".css", ".js", ".png"}
-    for page, address in found:
+    addresses_loaded = list(loaded(site))
+    assert {Path(address).suffix for _, address in addresses_loaded} >= {".css", ".js", ".png"}
+    for page, address in addresses_loaded:
         parts = urlsplit(address)
         assert (parts.scheme, parts.netloc) in {("", ""), ("data", "")}, f"{page}: {address}"
         if not parts.scheme and page.name != "404.html":  # which is shown at any depth
@@ -130,7 +132,7 @@ def test_what_a_browser_would_load_from_elsewhere_is_found() -> None:
     page = """<link rel="stylesheet" href="//a/x.css"><link rel="canonical" href="https://b"><a href="https://c">c</a>
     <script src="https://d/x.js"></script><img srcset="https://e/1.png 1x, 2.png 2x"><style>@import "https://f";</style>
     <p style="background: url('https://g')"></p><iframe src="https://h"></iframe>"""
-    hosts = "".join(urlsplit(one).netloc for one in Loads(page).found)
+    hosts = "".join(urlsplit(address).netloc for address in Loads(page).found)
     assert hosts == "adefgh"
 
 
@@ -143,5 +145,5 @@ def test_the_navigation_has_every_page_once() -> None:
             for inner in entry.values() if isinstance(entry, dict) else [entry]:
                 yield from pages(inner) if isinstance(inner, list) else [inner]
 
-    found = sorted(pages(expanded(config["nav"], docs)))
-    assert found == sorted(path.relative_to(docs).as_posix() for path in docs.rglob("*.md"))
+    listed = sorted(pages(expanded(config["nav"], docs)))
+    assert listed == sorted(path.relative_to(docs).as_posix() for path in docs.rglob("*.md"))

@@ -42,7 +42,7 @@ def attributes(node: ast.ClassDef) -> Iterator[str]:
 
 def unknown_keys(source: str) -> list[tuple[str, str]]:
     """Return what is explained and does not exist: the name of the class or function, and the key."""
-    found = []
+    unknown = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ClassDef):
             names = set(attributes(node))
@@ -51,8 +51,8 @@ def unknown_keys(source: str) -> list[tuple[str, str]]:
         else:
             continue
         keys = explained(ast.get_docstring(node) or "")
-        found += [(node.name, key) for key in keys if key not in names]
-    return found
+        unknown += [(node.name, key) for key in keys if key not in names]
+    return unknown
 
 
 def test_a_docstring_explains_no_name_that_is_gone() -> None:

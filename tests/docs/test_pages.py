@@ -77,11 +77,11 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
 
 def in_venv(clone: Path, **more: str) -> dict[str, str]:
-    found = environment(clone, **more)
-    return found | {"PATH": f"{clone / '.venv' / 'bin'}:{found['PATH']}"}
+    variables = environment(clone, **more)
+    return variables | {"PATH": f"{clone / '.venv' / 'bin'}:{variables['PATH']}"}
 
 
-@pytest.mark.parametrize("block", [one for one in RUN if one.language == "bash"], ids=named)
+@pytest.mark.parametrize("block", [block for block in RUN if block.language == "bash"], ids=named)
 def test_every_command_of_the_pages_does_what_it_says(
     request: pytest.FixtureRequest, block: Block, folder: Path, clone: Path
 ) -> None:
@@ -91,14 +91,14 @@ def test_every_command_of_the_pages_does_what_it_says(
     run_block(block, folder, in_venv(clone, **more), timeout=800)
 
 
-@pytest.mark.parametrize("block", [one for one in RUN if one.language == "python"], ids=named)
+@pytest.mark.parametrize("block", [block for block in RUN if block.language == "python"], ids=named)
 def test_every_python_example_runs(
     request: pytest.FixtureRequest, block: Block, folder: Path, clone: Path
 ) -> None:
     more = request.getfixturevalue("services") if 'client("kinesis")' in block.text else {}
-    given = (ROOT / "tests/docs/given.py").read_text(encoding="utf-8")
+    given_code = (ROOT / "tests/docs/given.py").read_text(encoding="utf-8")
     done = subprocess.run(  # noqa: S603 - our own documentation
-        [sys.executable, "-c", given + block.text],
+        [sys.executable, "-c", given_code + block.text],
         cwd=folder,
         env=in_venv(clone, **more),
         capture_output=True,
@@ -109,11 +109,15 @@ def test_every_python_example_runs(
 
 
 def test_every_event_among_the_json_is_one_that_the_simulator_reads(simulation: Path, clone: Path) -> None:
-    events = [json.loads(one.text) for one in RUN if one.language == "json" and '"type": "label"' in one.text]
+    events = [
+        json.loads(block.text)
+        for block in RUN
+        if block.language == "json" and '"type": "label"' in block.text
+    ]
     assert events
     lines = "".join(f"{json.dumps(event)}\n" for event in events)
     (simulation / "labels.jsonl").write_text(lines)
     commands = ["fraud state create labels.db --plain"]
     commands += ["fraud run --source labels.jsonl --state labels.db --plain"]
-    said = run_lines(commands, simulation, in_venv(clone))
-    assert "quarantined 0" in said or "0 quarantined" in said or "quarantine" not in said
+    output = run_lines(commands, simulation, in_venv(clone))
+    assert "quarantined 0" in output or "0 quarantined" in output or "quarantine" not in output

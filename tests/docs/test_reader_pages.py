@@ -28,8 +28,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def path(clone: Path) -> dict[str, str]:
-    found = environment(clone, JOBS="0")
-    return found | {"PATH": f"{clone / '.venv' / 'bin'}:{found['PATH']}"}
+    variables = environment(clone, JOBS="0")
+    return variables | {"PATH": f"{clone / '.venv' / 'bin'}:{variables['PATH']}"}
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def served(clone: Path, path: dict[str, str], tmp_path_factory: pytest.TempPathF
 
 
 def blocks(page: str, *languages: str) -> list[Block]:
-    return [one for one in BLOCKS if one.page == page and one.language in languages]
+    return [block for block in BLOCKS if block.page == page and block.language in languages]
 
 
 def change_sets(page: str) -> list[tuple[Block, str]]:
     """Return the blocks of YAML that are a change set, and their file names."""
-    found = [(one, yaml.safe_load(one.text)) for one in blocks(page, "yaml")]
-    return [(one, f"{content['name']}.yaml") for one, content in found if "name" in content]
+    parsed = [(block, yaml.safe_load(block.text)) for block in blocks(page, "yaml")]
+    return [(block, f"{content['name']}.yaml") for block, content in parsed if "name" in content]
 
 
 @pytest.mark.parametrize("page", READER_PAGES)
@@ -57,7 +57,7 @@ def test_a_file_that_the_page_shows_is_named_before_it_and_used_after_it(page: s
     for block, name in change_sets(page):
         before, _, after = text.partition(block.text)
         assert f"`{name}`" in before
-        assert any(name in one.text for one in blocks(page, "bash") if one.text in after)
+        assert any(name in block.text for block in blocks(page, "bash") if block.text in after)
 
 
 @pytest.mark.long

@@ -39,7 +39,9 @@ def test_every_statistic_is_in_the_reference_with_the_name_of_its_feature() -> N
     text = (ROOT / "docs/params.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| `(card_\w+_1d)` \|", text, re.MULTILINE)
     window = Duration.parse("1d")
-    assert rows == [(one, window_feature("card", one, window).name) for one in get_args(Statistic)]
+    assert rows == [
+        (statistic, window_feature("card", statistic, window).name) for statistic in get_args(Statistic)
+    ]
 
 
 def commands_of(title: str) -> list[tuple[list[str], str]]:
@@ -53,7 +55,7 @@ def commands_of(title: str) -> list[tuple[list[str], str]]:
 def test_every_command_is_in_its_reference_as_the_help_has_it(title: str) -> None:
     every = [name for name, _ in commands()]
     own = [
-        ({one for one in every if one.split()[0] == name}, first_line)
+        ({command_line for command_line in every if command_line.split()[0] == name}, first_line)
         for name, (_, first_line) in COMMANDS[title].items()
     ]
     assert [(set(names), first_line) for names, first_line in commands_of(title)] == own
@@ -74,7 +76,7 @@ def test_every_figure_of_the_readme_stands_on_the_page_that_it_names() -> None:
         text = (ROOT / "docs" / page).read_text()
         figures = re.findall(r"\.?\d(?:[\d,.]*\d)?", measured)
         assert figures
-        assert [one for one in figures if one not in text] == []
+        assert [figure for figure in figures if figure not in text] == []
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=str)

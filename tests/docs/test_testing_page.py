@@ -15,14 +15,14 @@ from tests.root import ROOT
 def test_the_tests_of_the_page_pass(
     small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (block,) = [one for one in BLOCKS if one.page == "docs/testing.md"]
+    (block,) = [block for block in BLOCKS if block.page == "docs/testing.md"]
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "bundle").symlink_to(small_simulation.bundle)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     page: dict[str, Any] = {}
     exec(compile(block.text, block.page, "exec"), page)  # noqa: S102 - our own documentation
-    tests = [one for name, one in page.items() if name.startswith("test_")]
+    tests = [block for name, block in page.items() if name.startswith("test_")]
     assert len(tests) == 2
     for test in tests:
         test()

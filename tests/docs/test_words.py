@@ -9,7 +9,7 @@ from tools.banned_words import Banned, banned_words, hits
 
 
 def test_no_banned_word_is_left() -> None:
-    assert [str(one) for one in hits(ROOT, banned_words(ROOT))] == []
+    assert [str(hit) for hit in hits(ROOT, banned_words(ROOT))] == []
 
 
 def test_a_banned_word_is_found_wherever_it_stands(tmp_path: Path) -> None:
@@ -20,8 +20,8 @@ def test_a_banned_word_is_found_wherever_it_stands(tmp_path: Path) -> None:
     )
     (tmp_path / "docs/page.md").write_text("A put live folder.\nPut  on.\nput live-folder\n")
     banned = [Banned("gadget", "shard", "name"), Banned("put live", "publish", "prose")]
-    found = {(one.path, one.line, one.banned.word) for one in hits(tmp_path, banned)}
-    assert found == {
+    words_found = {(hit.path, hit.line, hit.banned.word) for hit in hits(tmp_path, banned)}
+    assert words_found == {
         ("docs/page.md", 1, "put live"),
         ("src/gadget_reader.py", 0, "gadget"),
         ("src/gadget_reader.py", 2, "gadget"),

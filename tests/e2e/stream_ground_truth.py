@@ -50,19 +50,19 @@ class SavedProfiles:
             statements = msgspec.json.decode(call.body)["Statements"]
             responses = msgspec.json.decode(reply.body)["Responses"]
             done = [
-                _written(one)
-                for one, response in zip(statements, responses, strict=True)
+                _written(statement)
+                for statement, response in zip(statements, responses, strict=True)
                 if "Error" not in response
             ]
             with self._lock:
                 self.seen |= {(item["k"]["S"], int(item["v"]["N"])): _seen(item) for item in done}
 
 
-def _written(one: dict[str, Any]) -> dict[str, Any]:
+def _written(item: dict[str, Any]) -> dict[str, Any]:
     """Return the item that a statement wrote."""
-    names = re.findall(r"'(\w+)': \?", one["Statement"]) or re.findall(r"(\w+)=\?", one["Statement"])
+    names = re.findall(r"'(\w+)': \?", item["Statement"]) or re.findall(r"(\w+)=\?", item["Statement"])
     # The condition of an update names the version that was there before: the first one is that which was set.
-    return dict(reversed(list(zip(names, one["Parameters"], strict=True))))
+    return dict(reversed(list(zip(names, item["Parameters"], strict=True))))
 
 
 def _seen(item: dict[str, Any]) -> Seen:
@@ -82,7 +82,7 @@ def log_lines(client: Any, group: str) -> Iterator[str]:  # noqa: ANN401 - boto3
             page = client.get_log_events(
                 logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True, **request
             )
-            yield from (one["message"] for one in page["events"])
+            yield from (event["message"] for event in page["events"])
             if not page["events"] or request.get("nextToken") == page["nextForwardToken"]:
                 break
             request = {"nextToken": page["nextForwardToken"]}
@@ -92,18 +92,18 @@ def records(client: Any, stream_arn: str) -> Iterator[tuple[str, StreamRecord]]:
     """Return every record of a stream, in the order of each shard."""
     for shard in list_shards(client, stream_arn):
         reader = ShardReader(client, stream_arn, shard.name)
-        found = reader.read()
-        while found.records or found.lag_ms:
-            yield from ((shard.name, record) for record in found.records)
-            found = reader.read()
+        new_records = reader.read()
+        while new_records.records or new_records.lag_ms:
+            yield from ((shard.name, record) for record in new_records.records)
+            new_records = reader.read()
 
 
-def events(project: Project, found: Iterable[tuple[str, StreamRecord]]) -> list[Event]:
+def events(project: Project, stream_records: Iterable[tuple[str, StreamRecord]]) -> list[Event]:
     """Return what the records say, by the order of their arrival in each shard."""
     parser = Parser(project.schema)
     return [
         Event(shard, int(record.number), record.arrived_s, record.data, _read(parser, record))
-        for shard, record in found
+        for shard, record in stream_records
     ]
 
 
@@ -134,9 +134,9 @@ class GroundTruth:
         self._of_entity: dict[tuple[int, str], list[Event]] = defaultdict(list)
         for event in self._effective():
             payment = self._payments[event.item.transaction_id] if event.item is not None else None
-            for index, one in enumerate(payment.entities if payment is not None else ()):
-                if one is not None:
-                    self._of_entity[index, one].append(event)
+            for index, entity_id in enumerate(payment.entities if payment is not None else ()):
+                if entity_id is not None:
+                    self._of_entity[index, entity_id].append(event)
 
     @property
     def malformed(self) -> list[Event]:
@@ -148,21 +148,21 @@ class GroundTruth:
         payment = self._payments[item.transaction_id]
         profiles: list[Profile | None] = [None for _ in self.extractor.entities]
         for slot, entity in enumerate(self.extractor.entities):
-            one = payment.entities[entity.index]
-            if one is not None:
+            entity_id = payment.entities[entity.index]
+            if entity_id is not None:
                 alone: list[Profile | None] = [None for _ in self.extractor.entities]
                 alone[slot] = profiles[slot] = Profile(entity.plan)
-                for event in self._known(item, saved, entity.index, one):
+                for event in self._known(item, saved, entity.index, entity_id):
                     self._take(alone, event)
         return array("d", self.extractor.extract(profiles, payment)).tobytes()
 
-    def profile(self, name: str, one: str) -> bytes | None:
+    def profile(self, name: str, entity_id: str) -> bytes | None:
         """Return the memory of an entity that took every event in once; None where nothing changed it."""
         for slot, entity in enumerate(self.extractor.entities):
-            if self.entities[entity.index] == name and (entity.index, one) in self._of_entity:
+            if self.entities[entity.index] == name and (entity.index, entity_id) in self._of_entity:
                 alone: list[Profile | None] = [None for _ in self.extractor.entities]
                 alone[slot] = profile = Profile(entity.plan)
-                for event in self._of_entity[entity.index, one]:
+                for event in self._of_entity[entity.index, entity_id]:
                     self._take(alone, event)
                 return msgspec.msgpack.encode(profile.to_list())
         return None
@@ -172,20 +172,20 @@ class GroundTruth:
         now, payment = self.first[item.transaction_id], self._payments[item.transaction_id]
         oldest = now.arrived_s
         for entity in self.extractor.entities:
-            one = payment.entities[entity.index]
-            if one is not None:
-                known = {id(event) for event in self._known(item, saved, entity.index, one)}
-                came = (event for event in self._of_entity[entity.index, one] if id(event) not in known)
+            entity_id = payment.entities[entity.index]
+            if entity_id is not None:
+                known = {id(event) for event in self._known(item, saved, entity.index, entity_id)}
+                came = (event for event in self._of_entity[entity.index, entity_id] if id(event) not in known)
                 oldest = min([oldest, *(event.arrived_s for event in came)])
         return now.arrived_s - oldest
 
-    def _known(self, item: DecisionItem, saved: SavedProfiles, index: int, one: str) -> list[Event]:
+    def _known(self, item: DecisionItem, saved: SavedProfiles, index: int, entity_id: str) -> list[Event]:
         """Return the events that a profile had taken in when it was read for a decision."""
         now, name = self.first[item.transaction_id], self.entities[index]
-        seen = saved.seen.get((f"{name}#{one}", item.versions[name]), {})
+        seen = saved.seen.get((f"{name}#{entity_id}", item.versions[name]), {})
         return [
             event
-            for event in self._of_entity[index, one]
+            for event in self._of_entity[index, entity_id]
             if event.number < (now.number if event.shard == now.shard else seen.get(event.shard, -1) + 1)
         ]
 

@@ -57,9 +57,11 @@ def test_a_project_with_every_limit_decides_on_aws_and_keeps_its_bound(
                 receiver.write(event)
             receiver.close()
             assert deployment.mapping.drained(TIMEOUT_S), services.tail()
-        assert sum(one.dead_lettered for one in deployment.mapping.progress.values()) == 0
+        assert (
+            sum(shard_progress.dead_lettered for shard_progress in deployment.mapping.progress.values()) == 0
+        )
         dedup_index = DynamoDedupIndex(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
         stored = list(dedup_index.decisions())
     assert len(stored) == PAYMENTS
-    assert MAX_DECLINES <= sum(one.declined for one in stored) <= MAX_DECLINES + (SHARDS - 1) * BATCH
-    assert any(json.loads(one.line).get("control_group") for one in stored)
+    assert MAX_DECLINES <= sum(item.declined for item in stored) <= MAX_DECLINES + (SHARDS - 1) * BATCH
+    assert any(json.loads(item.line).get("control_group") for item in stored)

@@ -125,13 +125,17 @@ def play(
             ground_truth=GroundTruth(simulation.project, category_encoding, came),
             decisions=list(dedup_index.decisions()),
             log=entries(log_lines(clients("logs"), outputs["LogGroup"])),
-            quarantine=[one for key in bucket.keys(PREFIX) for one in read_quarantined(key, bucket.get(key))],
+            quarantine=[
+                quarantined_event
+                for key in bucket.keys(PREFIX)
+                for quarantined_event in read_quarantined(key, bucket.get(key))
+            ],
             failures=waiting(clients("sqs"), outputs["Failures"]),
             saved=saved,
             profiles=dict(stored(clients("dynamodb"), outputs["ProfilesTable"])),
             seconds=seconds,
-            retries=sum(one.retries + one.splits for one in progress),
-            cold_starts=sum(one.cold_starts for one in deployment.functions.values()),
+            retries=sum(shard_progress.retries + shard_progress.splits for shard_progress in progress),
+            cold_starts=sum(function.cold_starts for function in deployment.functions.values()),
         )
 
 
@@ -149,8 +153,8 @@ def stored(client: Any, table: str) -> Iterator[tuple[str, bytes]]:  # noqa: ANN
 
 def waiting(client: Any, url: str) -> int:  # noqa: ANN401 - boto3's client
     name = "ApproximateNumberOfMessages"
-    found = client.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
-    return int(found["Attributes"][name])
+    queue_attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+    return int(queue_attributes["Attributes"][name])
 
 
 PHASES = (("slow", 2), ("failing", 8), ("absent", 14))
@@ -230,8 +234,8 @@ def bad_day(request: pytest.FixtureRequest, played: Callable[[str, int], Day]) -
 
 @pytest.fixture(params=["good", "bad"])
 def kind(request: pytest.FixtureRequest) -> str:
-    found: str = request.param
-    return found
+    param: str = request.param
+    return param
 
 
 @pytest.fixture(params=SIZES)
@@ -241,20 +245,20 @@ def day(request: pytest.FixtureRequest, kind: str, played: Callable[[str, int], 
 
 def test_each_valid_payment_is_decided_exactly_once(day: Day) -> None:
     assert sorted(decision.transaction_id for decision in day.decisions) == sorted(day.ground_truth.first)
-    told = defaultdict(set)
+    actions_by_id = defaultdict(set)
     for entry in day.log:
         if entry["type"] == "decision":
-            told[entry["transaction_id"]].add(
+            actions_by_id[entry["transaction_id"]].add(
                 (entry["action"], entry["score"], entry["delivery"]["sequence_number"])
             )
     # A batch that failed after its decisions were kept tells them again, and tells the same.
-    assert told.keys() == day.ground_truth.first.keys()
-    assert {len(each) for each in told.values()} == {1}
+    assert actions_by_id.keys() == day.ground_truth.first.keys()
+    assert {len(each) for each in actions_by_id.values()} == {1}
 
 
 def test_on_a_good_day_nothing_is_sent_twice(good_day: Day) -> None:
-    told = [entry["transaction_id"] for entry in good_day.log if entry["type"] == "decision"]
-    assert len(told) == len(set(told)) > len(good_day.ground_truth.came) * 0.9
+    ids = [entry["transaction_id"] for entry in good_day.log if entry["type"] == "decision"]
+    assert len(ids) == len(set(ids)) > len(good_day.ground_truth.came) * 0.9
     assert [entry for entry in good_day.log if entry["type"] == "retry"] == []
     assert good_day.retries == 0
 
@@ -277,13 +281,18 @@ def test_each_malformed_record_is_in_quarantine_with_its_reason_and_nothing_was_
 ) -> None:
     malformed = {(event.shard, event.number): event.data for event in day.ground_truth.malformed}
     set_aside = [
-        ((one.shard, int(position.sequence_number)), one.event)
-        for one in day.quarantine
-        for position in one.positions
+        ((quarantined_event.shard, int(position.sequence_number)), quarantined_event.event)
+        for quarantined_event in day.quarantine
+        for position in quarantined_event.positions
     ]
     assert dict(set_aside) == malformed
-    assert len(set_aside) == sum(one.count for one in day.quarantine) == len(malformed) > 10
-    assert all(one.reason and one.path for one in day.quarantine)
+    assert (
+        len(set_aside)
+        == sum(quarantined_event.count for quarantined_event in day.quarantine)
+        == len(malformed)
+        > 10
+    )
+    assert all(quarantined_event.reason and quarantined_event.path for quarantined_event in day.quarantine)
     assert day.failures == 0
 
 
@@ -298,8 +307,8 @@ def test_features_equal_replay_to_the_last_bit_at_the_versions_that_the_decision
 def test_every_profile_is_updated_by_every_event_just_once(day: Day) -> None:
     looked_at = Random(3).sample(sorted(day.profiles), LOOKED_AT)
     for key in looked_at:
-        name, _, one = key.partition("#")
-        assert day.profiles[key] == day.ground_truth.profile(name, one), key
+        name, _, entity_id = key.partition("#")
+        assert day.profiles[key] == day.ground_truth.profile(name, entity_id), key
     touched = {key for decision in day.decisions for key in names_of(day, decision)}
     assert touched == day.profiles.keys()
 
@@ -307,7 +316,7 @@ def test_every_profile_is_updated_by_every_event_just_once(day: Day) -> None:
 def names_of(day: Day, item: DecisionItem) -> list[str]:
     ids = zip(day.ground_truth.entities, item.entities, strict=True)
     stored = {day.ground_truth.entities[entity.index] for entity in day.ground_truth.extractor.entities}
-    return [f"{name}#{one}" for name, one in ids if one is not None and name in stored]
+    return [f"{name}#{entity_id}" for name, entity_id in ids if entity_id is not None and name in stored]
 
 
 def test_how_stale_a_shared_profile_was_is_bounded_by_the_batches_under_way(good_day: Day) -> None:
@@ -320,10 +329,10 @@ def test_how_stale_a_shared_profile_was_is_bounded_by_the_batches_under_way(good
 
 def test_without_an_answer_of_the_model_nothing_is_approved(bad_day: Day) -> None:
     decided = [msgspec.json.decode(decision.line) for decision in bad_day.decisions]
-    degraded = [one for one in decided if one["score"] is None]
+    degraded = [decision for decision in decided if decision["score"] is None]
     assert degraded
-    assert {one["action"] for one in degraded} <= {"review", "decline"}
-    assert all(one["score"] is None for one in degraded)
+    assert {decision["action"] for decision in degraded} <= {"review", "decline"}
+    assert all(decision["score"] is None for decision in degraded)
     assert len(degraded) < len(decided)
     errors = {entry["endpoint_error"] for entry in bad_day.log if entry["type"] == "batch"} - {""}
     assert errors

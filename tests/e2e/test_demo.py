@@ -22,15 +22,15 @@ def test_the_demonstration_prints_an_honest_summary(tmp_path: Path) -> None:
     result = subprocess.run(  # noqa: S603 - our own command
         command, cwd=tmp_path, capture_output=True, timeout=280, check=False
     )
-    said = result.stderr.decode()
-    assert result.returncode == 0, said
+    output = result.stderr.decode()
+    assert result.returncode == 0, output
     report = json.loads((tmp_path / "demo.json").read_bytes())
     assert report["transactions"] == report["decided"] + report["quarantined"] > 1_000
     assert report["approve"] + report["review"] + report["decline"] == report["decided"]
     assert 0 < report["p50_ms"] <= report["p99_ms"] <= report["max_ms"] * 1.03
     assert 0 <= report["average_precision"] <= 1
-    assert f"{report['transactions']:,} transactions in" in said
-    assert f"{report['frauds']:,} frauds" in said
+    assert f"{report['transactions']:,} transactions in" in output
+    assert f"{report['frauds']:,} frauds" in output
 
 
 def test_ctrl_c_ends_the_demonstration_with_its_summary(tmp_path: Path) -> None:
@@ -38,22 +38,22 @@ def test_ctrl_c_ends_the_demonstration_with_its_summary(tmp_path: Path) -> None:
         demo("--seconds", "200", "--cards", "80"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     try:
-        said = read_until(process, "decided [1-9]")
+        output = read_until(process, "decided [1-9]")
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 0, said + rest
+    assert process.returncode == 0, output + rest
     assert "transactions in =" in rest
 
 
 def read_until(process: subprocess.Popen[str], pattern: str) -> str:
     assert process.stderr is not None
-    said, deadline = "", time.monotonic() + 200
+    output, deadline = "", time.monotonic() + 200
     line = ""
     while not re.match(pattern, line):
         line = process.stderr.readline()
-        assert line, said
-        assert time.monotonic() < deadline, said
-        said += line
-    return said
+        assert line, output
+        assert time.monotonic() < deadline, output
+        output += line
+    return output

@@ -208,7 +208,7 @@ def test_batches_that_were_dead_lettered_go_into_the_stream_again(
     assert texts == [f"again {number}" for number in (0, 1, 2, 3, 4, 1, 2, 3)]
     # Each carries the sequence number that it had first.
     positions = [redriven_from(record.key, record.number) for record in records[5:]]
-    assert positions == [(one["ShardId"], one["SequenceNumber"], "redriven") for one in put[1:4]]
+    assert positions == [(record["ShardId"], record["SequenceNumber"], "redriven") for record in put[1:4]]
     assert fraud("deploy", "redrive").stdout.startswith("0 batches")
 
 
@@ -223,9 +223,9 @@ def test_what_was_set_aside_goes_into_the_stream_again_as_the_runbook_says(
         quarantined = QuarantinedEvent(f"shardId-{shard:012d}", "1", "aside", "no amount", "$.amount", event)
         quarantine.put([quarantined, msgspec.structs.replace(quarantined, sequence_number="2")])
         quarantine.put([msgspec.structs.replace(quarantined, sequence_number="3", kind="conflict")])
-    (block,) = [one for one in BLOCKS if one.page == "docs/runbook.md" and "--quarantine" in one.text]
-    said = [fraud(*shlex.split(line)[1:]).stdout.splitlines() for line in block.commands()]
-    assert said == [
+    (block,) = [block for block in BLOCKS if block.page == "docs/runbook.md" and "--quarantine" in block.text]
+    output = [fraud(*shlex.split(line)[1:]).stdout.splitlines() for line in block.commands()]
+    assert output == [
         [
             "2 events of 2 objects were put into the stream again",
             "1 stay where they are, in conflict: the first payment of the id stands",
@@ -239,14 +239,14 @@ def test_what_was_set_aside_goes_into_the_stream_again_as_the_runbook_says(
     assert fraud("deploy", "redrive", "--quarantine").stdout.startswith("0 events of 4 objects")
     described = kinesis.describe_stream_summary(StreamName=f"{STACK}-payments")["StreamDescriptionSummary"]
     shards = kinesis.list_shards(StreamARN=described["StreamARN"])["Shards"]
-    found = [
+    redriven = [
         (record.data, redriven_from(record.key, record.number))
         for shard in shards
         for record in ShardReader(kinesis, described["StreamARN"], shard["ShardId"]).read().records
         if record.key.endswith("aside")
     ]
     # Each carries the sequence number that it had first.
-    assert found == [
+    assert redriven == [
         (b"aside %d" % shard, (f"shardId-{shard:012d}", number, "aside"))
         for shard in (0, 1)
         for number in ("1", "2")
@@ -255,10 +255,10 @@ def test_what_was_set_aside_goes_into_the_stream_again_as_the_runbook_says(
 
 def test_status_and_logs_of_a_system_that_has_seen_nothing(fraud: Fraud, applied: str) -> None:
     assert applied
-    told = fraud("status", "--json=status.json")
-    assert told.returncode == 0, told.stderr
-    assert "alarms" in told.stdout
-    assert "nan" not in told.stdout
+    output = fraud("status", "--json=status.json")
+    assert output.returncode == 0, output.stderr
+    assert "alarms" in output.stdout
+    assert "nan" not in output.stdout
     assert fraud("logs", "--since=1h").stdout == ""
 
 
@@ -275,8 +275,8 @@ def test_a_protected_stack_loses_nothing_until_its_protection_is_removed(
         assert "is protected" in refused.stderr
     assert clients("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == before > 0
     assert fraud("deploy", "apply").returncode == 0
-    found = Stack(clients("cloudformation"), STACK).describe() or {}
-    assert not found.get("EnableTerminationProtection")
+    description = Stack(clients("cloudformation"), STACK).describe() or {}
+    assert not description.get("EnableTerminationProtection")
 
 
 def test_an_image_that_sagemaker_cannot_take_is_refused(fraud: Fraud) -> None:
@@ -295,7 +295,7 @@ def test_destroy_asks_first_and_leaves_nothing(
     done = fraud("deploy", "destroy", "--yes")
     assert done.returncode == 0, done.stderr
     left = {
-        "buckets": [one["Name"] for one in clients("s3").list_buckets()["Buckets"]],
+        "buckets": [bucket["Name"] for bucket in clients("s3").list_buckets()["Buckets"]],
         "tables": clients("dynamodb").list_tables()["TableNames"],
         "streams": clients("kinesis").list_streams()["StreamNames"],
         "queues": clients("sqs").list_queues().get("QueueUrls", []),
@@ -304,10 +304,10 @@ def test_destroy_asks_first_and_leaves_nothing(
         "logs": clients("logs").describe_log_groups()["logGroups"],
         "alarms": clients("cloudwatch").describe_alarms()["MetricAlarms"],
         "roles": [
-            one["RoleName"] for one in clients("iam").list_roles()["Roles"] if "fraud" in one["RoleName"]
+            role["RoleName"] for role in clients("iam").list_roles()["Roles"] if "fraud" in role["RoleName"]
         ],
     }
-    assert {name: found for name, found in left.items() if found} == {}
+    assert {name: leftover for name, leftover in left.items() if leftover} == {}
 
 
 IN_SHORT = {"everything"}
@@ -315,7 +315,7 @@ IN_SHORT = {"everything"}
 
 @pytest.mark.parametrize(
     "setting",
-    [pytest.param(one, marks=() if one.name in IN_SHORT else pytest.mark.long, id=one.name) for one in TABLE],
+    [pytest.param(row, marks=() if row.name in IN_SHORT else pytest.mark.long, id=row.name) for row in TABLE],
     indirect=True,
 )
 def test_the_deployed_package_answers_as_a_file_in_one_piece_does(

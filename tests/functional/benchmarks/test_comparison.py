@@ -134,8 +134,8 @@ def test_a_comparison_server_finds_our_scores_and_leaves_nothing_behind(
     try:
         target = server.start()
         assert len(processes_of(server.run_id)) > 1
-        found = [kind.score(request(target, body)) for body in target.bodies]
-        assert found == pytest.approx(work.scores, abs=1e-5)
+        scores = [kind.score(request(target, body)) for body in target.bodies]
+        assert scores == pytest.approx(work.scores, abs=1e-5)
         assert max(work.scores) - min(work.scores) > 0.01
     finally:
         server.stop()

@@ -62,15 +62,18 @@ class LocalServer:
 
 @contextmanager
 def serving(work: Work, bodies: int = 0, *, once: bool = False) -> Iterator[tuple[LocalServer, Target]]:
-    one = LocalServer(work)
-    one.thread.start()
-    assert one.ready.wait(5)
+    local_server = LocalServer(work)
+    local_server.thread.start()
+    assert local_server.ready.wait(5)
     sent = [b"%d" % number for number in range(bodies)] or [b"{}"]
     try:
-        yield one, Target("local", "127.0.0.1", one.port, "/ask", "application/json", sent, once)
+        yield (
+            local_server,
+            Target("local", "127.0.0.1", local_server.port, "/ask", "application/json", sent, once),
+        )
     finally:
-        one.loop.call_soon_threadsafe(one.stopped.set)
-        one.thread.join()
+        local_server.loop.call_soon_threadsafe(local_server.stopped.set)
+        local_server.thread.join()
 
 
 async def at_once(_: bytes) -> int:
@@ -106,11 +109,11 @@ def test_the_rate_is_held_however_slow_the_answers_are(poisson: bool) -> None:  
         return 200
 
     with serving(work) as (_, target):
-        found = run_load(target, Plan(seconds=2.0, rate=200, connections=64, warm_up_s=0.5, poisson=poisson))
-    assert found.latencies.count == pytest.approx(400, rel=0.02 if not poisson else 0.2)
-    assert found.completed_per_s == pytest.approx(found.latencies.count / 2.0, rel=0.05)
-    assert 45 < found.latencies.p50_ms < 80
-    assert found.errors == 0
+        result = run_load(target, Plan(seconds=2.0, rate=200, connections=64, warm_up_s=0.5, poisson=poisson))
+    assert result.latencies.count == pytest.approx(400, rel=0.02 if not poisson else 0.2)
+    assert result.completed_per_s == pytest.approx(result.latencies.count / 2.0, rel=0.05)
+    assert 45 < result.latencies.p50_ms < 80
+    assert result.errors == 0
 
 
 def test_a_request_that_waits_for_a_free_connection_waits_since_it_was_due() -> None:
@@ -119,11 +122,11 @@ def test_a_request_that_waits_for_a_free_connection_waits_since_it_was_due() -> 
         return 200
 
     with serving(work) as (_, target):
-        found = run_load(target, Plan(seconds=1.0, rate=100, connections=1, warm_up_s=0.0))
+        result = run_load(target, Plan(seconds=1.0, rate=100, connections=1, warm_up_s=0.0))
     # One connection answers 50/s at most: after a second half of them wait.
-    assert found.waiting_max > 30
-    assert found.latencies.max_ms > 500
-    assert found.lag.p99_ms < 100
+    assert result.waiting_max > 30
+    assert result.latencies.max_ms > 500
+    assert result.lag.p99_ms < 100
 
 
 def test_wrong_answers_and_broken_connections_are_counted() -> None:
@@ -132,11 +135,11 @@ def test_wrong_answers_and_broken_connections_are_counted() -> None:
         return 0 if number % 10 == 3 else 503 if number % 10 == 7 else 200
 
     with serving(work, 200) as (_, target):
-        found = run_load(target, Plan(seconds=1.0, rate=200, connections=8, warm_up_s=0.0))
-    assert found.statuses == {"200": 160, "503": 20}
-    assert found.broken == 20
-    assert found.errors == 40
-    assert found.latencies.count == 200
+        result = run_load(target, Plan(seconds=1.0, rate=200, connections=8, warm_up_s=0.0))
+    assert result.statuses == {"200": 160, "503": 20}
+    assert result.broken == 20
+    assert result.errors == 40
+    assert result.latencies.count == 200
 
 
 def test_what_is_never_answered_is_no_fast_answer() -> None:
@@ -145,18 +148,18 @@ def test_what_is_never_answered_is_no_fast_answer() -> None:
         return 200
 
     with serving(work, 100) as (_, target):
-        found = run_load(target, Plan(seconds=0.5, rate=20, connections=16, warm_up_s=0.0, timeout_s=0.5))
-    assert found.without_response == 5
-    assert found.latencies.p99_ms > 500
+        result = run_load(target, Plan(seconds=0.5, rate=20, connections=16, warm_up_s=0.0, timeout_s=0.5))
+    assert result.without_response == 5
+    assert result.latencies.p99_ms > 500
 
 
 def test_slices_add_up_to_the_whole() -> None:
     slices: list[Slice] = []
     with serving(at_once) as (_, target):
         plan = Plan(seconds=1.0, rate=300, connections=4, warm_up_s=0.2, slice_s=0.25)
-        found = run_load(target, plan, slices.append)
-    assert [one.from_s for one in slices] == [0.0, 0.25, 0.5, 0.75]
-    assert sum(one.latencies.count for one in slices) == found.latencies.count == 300
+        result = run_load(target, plan, slices.append)
+    assert [part.from_s for part in slices] == [0.0, 0.25, 0.5, 0.75]
+    assert sum(part.latencies.count for part in slices) == result.latencies.count == 300
 
 
 def test_each_body_is_sent_once_for_each_copy_and_in_order_within_it() -> None:
@@ -166,7 +169,7 @@ def test_each_body_is_sent_once_for_each_copy_and_in_order_within_it() -> None:
     sent = [make(number).partition(b"\r\n\r\n")[2] for number in range(18)]
     assert len(set(sent)) == 18
     for name in (b"", b"001", b"002"):
-        assert [one for one in sent if one.partition(b"-")[2] == name] == [
+        assert [body for body in sent if body.partition(b"-")[2] == name] == [
             body.replace(HOLE, name) for body in bodies
         ]
 
@@ -190,13 +193,13 @@ def test_the_saturation_rate_of_a_server_is_what_it_can_do() -> None:
         return 200
 
     with serving(work) as (_, target):
-        found = find_saturation(
+        saturation = find_saturation(
             lambda rate: run_load(target, Plan(seconds=1.0, rate=rate, connections=32, warm_up_s=0.1)),
             SweepSettings(start=100, highest=1_000, factor=1.5, halvings=2),
         )
-    assert 0.75 * capacity < found.saturation_per_s < 1.15 * capacity
-    assert not found.open_end
-    assert any(not step.held and step.load.target_per_s > capacity for step in found.steps)
+    assert 0.75 * capacity < saturation.saturation_per_s < 1.15 * capacity
+    assert not saturation.open_end
+    assert any(not step.held and step.load.target_per_s > capacity for step in saturation.steps)
 
 
 def test_nobody_listening_is_reported() -> None:
@@ -217,13 +220,13 @@ def test_chance_has_the_rate_that_was_asked_and_no_even_distances() -> None:
 def test_percentiles_are_those_of_a_sorted_list_within_two_percent() -> None:
     dice, histogram = random.Random(5), LatencyHistogram()
     seconds = [dice.lognormvariate(-6, 1.5) for _ in range(20_000)]
-    for one in seconds:
-        histogram.add(one)
-    found, ordered = latencies(histogram), sorted(seconds)
+    for second in seconds:
+        histogram.add(second)
+    measured, ordered = latencies(histogram), sorted(seconds)
     wanted = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p99_9_ms": 0.999}
     for name, share in wanted.items():
-        assert getattr(found, name) == pytest.approx(1000 * ordered[int(share * 20_000) - 1], rel=0.02)
-    assert found.max_ms == pytest.approx(1000 * ordered[-1])
+        assert getattr(measured, name) == pytest.approx(1000 * ordered[int(share * 20_000) - 1], rel=0.02)
+    assert measured.max_ms == pytest.approx(1000 * ordered[-1])
 
 
 def test_bodies_come_back_as_they_were(tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ def simulation(folder: Path) -> BenchmarkSimulation:
 
 def numbers(value: Any) -> Iterator[float]:  # noqa: ANN401 - JSON
     if isinstance(value, dict):
-        for one in value.values():
-            yield from numbers(one)
+        for item in value.values():
+            yield from numbers(item)
     elif isinstance(value, list):
-        for one in value:
-            yield from numbers(one)
+        for item in value:
+            yield from numbers(item)
     elif isinstance(value, int | float):
         yield value
 
@@ -45,12 +45,12 @@ STAGES = {"parse", "lookup", "features", "score", "decide", "reasons", "persist"
 
 
 def test_every_figure_of_the_engine_is_measured(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
-    told = tmp_path / "figures.json"
-    arguments = ["engine", "--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
+    report_path = tmp_path / "figures.json"
+    arguments = ["engine", "--quick", "--plain", f"--json={report_path}", f"--directory={simulation.folder}"]
     assert main(arguments) == 0
-    found = json.loads(told.read_bytes())
-    assert all(math.isfinite(number) for number in numbers(found))
-    check_engine(found["engine"])
+    figures = json.loads(report_path.read_bytes())
+    assert all(math.isfinite(number) for number in numbers(figures))
+    check_engine(figures["engine"])
 
 
 def check_engine(engine: dict[str, Any]) -> None:
@@ -63,13 +63,13 @@ def check_engine(engine: dict[str, Any]) -> None:
 
 @pytest.mark.long
 def test_every_figure_that_is_promised_is_measured(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
-    told = tmp_path / "figures.json"
-    arguments = ["--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
+    report_path = tmp_path / "figures.json"
+    arguments = ["--quick", "--plain", f"--json={report_path}", f"--directory={simulation.folder}"]
     assert main(arguments) == 0
-    found = json.loads(told.read_bytes())
-    assert all(math.isfinite(number) for number in numbers(found))
-    scale, http = found["scale"], found["http"]
-    check_engine(found["engine"])
+    figures = json.loads(report_path.read_bytes())
+    assert all(math.isfinite(number) for number in numbers(figures))
+    scale, http = figures["scale"], figures["http"]
+    check_engine(figures["engine"])
     assert scale["many"] > 1.5 * scale["few"]
     assert 0.2 < scale["ratio"]["median"] < 5
     assert 500 < scale["entity_bytes"] < scale["bound_bytes_in_memory"] * 2
@@ -78,26 +78,26 @@ def test_every_figure_that_is_promised_is_measured(simulation: BenchmarkSimulati
     for load in (*rounds, http["closed"]["one"], http["closed"]["many"]):
         assert set(load["statuses"]) == {"200"}
         assert load["latencies"]["count"] > 0
-    assert [one["latencies"]["count"] for one in http["even"]["rounds"]] == [200, 200]
+    assert [round_figures["latencies"]["count"] for round_figures in http["even"]["rounds"]] == [200, 200]
     assert http["even"]["p99_ms"]["lowest"] <= http["even"]["p99_ms"]["median"]
     assert http["memory"]["own_mb"] > 10
     assert {step["load"]["target_per_s"] for step in http["sweep"]["steps"]} >= {200.0}
-    assert found["machine"]["cores"] >= 1
+    assert figures["machine"]["cores"] >= 1
 
 
 @pytest.mark.long  # tests/unit/benchmarks/test_soak.py is its short form
 def test_a_soak_looks_at_every_slice_and_every_card(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
-    told = tmp_path / "soak.json"
-    arguments = ["soak", "--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
+    report_path = tmp_path / "soak.json"
+    arguments = ["soak", "--quick", "--plain", f"--json={report_path}", f"--directory={simulation.folder}"]
     assert main(arguments) == 0
-    found = json.loads(told.read_bytes())
-    assert [one["load"]["from_s"] for one in found["minutes"]] == [0.0, 1.0, 2.0, 3.0]
-    assert found["whole"]["statuses"] == {"200": 800}
-    assert sum(one["load"]["latencies"]["count"] for one in found["minutes"]) == 800
-    assert all(one["memory"]["own_mb"] > 10 for one in found["minutes"])
-    assert found["loaded"]["own_mb"] > found["at_start"]["own_mb"]
-    assert found["entities"] >= 600
-    decided = sum(n for name, n in found["server"].items() if name.startswith("fraud_decisions_total"))
+    figures = json.loads(report_path.read_bytes())
+    assert [minute["load"]["from_s"] for minute in figures["minutes"]] == [0.0, 1.0, 2.0, 3.0]
+    assert figures["whole"]["statuses"] == {"200": 800}
+    assert sum(minute["load"]["latencies"]["count"] for minute in figures["minutes"]) == 800
+    assert all(minute["memory"]["own_mb"] > 10 for minute in figures["minutes"])
+    assert figures["loaded"]["own_mb"] > figures["at_start"]["own_mb"]
+    assert figures["entities"] >= 600
+    decided = sum(n for name, n in figures["server"].items() if name.startswith("fraud_decisions_total"))
     # The first one, one of each card, the warm-up, and the soak.
     assert decided >= 1 + 600 + 100 + 800
 

@@ -85,9 +85,11 @@ def test_every_command_and_every_option_of_it_says_what_it_is_for(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*name.split(), "--help"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"Usage: fraud {name} ")
-    assert [one.name for one in ALL[name].params if isinstance(one, click.Option) and not one.help] == []
+    help_text = capsys.readouterr().out
+    assert help_text.startswith(f"Usage: fraud {name} ")
+    assert [
+        option.name for option in ALL[name].params if isinstance(option, click.Option) and not option.help
+    ] == []
 
 
 def kind_of(annotation: object) -> object:
@@ -96,20 +98,20 @@ def kind_of(annotation: object) -> object:
         return kind_of(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return str
-    rest = [one for one in get_args(annotation) if one is not type(None)]
+    rest = [argument for argument in get_args(annotation) if argument is not type(None)]
     return kind_of(rest[0]) if rest else annotation
 
 
 def taken(function: object) -> dict[str, object]:
     """Return what a function takes, with its annotations; a tuple of options counts as its fields."""
     inner = inspect.unwrap(function)  # type: ignore[arg-type]
-    found: dict[str, object] = {}
+    parameters: dict[str, object] = {}
     names = vars(inspect.getmodule(inner)) | {"Output": Output}
-    for name, one in [*inspect.signature(inner).parameters.items()][1:]:
-        kind = eval(one.annotation, names)  # noqa: S307 - our own annotations
+    for name, parameter in [*inspect.signature(inner).parameters.items()][1:]:
+        kind = eval(parameter.annotation, names)  # noqa: S307 - our own annotations
         fields = getattr(kind, "_fields", None)
-        found |= {name: kind} if fields is None else get_type_hints(kind)
-    return found
+        parameters |= {name: kind} if fields is None else get_type_hints(kind)
+    return parameters
 
 
 def given(option: click.Parameter) -> object:
@@ -129,7 +131,7 @@ def test_each_function_takes_what_its_options_give(command_name: str) -> None:
     command = ALL[command_name]
     assert command.callback is not None
     annotations = taken(command.callback)
-    parameters = {one.name: one for one in command.params if one.name != "log_format"}
+    parameters = {option.name: option for option in command.params if option.name != "log_format"}
     assert set(annotations) == set(parameters)
     for name, annotation in annotations.items():
         option = parameters[name]

@@ -36,8 +36,8 @@ def fraud(*arguments: object, folder: Path, stdin: bytes | None = None) -> subpr
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with contextlib.chdir(folder), redirect_stdout(out), redirect_stderr(err):
         code = main(argv)
-    said = [one.buffer.getvalue() for one in (out, err)]
-    return subprocess.CompletedProcess(argv, code, *said)
+    outputs = [stream.buffer.getvalue() for stream in (out, err)]
+    return subprocess.CompletedProcess(argv, code, *outputs)
 
 
 def stderr_of(result: subprocess.CompletedProcess[bytes]) -> str:
@@ -196,16 +196,16 @@ def test_run_reads_on_leaves_a_half_written_line_and_notices_another_file(
     lines = small_simulation.events(120, late_share=0, duplicate_share=0, malformed_share=0, labels="none")
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(lines[:50]) + b"\n" + lines[50][:40])
-    figures, said = run_file(tmp_path, small_simulation)
+    figures, output = run_file(tmp_path, small_simulation)
     assert (figures["decided"], figures["quarantined"]) == (50, 0)
-    assert "has no end yet" in said
+    assert "has no end yet" in output
     source.write_bytes(b"\n".join(lines[:60]) + b"\n")
-    figures, said = run_file(tmp_path, small_simulation)
+    figures, output = run_file(tmp_path, small_simulation)
     assert (figures["decided"], figures["duplicates"], figures["quarantined"]) == (10, 0, 0)
     source.write_bytes(b"\n".join(lines[60:]) + b"\n")
-    figures, said = run_file(tmp_path, small_simulation)
+    figures, output = run_file(tmp_path, small_simulation)
     assert (figures["decided"], figures["duplicates"]) == (60, 0)
-    assert "not the file that was read before" in said
+    assert "not the file that was read before" in output
 
 
 def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
@@ -283,7 +283,7 @@ def test_a_refusal_is_one_sentence_and_exit_code_2(
     (tmp_path / "payments.xlsx").write_text("x")
     (tmp_path / "own.jsonl").write_text('{"mine": 1}\n')
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    filled = [str(one).replace("{bundle}", str(small_simulation.bundle)) for one in arguments]
+    filled = [str(argument).replace("{bundle}", str(small_simulation.bundle)) for argument in arguments]
     assert main(filled) == 2
     sentence = "".join(
         line for line in capsys.readouterr().err.splitlines(keepends=True) if line.startswith("fraud")
@@ -318,7 +318,7 @@ def test_the_reason_is_reported_where_more_than_a_few_events_are_quarantined(
     small_simulation: SmallSimulation, tmp_path: Path, bad: int
 ) -> None:
     events = small_simulation.events(200, late_share=0, duplicate_share=0, malformed_share=0, labels="none")
-    events[:bad] = [json.dumps(json.loads(one) | {"amount": "3,50"}).encode() for one in events[:bad]]
+    events[:bad] = [json.dumps(json.loads(event) | {"amount": "3,50"}).encode() for event in events[:bad]]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
     scored = fraud("score", "events.jsonl", "--bundle", small_simulation.bundle, folder=tmp_path)
     made(tmp_path / "s.db")
@@ -326,8 +326,8 @@ def test_the_reason_is_reported_where_more_than_a_few_events_are_quarantined(
         "run", "--source=events.jsonl", "--bundle", small_simulation.bundle, "--state=s.db", folder=tmp_path
     )
     assert (scored.returncode, decided.returncode) == (2 if bad > 100 else 0, 0)
-    for said in (stderr_of(scored), stderr_of(decided)):
-        assert (f"{bad} of them for `$.amount` (expected a number, got '3,50')" in said) is (bad > 2)
+    for output in (stderr_of(scored), stderr_of(decided)):
+        assert (f"{bad} of them for `$.amount` (expected a number, got '3,50')" in output) is (bad > 2)
 
 
 def test_what_mlflow_cannot_use_is_said_before_the_work(payments_csv: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def without(absent: str, *commands: tuple[object, ...], folder: Path) -> subproc
 
 def third_party_imports() -> dict[str, set[Path]]:
     """Return every library that the package imports while running, with the modules that do."""
-    found: dict[str, set[Path]] = {}
+    imports_by_module: dict[str, set[Path]] = {}
     for path in (ROOT / "src/fraud_detection").rglob("*.py"):
         if "comparison/services" in path.as_posix():
             continue  # other environments run these
@@ -67,8 +67,8 @@ def third_party_imports() -> dict[str, set[Path]]:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             for root in {name.partition(".")[0] for name in names}:
                 if root and root not in sys.stdlib_module_names and root != "fraud_detection":
-                    found.setdefault(root, set()).add(path)
-    return found
+                    imports_by_module.setdefault(root, set()).add(path)
+    return imports_by_module
 
 
 OF_A_CHECKOUT = ("benchmarks", "tests", "tools")
@@ -77,15 +77,15 @@ OF_A_CHECKOUT = ("benchmarks", "tests", "tools")
 
 def named_modules(path: Path) -> set[str]:
     """Return every module that a file imports, or names in a text as what is loaded later is named."""
-    found: set[str] = set()
+    names_found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names_found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            found.add(node.module or "")
+            names_found.add(node.module or "")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found |= set(re.findall(r"\A(?:-m )?(\w+(?:\.\w+)+)(?::\w+)?\Z", node.value))
-    return found
+            names_found |= set(re.findall(r"\A(?:-m )?(\w+(?:\.\w+)+)(?::\w+)?\Z", node.value))
+    return names_found
 
 
 @pytest.mark.parametrize("package", OF_A_CHECKOUT)
@@ -93,12 +93,12 @@ def test_the_package_names_no_module_of_the_checkout_around_it(package: str) -> 
     modules = {path: named_modules(path) for path in (ROOT / "src/fraud_detection").rglob("*.py")}
     assert len(modules) > 200
     assert not [
-        path for path, names in modules.items() if {one.partition(".")[0] for one in names} & {package}
+        path for path, names in modules.items() if {name.partition(".")[0] for name in names} & {package}
     ]
 
 
 def declared(requirements: list[str]) -> set[str]:
-    names = [re.split(r"[\[><=~! ]", one)[0] for one in requirements]
+    names = [re.split(r"[\[><=~! ]", requirement)[0] for requirement in requirements]
     return {IMPORTED_AS.get(name, name) for name in names}
 
 
@@ -172,11 +172,11 @@ def test_the_plain_installation_trains_scores_serves_and_explains(
 Arguments = tuple[str, ...]
 
 
-def commands_in(told: str) -> list[str]:
+def commands_in(help_text: str) -> list[str]:
     """Return the commands that a help lists, in whatever groups."""
-    if "COMMAND" not in told.partition("\n")[0]:
+    if "COMMAND" not in help_text.partition("\n")[0]:
         return []
-    _, *parts = re.split(r"(?m)^(\S.*):$", told)
+    _, *parts = re.split(r"(?m)^(\S.*):$", help_text)
     sections = zip(parts[::2], parts[1::2], strict=True)
     listed = [text for title, text in sections if title not in {"Options", "Arguments"}]
     return [name for text in listed for name in re.findall(r"(?m)^  ([a-z][a-z-]*)(?:  |$)", text)]
@@ -187,20 +187,20 @@ def every_command(helps: Callable[[list[Arguments]], list[str]]) -> set[Argument
 
     helps: gives the help of each command.
     """
-    found: set[Arguments] = set()
+    commands: set[Arguments] = set()
     pending: list[Arguments] = [()]
     while pending:
         texts = helps(pending)
-        for arguments, told in zip(pending, texts, strict=True):
-            assert told.startswith(" ".join(["Usage: fraud", *arguments, ""])), arguments
-            assert "--help" in told
-        found |= set(pending)
+        for arguments, help_text in zip(pending, texts, strict=True):
+            assert help_text.startswith(" ".join(["Usage: fraud", *arguments, ""])), arguments
+            assert "--help" in help_text
+        commands |= set(pending)
         pending = [
             (*arguments, name)
-            for arguments, told in zip(pending, texts, strict=True)
-            for name in commands_in(told)
+            for arguments, help_text in zip(pending, texts, strict=True)
+            for name in commands_in(help_text)
         ]
-    return found - {()}
+    return commands - {()}
 
 
 README_COMMANDS = {
@@ -218,9 +218,9 @@ def test_every_command_of_the_help_says_what_it_does_without_any_library_of_an_e
         assert done.returncode == 0, done.stderr
         return re.split(r"(?m)^(?=Usage: )", done.stdout)[1:]
 
-    found = every_command(helps)
-    assert found >= README_COMMANDS
-    assert len(found) > 30
+    commands = every_command(helps)
+    assert commands >= README_COMMANDS
+    assert len(commands) > 30
 
 
 @pytest.mark.parametrize(
@@ -254,10 +254,10 @@ def test_a_named_tracking_server_is_not_left_out_in_silence(
 
 
 def test_the_version_shows_whether_the_hot_modules_are_compiled(tmp_path: Path) -> None:
-    told = without("dvc", ("--version",), folder=tmp_path)
+    output = without("dvc", ("--version",), folder=tmp_path)
     compiled = list((ROOT / "src").rglob("*.so"))
-    assert told.stdout.startswith(PROJECT["version"])
-    assert ("plain Python" in told.stdout) is not bool(compiled)
+    assert output.stdout.startswith(PROJECT["version"])
+    assert ("plain Python" in output.stdout) is not bool(compiled)
 
 
 # --- the wheel itself, in empty environments -----------------------------------
@@ -350,16 +350,16 @@ def test_the_wheel_alone_prints_the_help_of_every_command_and_needs_nothing_of_a
 
     def helps(commands: list[Arguments]) -> list[str]:
         done = [run(fraud, *arguments, "--help", folder=tmp_path) for arguments in commands]
-        assert [one.stderr for one in done if one.returncode or one.stderr] == []
-        return [one.stdout for one in done]
+        assert [line.stderr for line in done if line.returncode or line.stderr] == []
+        return [line.stdout for line in done]
 
     assert every_command(helps) >= README_COMMANDS
     done = run(fraud.with_name("python"), "-I", "-c", EVERY_MODULE, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert "fraud_detection" in told["loaded"]
-    assert not set(told["loaded"]) & set(OF_A_CHECKOUT)
-    assert set(told["missing"].values()) <= EXTRAS.keys()
+    helps_by_command = json.loads(done.stdout)
+    assert "fraud_detection" in helps_by_command["loaded"]
+    assert not set(helps_by_command["loaded"]) & set(OF_A_CHECKOUT)
+    assert set(helps_by_command["missing"].values()) <= EXTRAS.keys()
 
 
 @pytest.mark.long

@@ -103,8 +103,8 @@ def test_what_became_known_after_a_week_began_changes_nothing_in_it(
     assert not _equal(spoilt, honest[:weeks])
 
 
-def _equal(one: list[Week], other: list[Week]) -> bool:
-    return msgspec.json.encode(one) == msgspec.json.encode(other)
+def _equal(weeks: list[Week], other_weeks: list[Week]) -> bool:
+    return msgspec.json.encode(weeks) == msgspec.json.encode(other_weeks)
 
 
 @pytest.mark.long

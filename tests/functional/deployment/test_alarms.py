@@ -37,7 +37,7 @@ Alarms = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def payments(small_simulation: SmallSimulation) -> list[dict[str, Any]]:
     events = map(json.loads, small_simulation.events(25 * BUSY, malformed_share=0.0))
-    return [one for one in events if one.get("type") != "label"]
+    return [event for event in events if event.get("type") != "label"]
 
 
 class Producer:
@@ -49,9 +49,10 @@ class Producer:
 
     def take(self, count: int, **other: object) -> list[bytes]:
         """Return the next payments."""
-        found = itertools.islice(self._payments, count)
+        chosen = itertools.islice(self._payments, count)
         return [
-            json.dumps(one | {"transaction_id": f"n{next(self._number)}"} | other).encode() for one in found
+            json.dumps(event | {"transaction_id": f"n{next(self._number)}"} | other).encode()
+            for event in chosen
         ]
 
 
@@ -62,9 +63,9 @@ class Scene:
         self.simulation, self.hours, self.producer = simulation, StreamHours(simulation), Producer(payments)
         resources = build(self.hours.settings, self.hours.release)["Resources"]
         self.alarms: Alarms = {
-            name: one["Properties"]
-            for name, one in resources.items()
-            if one["Type"] == "AWS::CloudWatch::Alarm"
+            name: resource["Properties"]
+            for name, resource in resources.items()
+            if resource["Type"] == "AWS::CloudWatch::Alarm"
         }
         self.called: set[str] = set()
         for _ in range(12):
@@ -89,8 +90,8 @@ class Scene:
     def alarming(self, reading: Reading = DOCUMENTED) -> set[str]:
         return {
             name
-            for name, one in self.alarms.items()
-            if state(one, self.hours.metrics, self.hours.now, reading) == ALARM
+            for name, alarm in self.alarms.items()
+            if state(alarm, self.hours.metrics, self.hours.now, reading) == ALARM
         }
 
     def payments(self, rate: int = QUIET, **other: object) -> Callable[[int], list[bytes]]:
@@ -276,15 +277,15 @@ def bursts(scene: Scene) -> None:
 
 
 def labels_alone(scene: Scene) -> None:
-    paid = [json.loads(one) for one in scene.producer.take(QUIET)]
-    scene.hours.minute(json.dumps(one).encode() for one in paid)
-    for one in paid:
-        names = {name: one[name] for name in ("transaction_id", "card_id")}
-        label = {"type": "label", "is_fraud": 1, "label_known_at": one["event_time"], **names}
+    paid = [json.loads(payment) for payment in scene.producer.take(QUIET)]
+    scene.hours.minute(json.dumps(payment).encode() for payment in paid)
+    for payment in paid:
+        names = {name: payment[name] for name in ("transaction_id", "card_id")}
+        label = {"type": "label", "is_fraud": 1, "label_known_at": payment["event_time"], **names}
         scene.hours.minute([json.dumps(label).encode()])
         scene.silent()
     counted = scene.hours.cloud.lines_of("batch")
-    assert sum(one["labels"] for one in counted) == len(paid)
+    assert sum(count["labels"] for count in counted) == len(paid)
 
 
 def one_that_cannot_be_read_now_and_then(scene: Scene) -> None:

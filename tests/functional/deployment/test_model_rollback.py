@@ -37,7 +37,9 @@ class AlarmMonitor:
 
     def __init__(self, settings: Deployment, release: Release) -> None:
         resources = build(settings, release)["Resources"]
-        (endpoint,) = (one for one in resources.values() if one["Type"] == "AWS::SageMaker::Endpoint")
+        (endpoint,) = (
+            resource for resource in resources.values() if resource["Type"] == "AWS::SageMaker::Endpoint"
+        )
         rollback = endpoint["Properties"]["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
         self.alarms = {
             each["AlarmName"]["Ref"]: resources[each["AlarmName"]["Ref"]]["Properties"] for each in rollback
@@ -60,12 +62,12 @@ class AlarmMonitor:
     def _above(self, alarm: dict[str, Any]) -> bool:
         *queries, result = alarm["Metrics"]
         values: dict[str, Series] = {}
-        for one in queries:
-            metric = one["MetricStat"]["Metric"]
+        for query in queries:
+            metric = query["MetricStat"]["Metric"]
             where = frozenset((each["Name"], each["Value"]) for each in metric["Dimensions"])
-            values[one["Id"]] = [self.counts[metric["MetricName"], where]]
-        (found,) = series_of(result["Expression"], values)
-        return found is not None and found > alarm["Threshold"]
+            values[query["Id"]] = [self.counts[metric["MetricName"], where]]
+        (value,) = series_of(result["Expression"], values)
+        return value is not None and value > alarm["Threshold"]
 
 
 def broken(bundle: Bundle) -> Bundle:
@@ -127,12 +129,12 @@ def test_a_model_that_declines_everything_is_rolled_back_while_the_old_one_serve
     processor = processor_of(small_simulation, endpoint, lines)
     events, rolled_back_at = small_simulation.events(2_000, labels="none"), None
     for begin in range(0, len(events), BATCH):
-        told = len(lines)
+        line_count = len(lines)
         batch = enumerate(events[begin : begin + BATCH], start=begin + 1)
         processor.handle(
             "shardId-000000000000", [ShardEvent(str(number), event, 1.0) for number, event in batch]
         )
-        for line in lines[told:]:
+        for line in lines[line_count:]:
             monitor.take(line)
         if endpoint.canary and monitor.risen():
             rolled_back_at, endpoint.canary = begin, False

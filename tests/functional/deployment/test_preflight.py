@@ -67,8 +67,8 @@ BLOCKS: dict[str, dict[str, Any]] = {
 IN_SHORT = {"nothing", "control_group by another variable"}
 EVERYTHING = {
     name: block
-    for one in ("decline_cap", "control_group", "rules", "lists", "policy")
-    for name, block in BLOCKS[one].items()
+    for key in ("decline_cap", "control_group", "rules", "lists", "policy")
+    for name, block in BLOCKS[key].items()
 }
 
 
@@ -96,7 +96,7 @@ def tried(settings: Deployment, release: Release, artefacts: list[Artefact], **e
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=() if one in IN_SHORT else pytest.mark.long) for one in BLOCKS]
+    "name", [pytest.param(block, marks=() if block in IN_SHORT else pytest.mark.long) for block in BLOCKS]
 )
 def test_a_project_with_any_optional_block_starts_and_decides(
     small_simulation: SmallSimulation, name: str
@@ -125,12 +125,14 @@ def test_the_key_stands_in_no_template_and_reaches_the_function_by_the_name_that
     variables = template["Resources"]["Processor"]["Properties"]["Environment"]["Variables"]
     assert variables["ASSIGNMENT_KEY"] == {"Ref": "SecretAssignmentKey"}
     assert template["Parameters"]["SecretAssignmentKey"]["NoEcho"] is True
-    first = {one["ParameterKey"]: one for one in values(release.secrets, {}, {"ASSIGNMENT_KEY": "my key"})}
+    first = {
+        value["ParameterKey"]: value for value in values(release.secrets, {}, {"ASSIGNMENT_KEY": "my key"})
+    }
     assert first["SecretAssignmentKey"]["ParameterValue"] == "my key"
-    alone = {one["ParameterKey"]: one for one in values(release.secrets, {}, {})}
+    alone = {value["ParameterKey"]: value for value in values(release.secrets, {}, {})}
     assert len(alone["SecretAssignmentKey"]["ParameterValue"]) == 64
     again = values(release.secrets, template["Parameters"], {"ASSIGNMENT_KEY": "another"})
-    assert all(one.get("UsePreviousValue") for one in again)
+    assert all(value.get("UsePreviousValue") for value in again)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,11 @@ def test_apply_and_plan_refuse_a_package_that_cannot_start_before_anything_is_ch
     settings, release, (code, model) = made(bundle_of(small_simulation, {}))
     archive = zipfile.ZipFile(io.BytesIO(code.content))
     less = zipped(
-        {one: archive.read(one) for one in archive.namelist() if not one.endswith("sagemaker_endpoint.py")}
+        {
+            name: archive.read(name)
+            for name in archive.namelist()
+            if not name.endswith("sagemaker_endpoint.py")
+        }
     )
     artefacts = [msgspec.structs.replace(code, content=less), model]
     cloud = applying.Cloud(Untouchable(), lambda _: pytest.fail("a bucket"), local=False)  # type: ignore[arg-type]

@@ -152,16 +152,16 @@ class Cloud:
         return processed
 
     def messages(self) -> list[dict[str, Any]]:
-        found = []
+        bodies = []
         while (
             response := self.client("sqs")
             .receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
             .get("Messages")
         ):
-            for one in response:
-                found.append(json.loads(one["Body"]))
-                self.client("sqs").delete_message(QueueUrl=self.queue, ReceiptHandle=one["ReceiptHandle"])
-        return found
+            for message in response:
+                bodies.append(json.loads(message["Body"]))
+                self.client("sqs").delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+        return bodies
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_every_record_of_four_shards_is_delivered_once_and_each_key_in_order(
         assert sum(shard.records for shard in mapping.progress.values()) == 2_000
         assert sum(shard.since_put.count for shard in mapping.progress.values()) == 2_000
         assert all(shard.retries == 0 for shard in mapping.progress.values())
-        groups = [one.pid for one in a.runtimes.values()]
+        groups = [runtime.pid for runtime in a.runtimes.values()]
     processed = a.delivered()
     assert processed == {f"card-{k}": list(range(k, 2_000, 50)) for k in range(50)}
     assert b"delivered 100" in a.lines

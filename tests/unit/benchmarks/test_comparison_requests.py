@@ -61,9 +61,9 @@ def test_a_request_holds_every_value_under_its_column_and_nothing_for_a_missing_
     kind: Kind, row: list[float]
 ) -> None:
     columns = [f"column_{index}" for index in range(len(row))]
-    found = row_of(kind.name, json.loads(kind.body(columns, row)), columns)
+    decoded_row = row_of(kind.name, json.loads(kind.body(columns, row)), columns)
     wanted = [None if math.isnan(value) else value for value in row]
-    assert found == list(zip(columns, wanted, strict=True))
+    assert decoded_row == list(zip(columns, wanted, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -84,10 +84,12 @@ def test_a_comparison_server_listens_on_this_machine_alone_with_one_worker(
 ) -> None:
     context = RunContext(tmp_path / "environment", tmp_path, (1001, 1002, 1003))
     serve = kind.prepare(context, Model(b"model", ("amount",)))[-1]
-    told = " ".join(serve) + "".join(path.read_text() for path in sorted(tmp_path.glob("*.json")))
-    assert "127.0.0.1" in told
-    assert "1001" in told
-    assert not re.search(r"workers[\" :=]+[02-9]", told)
+    commands_and_files = " ".join(serve) + "".join(
+        path.read_text() for path in sorted(tmp_path.glob("*.json"))
+    )
+    assert "127.0.0.1" in commands_and_files
+    assert "1001" in commands_and_files
+    assert not re.search(r"workers[\" :=]+[02-9]", commands_and_files)
     assert (tmp_path / "model.ubj").read_bytes() == b"model"
     assert serve[0].startswith(str(context.environment))
 
@@ -109,9 +111,9 @@ def test_the_rows_that_are_compared_reach_from_the_lowest_score_to_the_highest(
 ) -> None:
     indices = evenly(scores, count)
     assert len(indices) == len(set(indices)) == min(count, len(scores))
-    found = [scores[context] for context in indices]
-    assert found == sorted(found)
-    assert (found[0], found[-1]) == (min(scores), max(scores))
+    chosen_scores = [scores[context] for context in indices]
+    assert chosen_scores == sorted(chosen_scores)
+    assert (chosen_scores[0], chosen_scores[-1]) == (min(scores), max(scores))
 
 
 ENVIRONMENTS = list(dict.fromkeys(kind.environment for kind in KINDS))
@@ -124,9 +126,9 @@ def xgboost_of(lock: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_comparison_server_has_the_xgboost_that_serves_here(name: str) -> None:
-    found = xgboost_of(LOCKS[name])
-    assert found
-    assert found == xgboost_of(ROOT / "requirements/all.lock")
+    version = xgboost_of(LOCKS[name])
+    assert version
+    assert version == xgboost_of(ROOT / "requirements/all.lock")
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -135,7 +137,7 @@ def test_a_lock_names_hashes_and_no_place_to_fetch_from(name: str) -> None:
     assert "://" not in text
     packages = re.split(r"\n(?=\S)", text.strip())
     assert len(packages) > 20
-    assert [one for one in packages if "--hash=sha256:" not in one] == []
+    assert [package for package in packages if "--hash=sha256:" not in package] == []
 
 
 def test_make_knows_every_comparison_server_and_no_other() -> None:

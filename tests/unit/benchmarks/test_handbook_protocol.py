@@ -21,8 +21,8 @@ def payments(*rows: tuple[int, str, bool]) -> Payments:
 
 
 def test_the_test_week_is_the_third() -> None:
-    found = evaluated(payments(*((day, "a", False) for day in range(-3, 30))), START)
-    assert (found - 3).tolist() == list(range(14, 21))
+    test_week = evaluated(payments(*((day, "a", False) for day in range(-3, 30))), START)
+    assert (test_week - 3).tolist() == list(range(14, 21))
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_the_test_week_is_the_third() -> None:
 )
 def test_a_card_is_left_out_from_eight_days_after_its_fraud(fraud_on: int, test_days: int) -> None:
     week = [(day, "a", False) for day in range(14, 21)]
-    found = [one for one in evaluated(payments((fraud_on, "a", True), *week), START) if one > 0]
-    assert len(found) == test_days
+    left = [payment for payment in evaluated(payments((fraud_on, "a", True), *week), START) if payment > 0]
+    assert len(left) == test_days
 
 
 def test_a_fold_is_ranked_by_its_scores() -> None:

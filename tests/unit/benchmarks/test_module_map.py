@@ -24,15 +24,17 @@ def svg() -> ET.Element:
 
 def boxes(svg: ET.Element) -> dict[str, Box]:
     names = [text.text or "" for text in svg.iter(f"{SVG}text") if text.get("class")]
-    corners = [
+    sizes = [
         [float(box.attrib[name]) for name in ("x", "y", "width", "height")] for box in svg.iter(f"{SVG}rect")
     ]
-    found = [(x, y, x + width, y + height) for x, y, width, height in corners]
-    return dict(zip(names, found, strict=True))
+    corners = [(x, y, x + width, y + height) for x, y, width, height in sizes]
+    return dict(zip(names, corners, strict=True))
 
 
 def arrows(svg: ET.Element) -> list[list[tuple[float, float]]]:
-    lines = [re.findall(r"([\d.]+),([\d.]+)", one.attrib["points"]) for one in svg.iter(f"{SVG}polyline")]
+    lines = [
+        re.findall(r"([\d.]+),([\d.]+)", polyline.attrib["points"]) for polyline in svg.iter(f"{SVG}polyline")
+    ]
     return [[(float(x), float(y)) for x, y in line] for line in lines[::2]]
 
 
@@ -47,8 +49,8 @@ def test_each_box_is_a_package_and_each_package_a_box(svg: ET.Element) -> None:
 
 def test_each_arrow_leads_down_from_a_package_to_one_that_it_imports(svg: ET.Element) -> None:
     def package(x: float, y: float, *, side: int) -> str:
-        (found,) = (name for name, box in boxes(svg).items() if box[side] == y and box[0] < x < box[2])
-        return found
+        (name,) = (name for name, box in boxes(svg).items() if box[side] == y and box[0] < x < box[2])
+        return name
 
     ends = [(package(*line[0], side=3), package(*line[-1], side=1)) for line in arrows(svg)]
     assert set(ends) <= package_imports(ROOT / "src")
@@ -57,9 +59,11 @@ def test_each_arrow_leads_down_from_a_package_to_one_that_it_imports(svg: ET.Ele
 
 def test_boxes_keep_their_distance_and_no_arrow_passes_over_one(svg: ET.Element) -> None:
     packages = list(boxes(svg).values())
-    for one in packages:
-        for other in packages:
-            assert one is other or one[2] < other[0] or other[2] < one[0] or one[1] != other[1]
+    for box in packages:
+        for other_box in packages:
+            assert (
+                box is other_box or box[2] < other_box[0] or other_box[2] < box[0] or box[1] != other_box[1]
+            )
     for line in arrows(svg):
         for (x, y), (to_x, to_y) in pairwise(line):
             for part in range(1, 20):
@@ -78,7 +82,7 @@ def test_what_was_left_out_is_reached_by_what_is_drawn() -> None:
     imports = package_imports(ROOT / "src")
     below = without_implied(imports)
     for start, end in imports:
-        found = {start}
+        reachable = {start}
         for _ in layers():
-            found |= {other for one, other in below if one in found}
-        assert end in found
+            reachable |= {lower for upper, lower in below if upper in reachable}
+        assert end in reachable

@@ -31,17 +31,17 @@ def minutes(memory: Callable[[int], float], p99: Callable[[int], float]) -> list
 
 
 def test_what_stays_is_flat() -> None:
-    found = verdict(minutes(lambda index: 1_000 + index % 2, lambda index: 2.0 + 0.1 * (index % 3)))
-    assert found.memory_flat
-    assert found.p99_flat
-    assert abs(found.memory_mb_per_hour) < 5
+    problems = verdict(minutes(lambda index: 1_000 + index % 2, lambda index: 2.0 + 0.1 * (index % 3)))
+    assert problems.memory_flat
+    assert problems.p99_flat
+    assert abs(problems.memory_mb_per_hour) < 5
 
 
 def test_a_leak_is_reported_in_megabytes_an_hour() -> None:
-    found = verdict(minutes(lambda index: 1_000 + 2 * index, lambda _: 2.0))
-    assert found.memory_mb_per_hour == pytest.approx(120)
-    assert found.memory_share == pytest.approx(58 / 1_089, rel=0.01)
-    assert not found.memory_flat
+    problems = verdict(minutes(lambda index: 1_000 + 2 * index, lambda _: 2.0))
+    assert problems.memory_mb_per_hour == pytest.approx(120)
+    assert problems.memory_share == pytest.approx(58 / 1_089, rel=0.01)
+    assert not problems.memory_flat
 
 
 def test_memory_that_has_found_its_level_by_half_time_is_flat() -> None:
@@ -49,16 +49,16 @@ def test_memory_that_has_found_its_level_by_half_time_is_flat() -> None:
 
 
 def test_answers_that_grow_slower_are_not_flat() -> None:
-    found = verdict(minutes(lambda _: 1_000, lambda index: 2.0 + index / 20))
-    assert found.p99_ratio > 1.5
-    assert not found.p99_flat
+    problems = verdict(minutes(lambda _: 1_000, lambda index: 2.0 + index / 20))
+    assert problems.p99_ratio > 1.5
+    assert not problems.p99_flat
 
 
 def test_the_page_gets_the_soak_and_its_charts_and_keeps_the_rest(tmp_path: Path) -> None:
     page = tmp_path / "docs/performance.md"
     page.parent.mkdir()
-    other = f"words\n{BENCH[0]}\nkept\n{BENCH[1]}\n"
-    page.write_text(f"{other}{SOAK[0]}\nold\n{SOAK[1]}\nend\n")
+    rest = f"words\n{BENCH[0]}\nkept\n{BENCH[1]}\n"
+    page.write_text(f"{rest}{SOAK[0]}\nold\n{SOAK[1]}\nend\n")
     looked = minutes(lambda _: 1_000, lambda _: 2.0)
     times = looked[0].load.latencies
     whole = Load(1_000, 1_000, times, {"200": 60_000}, 0, 0, times, 0, 60_000, 0.1)
@@ -68,7 +68,7 @@ def test_the_page_gets_the_soak_and_its_charts_and_keeps_the_rest(tmp_path: Path
     )
     write_soak(tmp_path, figures)
     text = page.read_text()
-    assert text.startswith(other)
+    assert text.startswith(rest)
     assert text.endswith(f"{SOAK[1]}\nend\n")
     assert "old" not in text
     assert "1,000,000; 1,300,000" in text
@@ -90,11 +90,11 @@ def test_the_load_of_other_processes_is_distinguished_from_ones_own() -> None:
     while time.perf_counter() < until:
         pass
     alone = own.elsewhere()
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy_process:
         time.sleep(1.0)
         # It has not ended yet, so it is somebody else's work until it does.
         running = meter.elsewhere()
-        other.kill()
+        busy_process.kill()
     ended = meter.elsewhere()
     assert 0 <= alone <= 1
     assert running > ended + 0.1 / (os.cpu_count() or 1)

@@ -115,7 +115,7 @@ def test_a_made_up_checkout_has_the_figures_that_are_counted_by_hand(tmp_path: P
                 "dependencies": 5,
                 "depth": 4,
                 "circles": 0,
-                "chain": [f"fraud_detection.{one}" for one in ("cli", "serving", "core", "errors")],
+                "chain": [f"fraud_detection.{name}" for name in ("cli", "serving", "core", "errors")],
             },
             "folders": {
                 "packages": 6,  # core.parse is another

@@ -20,10 +20,10 @@ def load(rate: float, p99_ms: float, *, completed: float = 1.0, wrong: int = 0, 
 @given(capacity=st.floats(120, 9_000))
 def test_the_saturation_rate_is_just_below_what_the_server_can_do(capacity: float) -> None:
     settings = SweepSettings(start=100, highest=10_000, factor=1.4, halvings=4)
-    found = find_saturation(lambda rate: load(rate, 5.0 if rate <= capacity else 500.0), settings)
-    assert found.saturation_per_s <= capacity
-    if not found.open_end:
-        assert capacity < found.saturation_per_s * 1.4 ** (1 / 16) * 1.0001
+    saturation = find_saturation(lambda rate: load(rate, 5.0 if rate <= capacity else 500.0), settings)
+    assert saturation.saturation_per_s <= capacity
+    if not saturation.open_end:
+        assert capacity < saturation.saturation_per_s * 1.4 ** (1 / 16) * 1.0001
     else:
         assert capacity > 7_000
 
@@ -35,8 +35,8 @@ def test_one_bad_moment_is_no_saturation() -> None:
         rates.append(rate)
         return load(rate, 500.0 if len(rates) == 2 or rate > 900 else 5.0)
 
-    found = find_saturation(run, SweepSettings(start=100, highest=1_600, factor=2.0, halvings=0))
-    assert found.saturation_per_s == 800
+    saturation = find_saturation(run, SweepSettings(start=100, highest=1_600, factor=2.0, halvings=0))
+    assert saturation.saturation_per_s == 800
     assert rates.count(200) == 2
 
 
@@ -45,7 +45,7 @@ def test_a_server_that_holds_no_rate_has_a_saturation_rate_of_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "held"),
+    ("tried", "held"),
     [
         (load(100, 5.0), True),
         (load(100, 51.0), False),
@@ -53,15 +53,15 @@ def test_a_server_that_holds_no_rate_has_a_saturation_rate_of_zero() -> None:
         (load(100, 5.0, completed=0.98), False),
     ],
 )
-def test_a_rate_is_held_in_time_whole_and_without_errors(one: Load, held: bool) -> None:  # noqa: FBT001
-    assert is_held(one, 50.0) is held
+def test_a_rate_is_held_in_time_whole_and_without_errors(tried: Load, held: bool) -> None:  # noqa: FBT001
+    assert is_held(tried, 50.0) is held
 
 
 def test_a_saturation_rate_where_the_client_was_late_is_marked() -> None:
-    found = find_saturation(
+    saturation = find_saturation(
         lambda rate: load(rate, 5.0) if rate < 300 else load(rate, 500.0, lag_ms=400.0),
         SweepSettings(start=100, factor=2.0, halvings=1),
     )
-    assert found.client_bound
+    assert saturation.client_bound
     assert load(100, 5.0, lag_ms=1.0).client_bound is False
     assert load(100, 5.0, lag_ms=2.0).client_bound is True

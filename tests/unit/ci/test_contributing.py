@@ -50,10 +50,10 @@ def test_every_command_is_one_of_the_reference(path: Path) -> None:
 def test_the_table_has_each_kind_of_test_once() -> None:
     first = re.findall(r"^\| (\w+) \|", TABLE, re.MULTILINE)[1:]
     folders = {
-        one.name for one in (ROOT / "tests").iterdir() if one.is_dir() and list(one.rglob("test_*.py"))
+        path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and list(path.rglob("test_*.py"))
     }
     markers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
-    named = {one.partition(":")[0] for one in markers} - {"slow"}
+    named = {marker.partition(":")[0] for marker in markers} - {"slow"}
     assert sorted(first) == sorted(folders | named | {"hypothesis"})
 
 
@@ -67,7 +67,7 @@ def test_each_owner_is_asked_for_files_that_are_there() -> None:
     lines = [line.split() for line in (GITHUB / "CODEOWNERS").read_text().splitlines() if line[:1] in "/*"]
     patterns = [fields[0] for fields in lines if fields]
     assert patterns[0] == "*"
-    assert [one for one in patterns[1:] if not (ROOT / one.strip("/")).exists()] == []
+    assert [pattern for pattern in patterns[1:] if not (ROOT / pattern.strip("/")).exists()] == []
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)

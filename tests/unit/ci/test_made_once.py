@@ -16,12 +16,12 @@ def test_of_many_who_ask_at_once_one_makes_it_and_each_has_a_copy(tmp_path: Path
         (folder / "file").write_text("made")
 
     with ThreadPoolExecutor(8) as threads:
-        found = list(
+        folders = list(
             threads.map(lambda n: made_once("it", make, tmp_path / str(n), tmp_path / "kept"), range(8))
         )
-    assert [(one / "file").read_text() for one in found] == ["made"] * 8
+    assert [(folder / "file").read_text() for folder in folders] == ["made"] * 8
     assert len(made) == 1
-    (found[0] / "file").write_text("changed")
+    (folders[0] / "file").write_text("changed")
     assert (made_once("it", make, tmp_path / "last", tmp_path / "kept") / "file").read_text() == "made"
 
 
@@ -36,6 +36,6 @@ def test_what_was_made_half_way_or_of_other_sources_is_not_used(tmp_path: Path) 
     old.mkdir(parents=True)
     with pytest.raises(OSError, match="full"):
         made_once("it", fails, tmp_path / "one", made)
-    found = made_once("it", lambda folder: (folder / "file").touch(), tmp_path / "two", made)
-    assert (found / "file").read_bytes() == b""
+    made = made_once("it", lambda folder: (folder / "file").touch(), tmp_path / "two", made)
+    assert (made / "file").read_bytes() == b""
     assert not old.exists()

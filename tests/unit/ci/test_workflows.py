@@ -20,8 +20,8 @@ pytestmark = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.st
 
 
 def jobs(path: Path) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())["jobs"]
-    return found
+    all_jobs: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())["jobs"]
+    return all_jobs
 
 
 def steps(path: Path) -> Iterator[dict[str, Any]]:
@@ -35,13 +35,15 @@ def commands(path: Path) -> str:
 
 
 def test_every_action_is_pinned_by_its_commit_and_says_its_version(path: Path) -> None:
-    for one in re.findall(r"uses: (?!\./)(.+)", path.read_text()):
-        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one), one
+    for action in re.findall(r"uses: (?!\./)(.+)", path.read_text()):
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
 
 
 def test_one_action_has_one_commit_in_all_workflows(path: Path) -> None:
-    everywhere = {one for other in WORKFLOWS for one in re.findall(r"uses: (\S+@.+)", other.read_text())}
-    names = [one.partition("@")[0] for one in everywhere]
+    everywhere = {
+        action for workflow in WORKFLOWS for action in re.findall(r"uses: (\S+@.+)", workflow.read_text())
+    }
+    names = [action.partition("@")[0] for action in everywhere]
     assert len(names) == len(set(names)), path
 
 

@@ -10,8 +10,8 @@ def test_the_page_shows_what_is_computed() -> None:
 
 
 def test_ten_times_the_payments_need_at_least_ten_times_as_much_of_what_grows() -> None:
-    one, ten = (budget(rate, Demand(), Limits(), Prices()) for rate in (10_000, 100_000))
+    smaller, ten = (budget(rate, Demand(), Limits(), Prices()) for rate in (10_000, 100_000))
     # More, because profiles that all shards touch grow with the number of shards.
-    assert ten.tables > 10 * one.tables
-    assert 9 * one.shards < ten.shards <= 10 * one.shards
-    assert ten.total > 9 * one.total
+    assert ten.tables > 10 * smaller.tables
+    assert 9 * smaller.shards < ten.shards <= 10 * smaller.shards
+    assert ten.total > 9 * smaller.total

@@ -37,8 +37,10 @@ SAME = (ALARM,) * 4
     ],
 )
 def test_three_of_three_as_documented(points: str, expected: tuple[str, ...]) -> None:
-    found = [alarm_state([POINT[one] for one in points.split()], 3, 3, missing) for missing in TREATMENTS]
-    assert tuple(found) == expected
+    states = [
+        alarm_state([POINT[point] for point in points.split()], 3, 3, missing) for missing in TREATMENTS
+    ]
+    assert tuple(states) == expected
 
 
 @pytest.mark.parametrize(
@@ -52,8 +54,10 @@ def test_three_of_three_as_documented(points: str, expected: tuple[str, ...]) ->
     ],
 )
 def test_two_of_three_as_documented(points: str, expected: tuple[str, ...]) -> None:
-    found = [alarm_state([POINT[one] for one in points.split()], 3, 2, missing) for missing in TREATMENTS]
-    assert tuple(found) == expected
+    states = [
+        alarm_state([POINT[point] for point in points.split()], 3, 2, missing) for missing in TREATMENTS
+    ]
+    assert tuple(states) == expected
 
 
 METRIC1, METRIC2, METRIC3 = (

@@ -77,11 +77,11 @@ def test_the_handler_runs_from_the_package_alone(made: bytes, tmp_path: Path) ->
 
 
 def test_modules_follow_every_import_but_those_of_types() -> None:
-    found = modules("fraud_detection.serving.aws_lambda.handler")
-    assert "fraud_detection.adapters.aws.sagemaker_endpoint" in found
-    assert "fraud_detection.core.features" in found
-    assert not [name for name in found if "xgboost" in name or name.startswith("fraud_detection.training")]
-    assert all(path.is_file() for path in found.values())
+    paths = modules("fraud_detection.serving.aws_lambda.handler")
+    assert "fraud_detection.adapters.aws.sagemaker_endpoint" in paths
+    assert "fraud_detection.core.features" in paths
+    assert not [name for name in paths if "xgboost" in name or name.startswith("fraud_detection.training")]
+    assert all(path.is_file() for path in paths.values())
 
 
 @pytest.mark.parametrize(

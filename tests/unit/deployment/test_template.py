@@ -54,12 +54,16 @@ VARIANTS = {
 
 
 def of_type(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    return {name: one for name, one in template["Resources"].items() if one["Type"] == f"AWS::{kind}"}
+    return {
+        name: resource
+        for name, resource in template["Resources"].items()
+        if resource["Type"] == f"AWS::{kind}"
+    }
 
 
 def statements(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for one in of_type(template, "IAM::Role").values():
-        for policy in one["Properties"]["Policies"]:
+    for role in of_type(template, "IAM::Role").values():
+        for policy in role["Properties"]["Policies"]:
             yield from policy["PolicyDocument"]["Statement"]
 
 
@@ -73,13 +77,13 @@ def test_the_template_is_the_golden_file(
 
 
 def test_cfn_lint_finds_nothing(release: Release, tmp_path: Path) -> None:
-    for number, one in enumerate(VARIANTS.values()):
-        chosen = check(one)
+    for number, variant in enumerate(VARIANTS.values()):
+        chosen = check(variant)
         for stem, template in (("whole", build(chosen, release)), ("foundation", build(chosen))):
             (tmp_path / f"{stem}-{number}.json").write_text(render(template))
     lint = [str(Path(sys.executable).with_name("cfn-lint")), "--regions", "eu-central-1", "us-east-1", "--"]
-    found = subprocess.run([*lint, *tmp_path.glob("*.json")], capture_output=True, text=True, check=False)  # noqa: S603 - of our own
-    assert (found.returncode, found.stdout) == (0, "")
+    result = subprocess.run([*lint, *tmp_path.glob("*.json")], capture_output=True, text=True, check=False)  # noqa: S603 - of our own
+    assert (result.returncode, result.stdout) == (0, "")
 
 
 def test_a_template_fits_into_one_call(settings: Deployment, release: Release) -> None:
@@ -87,8 +91,8 @@ def test_a_template_fits_into_one_call(settings: Deployment, release: Release) -
 
 
 def test_every_name_carries_the_environment(settings: Deployment, release: Release) -> None:
-    other = Deployment(environment="elsewhere", region="eu-central-1")
-    mine, yours = render(build(settings, release)), render(build(other, release))
+    elsewhere = Deployment(environment="elsewhere", region="eu-central-1")
+    mine, yours = render(build(settings, release)), render(build(elsewhere, release))
     assert "golden" not in yours
     assert mine.replace("golden", "elsewhere").count("elsewhere") == yours.count("elsewhere")
 
@@ -121,9 +125,9 @@ def test_the_longest_names_are_within_what_aws_takes(release: Release, profiles:
     ]
     filled = {"${AWS::Region}": max(regions, key=len), "${AWS::AccountId}": "1" * 12}
     seen = set[str]()
-    for one in named.values():
-        for kind in MAX_LENGTHS.keys() & one["Properties"].keys():
-            name = one["Properties"][kind]
+    for resource in named.values():
+        for kind in MAX_LENGTHS.keys() & resource["Properties"].keys():
+            name = resource["Properties"][kind]
             text = name.get("Fn::Sub", "") if isinstance(name, dict) else name
             for variable, value in filled.items():
                 text = text.replace(variable, value)
@@ -140,7 +144,9 @@ def test_reserved_concurrency_is_of_the_function_alone(release: Release) -> None
         reserved: build(Deployment(function=Function(reserved_concurrency=reserved)), release)
         for reserved in (None, 8)
     }
-    by_concurrency = {reserved: one["Resources"]["Processor"]["Properties"] for reserved, one in made.items()}
+    by_concurrency = {
+        reserved: name["Resources"]["Processor"]["Properties"] for reserved, name in made.items()
+    }
     assert by_concurrency[8] == by_concurrency[None] | {"ReservedConcurrentExecutions": 8}
     assert "ReservedConcurrentExecutions" not in by_concurrency[None]
 
@@ -169,24 +175,24 @@ def test_the_function_may_do_each_thing_that_it_does(settings: Deployment, relea
 
 
 def test_the_function_gets_just_the_settings_that_it_reads(settings: Deployment, release: Release) -> None:
-    told = {
+    variables = {
         name: value if isinstance(value, str) else "x"
         for name, value in environment(settings, release).items()
     }
-    read = ProcessorSettings.read(told)
+    read = ProcessorSettings.read(variables)
     assert (read.environment, read.budget_ms, read.decisions_days) == ("golden", 2_000, 400)
-    assert set(to_plain(read)) == {name.removeprefix("FRAUD_").lower() for name in told}
+    assert set(to_plain(read)) == {name.removeprefix("FRAUD_").lower() for name in variables}
 
 
 def test_the_mapping_loses_nothing_and_reports_single_records(settings: Deployment, release: Release) -> None:
     (mapping,) = of_type(build(settings, release), "Lambda::EventSourceMapping").values()
-    given = mapping["Properties"]
-    assert given["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert given["BisectBatchOnFunctionError"] is True
-    assert given["ParallelizationFactor"] == 1
-    assert given["StartingPosition"] == "TRIM_HORIZON"
-    assert given["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["Failures", "Arn"]}
-    assert given["MaximumRecordAgeInSeconds"] < 3600 * settings.stream.retention_hours
+    properties = mapping["Properties"]
+    assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert properties["BisectBatchOnFunctionError"] is True
+    assert properties["ParallelizationFactor"] == 1
+    assert properties["StartingPosition"] == "TRIM_HORIZON"
+    assert properties["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["Failures", "Arn"]}
+    assert properties["MaximumRecordAgeInSeconds"] < 3600 * settings.stream.retention_hours
     assert HANDLER == "fraud_detection.serving.aws_lambda.handler.handler"
 
 
@@ -194,8 +200,8 @@ def test_a_new_model_goes_out_by_a_canary_that_alarms_take_back(
     settings: Deployment, release: Release
 ) -> None:
     template = build(settings, release)
-    (one,) = of_type(template, "SageMaker::Endpoint").values()
-    deployment = one["Properties"]["DeploymentConfig"]
+    (endpoint,) = of_type(template, "SageMaker::Endpoint").values()
+    deployment = endpoint["Properties"]["DeploymentConfig"]
     routing = deployment["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
     assert routing["Type"] == "CANARY"
     assert routing["CanarySize"] == {"Type": "CAPACITY_PERCENT", "Value": 10}
@@ -215,31 +221,31 @@ def test_a_new_model_goes_out_by_a_canary_that_alarms_take_back(
 def test_another_model_changes_the_endpoint_in_place_and_other_features_get_one_beside_it(
     settings: Deployment, release: Release
 ) -> None:
-    def endpoint(one: Release) -> Any:  # noqa: ANN401 - a template's tree
-        (found,) = of_type(build(settings, one), "SageMaker::Endpoint").values()
-        (made_of,) = of_type(build(settings, one), "SageMaker::EndpointConfig").values()
-        return found["Properties"]["EndpointName"], made_of["Properties"]["EndpointConfigName"]
+    def endpoint(wanted: Release) -> Any:  # noqa: ANN401 - a template's tree
+        (resource,) = of_type(build(settings, wanted), "SageMaker::Endpoint").values()
+        (made_of,) = of_type(build(settings, wanted), "SageMaker::EndpointConfig").values()
+        return resource["Properties"]["EndpointName"], made_of["Properties"]["EndpointConfigName"]
 
     better = replace(release, bundle="ba9876543210", model="releases/model-other.tar.gz")
-    other = replace(better, fingerprint="0000000000000000")
-    assert endpoint(release)[0] == endpoint(better)[0] != endpoint(other)[0]
+    changed_release = replace(better, fingerprint="0000000000000000")
+    assert endpoint(release)[0] == endpoint(better)[0] != endpoint(changed_release)[0]
     assert endpoint(release)[1] != endpoint(better)[1]
 
 
 def test_one_instance_is_never_split(release: Release) -> None:
-    (one,) = of_type(
+    (endpoint,) = of_type(
         build(Deployment(endpoint=Endpoint(instances=1, canary=Canary(share=0.5))), release),
         "SageMaker::Endpoint",
     ).values()
-    policy = one["Properties"]["DeploymentConfig"]["BlueGreenUpdatePolicy"]
+    policy = endpoint["Properties"]["DeploymentConfig"]["BlueGreenUpdatePolicy"]
     assert policy["TrafficRoutingConfiguration"]["Type"] == "ALL_AT_ONCE"
 
 
 def test_an_alarm_of_drift_computes_what_the_bands_do(release: Release) -> None:
     """CloudWatch's expression, read as Python, gives the same index as the code."""
     (alarm,) = (
-        one["Properties"]
-        for name, one in build(Deployment(), release)["Resources"].items()
+        resource["Properties"]
+        for name, resource in build(Deployment(), release)["Resources"].items()
         if name == "ScoreDrift"
     )
     expression = alarm["Metrics"][-1]["Expression"]
@@ -248,5 +254,5 @@ def test_an_alarm_of_drift_computes_what_the_bands_do(release: Release) -> None:
     for counts in ([500, 400, 90, 10], [10, 20, 300, 670], [1000, 0, 0, 0]):
         names = {f"band{index}": count for index, count in enumerate(counts)}
         assert eval(inner[1], {}, names)  # noqa: S307 - an expression of our own
-        found = eval(inner[2], {"LOG": math.log}, names)  # noqa: S307 - an expression of our own
-        assert found == pytest.approx(release.bands.drift(counts))
+        index = eval(inner[2], {"LOG": math.log}, names)  # noqa: S307 - an expression of our own
+        assert index == pytest.approx(release.bands.drift(counts))

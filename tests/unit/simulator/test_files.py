@@ -100,10 +100,10 @@ def test_behaviour_drifts_in_a_history_from_its_moment_on_and_not_before(tmp_pat
 
 
 def test_progress_is_reported_day_by_day(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    summary = generate_history(TOWN, tmp_path / "h.parquet", on_progress=lambda *now: told.append(now))
-    assert [day for day, _ in told] == list(range(1, 13))
-    assert told[-1][1] == summary.payments
+    reports: list[tuple[int, int]] = []
+    summary = generate_history(TOWN, tmp_path / "h.parquet", on_progress=lambda *now: reports.append(now))
+    assert [day for day, _ in reports] == list(range(1, 13))
+    assert reports[-1][1] == summary.payments
 
 
 def test_a_history_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

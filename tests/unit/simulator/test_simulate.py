@@ -22,9 +22,9 @@ def first_days(settings: SimulatorSettings, days: int) -> Block:
     return joined(list(itertools.islice(simulate(settings), days)))
 
 
-def same(one: Block, other: Block) -> bool:
-    left, right = ([*block.parts()[:3], *block.payments.parts()] for block in (one, other))
-    return all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(left, right, strict=True))
+def same(left: Block, right: Block) -> bool:
+    arrays = ([*block.parts()[:3], *block.payments.parts()] for block in (left, right))
+    return all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(*arrays, strict=True))
 
 
 def average_precision(fraud: np.ndarray, score: np.ndarray) -> float:
@@ -38,9 +38,9 @@ def test_equal_settings_make_equal_payments() -> None:
 
 
 def test_another_seed_makes_other_payments() -> None:
-    one, other = first_days(SMALL, 2), first_days(msgspec.structs.replace(SMALL, seed=8), 2)
-    assert not set(one.code.tolist()) & set(other.code.tolist())
-    assert sorted(one.payments.amount.tolist()) != sorted(other.payments.amount.tolist())
+    first, second = first_days(SMALL, 2), first_days(msgspec.structs.replace(SMALL, seed=8), 2)
+    assert not set(first.code.tolist()) & set(second.code.tolist())
+    assert sorted(first.payments.amount.tolist()) != sorted(second.payments.amount.tolist())
 
 
 def test_the_first_days_do_not_depend_on_how_many_are_asked_for() -> None:

@@ -84,10 +84,11 @@ def test_labels_of_history_that_were_pending_at_its_end_are_sent() -> None:
     events = sent(payments=2_600, **CLEAN)
     last = ms(decoded(events, ArrivalKind.ON_TIME)[-1]["event_time"])
     expected = history.pick((history.known_at >= begins) & (history.known_at < last))
-    told = {label["transaction_id"]: label["is_fraud"] for label in decoded(events, ArrivalKind.LABEL)}
+    sent_labels = {label["transaction_id"]: label["is_fraud"] for label in decoded(events, ArrivalKind.LABEL)}
     assert len(expected) > 1_000
     assert all(
-        told[name] == fraud for name, fraud in zip(ids(expected), expected.is_fraud.tolist(), strict=True)
+        sent_labels[name] == fraud
+        for name, fraud in zip(ids(expected), expected.is_fraud.tolist(), strict=True)
     )
 
 

@@ -29,11 +29,11 @@ GOOD = b'{"batchItemFailures": []}'
 
 
 def values(event: Event) -> list[Any]:
-    return [json.loads(base64.b64decode(one["kinesis"]["data"]))["n"] for one in event["Records"]]
+    return [json.loads(base64.b64decode(record["kinesis"]["data"]))["n"] for record in event["Records"]]
 
 
 def numbers(event: Event) -> list[str]:
-    return [one["kinesis"]["sequenceNumber"] for one in event["Records"]]
+    return [record["kinesis"]["sequenceNumber"] for record in event["Records"]]
 
 
 def failing_at(event: Event, index: int) -> bytes:
@@ -205,7 +205,7 @@ def test_whatever_fails_every_record_is_processed_or_reported_and_each_key_stays
         assert mapping.drained(TIMEOUT_S)
     dead_lettered = {
         json.loads(record["Data"])["n"]
-        for info in (one["KinesisBatchInfo"] for one in harness.failures)
+        for info in (failure["KinesisBatchInfo"] for failure in harness.failures)
         for record in harness.kinesis.records(info["shardId"])
         if int(info["startSequenceNumber"]) <= int(record["SequenceNumber"]) <= int(info["endSequenceNumber"])
     }
@@ -277,7 +277,9 @@ def test_records_that_became_too_old_are_dead_lettered_without_an_invocation() -
     assert message["requestContext"]["approximateInvokeCount"] == 0
     assert "responseContext" not in message
     assert message["KinesisBatchInfo"]["batchSize"] == 2
-    assert [(one.records, one.dead_lettered) for one in mapping.progress.values()] == [(1, 2)]
+    assert [
+        (shard_progress.records, shard_progress.dead_lettered) for shard_progress in mapping.progress.values()
+    ] == [(1, 2)]
 
 
 def test_without_a_bound_a_shard_waits_for_its_batch_and_the_others_do_not() -> None:
@@ -290,10 +292,10 @@ def test_without_a_bound_a_shard_waits_for_its_batch_and_the_others_do_not() -> 
     harness.put(99, key="card-0")
     with harness.mapping() as mapping:
         assert not mapping.drained(0.2)
-        stuck = next(one for one in mapping.progress.values() if one.retries)
+        stuck = next(shard_progress for shard_progress in mapping.progress.values() if shard_progress.retries)
     assert stuck.retries > 3
     assert {n for event in harness.events for n in values(event) if n >= 0} >= set(range(40))
-    assert sum(one.records for one in mapping.progress.values()) == 40
+    assert sum(shard_progress.records for shard_progress in mapping.progress.values()) == 40
     assert harness.failures == []
 
 
