@@ -66,15 +66,15 @@ def _groups() -> list[str]:
 
 
 def _score(body: bytes) -> bytes:
-    """Answer as an endpoint whose model is of two minds about each payment."""
+    """Return an endpoint's response: a probability of one half for each row."""
     request = json.loads(body)
     prediction = {"score": 0.0, "probability": 0.5, "reasons": []}
-    prediction = {
+    response = {
         "bundle": "preflight",
         "fingerprint": request["fingerprint"],
         "predictions": [prediction] * len(request["rows"]),
     }
-    return json.dumps(prediction | {"bands": [0] * BANDS, "above_decline": 0}).encode()
+    return json.dumps(response | {"bands": [0] * BANDS, "above_decline": 0}).encode()
 
 
 def _set_aside(objects: dict[Any, bytes]) -> str:

@@ -31,11 +31,11 @@ def test_what_was_made_half_way_or_of_other_sources_is_not_used(tmp_path: Path) 
         message = "the disk is full"
         raise OSError(message)
 
-    made = tmp_path / "cache"
-    old = made / f"it-{'0' * 16}"
+    cache = tmp_path / "cache"
+    old = cache / f"it-{'0' * 16}"
     old.mkdir(parents=True)
     with pytest.raises(OSError, match="full"):
-        made_once("it", fails, tmp_path / "one", made)
-    made = made_once("it", lambda folder: (folder / "file").touch(), tmp_path / "two", made)
+        made_once("it", fails, tmp_path / "one", cache)
+    made = made_once("it", lambda folder: (folder / "file").touch(), tmp_path / "two", cache)
     assert (made / "file").read_bytes() == b""
     assert not old.exists()
