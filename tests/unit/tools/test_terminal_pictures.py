@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import deque
 from xml.etree import ElementTree as ET  # our own picture
 
 import pytest
 
 from fraud_detection.cli.look_back.explain import HEADINGS as ANSWERS
-from fraud_detection.cli.try_it.demo import HEADINGS
+from fraud_detection.cli.try_it.demo import HEADINGS, demo_figures
+from fraud_detection.demo.demo import DemoView
+from fraud_detection.engine.counters import Tally
 from tools.terminal_pictures import COLUMNS, EDGE, FOLDER, TITLES, current, picture, surest, wrapped
 from tools.terminal_recording import output_of, screens
 
@@ -54,6 +57,8 @@ def test_every_word_of_the_screen_is_in_the_picture_once_and_inside_it(name: str
 def test_the_demo_shows_the_table_of_the_demo() -> None:
     header = next(line for line in shown("demo") if line.startswith("┃"))
     assert tuple(part.strip() for part in header.strip("┃").split("┃")) == HEADINGS
+    names = demo_figures(DemoView(Tally(), 0.0, deque()))
+    assert re.split(r"  +", shown("demo")[1].strip()) == list(names)
 
 
 def test_the_payment_that_is_explained_is_one_of_the_demo() -> None:
