@@ -97,7 +97,7 @@ class TestItems:
             for expected_item in [item("p0", d={"B": b"again"}), *items[2:]]
         }
 
-    def test_only_the_attributes_that_are_asked_for_come(self, tables: DynamoTables) -> None:
+    def test_only_the_attributes_that_are_requested_come(self, tables: DynamoTables) -> None:
         batch_put(
             tables.client, tables.others, [item("a", d={"B": b"x"}, n={"N": "1"}), item("b", n={"N": "2"})]
         )

@@ -246,7 +246,7 @@ class TestFake:
         with pytest.raises(ClientError, match="InvalidArgumentException"):
             fake.get_records(ShardIterator="none", Limit=1)
 
-    def test_every_answer_is_as_aws_describes_it(self) -> None:
+    def test_every_response_is_as_aws_describes_it(self) -> None:
         fake, service = FakeKinesis(1), botocore.session.get_session().get_service_model("kinesis")
         fake.busy = lambda key: key == "busy"
         records = [{"PartitionKey": key, "Data": b"x"} for key in ("a", "busy")]

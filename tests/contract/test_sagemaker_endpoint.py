@@ -54,7 +54,7 @@ def response(*probabilities: float) -> bytes:
     return json.dumps({"bundle": "b1", "fingerprint": "f" * 8, "predictions": predictions, **counts}).encode()
 
 
-def test_the_scores_and_reasons_of_an_answer_arrive(start: Start) -> None:
+def test_the_scores_and_reasons_of_a_response_arrive(start: Start) -> None:
     request, two = scorer(start(response(0.25, 0.75))), rows()
     assert request.score(two) == [0.25, 0.75]
     assert request.contributions(two[1:]) == [[0.0, 2.0]]
@@ -62,7 +62,7 @@ def test_the_scores_and_reasons_of_an_answer_arrive(start: Start) -> None:
 
 
 @pytest.mark.parametrize("body", [b"no JSON", response(0.25)])
-def test_an_answer_that_cannot_be_used_is_tried_again_later(start: Start, body: bytes) -> None:
+def test_a_response_that_cannot_be_used_is_retried_later(start: Start, body: bytes) -> None:
     with pytest.raises(RetryError):
         scorer(start(body)).score(rows())
 
@@ -83,7 +83,7 @@ class TestFake:
             endpoint.invoke_endpoint(EndpointName="e", Body=b"1234")
         assert seen == [b"123"]
 
-    def test_a_busy_endpoint_is_asked_again(self) -> None:
+    def test_a_busy_endpoint_is_retried(self) -> None:
         endpoint = FakeRuntime(lambda _: response(0.25, 0.75))
         errors = [refusal("ThrottlingException", "InvokeEndpoint")] * 2
 

@@ -156,7 +156,7 @@ class TestText:
             (b'a,b\n1,"2\n', "line 2: not valid CSV"),
         ],
     )
-    def test_a_csv_file_that_cannot_be_used_says_why(
+    def test_a_csv_file_that_cannot_be_used_reports_why(
         self, tmp_path: Path, content: bytes, message: str
     ) -> None:
         (tmp_path / "p.csv").write_bytes(content)
@@ -188,7 +188,7 @@ class TestText:
             ("\n \n", "holds no named values"),
         ],
     )
-    def test_a_json_file_that_cannot_be_used_says_why(
+    def test_a_json_file_that_cannot_be_used_reports_why(
         self, tmp_path: Path, content: str, message: str
     ) -> None:
         (tmp_path / "p.json").write_text(content)

@@ -46,13 +46,13 @@ def named(block: Block) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_is_fenced_and_says_what_it_is(page: Path) -> None:
+def test_every_block_is_fenced_and_describes_itself(page: Path) -> None:
     assert indented(page) == []
     own = [block for block in BLOCKS if block.page == str(page.relative_to(ROOT))]
     assert {block.language for block in own} <= LANGUAGES
 
 
-def test_few_blocks_are_not_run_and_each_says_why() -> None:
+def test_few_blocks_are_not_run_and_each_reports_why() -> None:
     assert len(NOT_RUN) <= 10
     assert set(NOT_RUN) <= {name_of(block) for block in BLOCKS}
     assert all(len(reason) > 20 for reason in NOT_RUN.values())
@@ -148,7 +148,7 @@ def without_figures(text: str) -> str:
 
 
 @pytest.mark.shared
-def test_what_the_readme_says_of_the_handbook_is_what_init_infers(tmp_path: Path) -> None:
+def test_what_the_readme_shows_of_the_handbook_is_what_init_infers(tmp_path: Path) -> None:
     data = ROOT.parent / "shared/data/handbook.parquet"
     if not data.exists():
         pytest.skip(f"needs ../shared/data/{data.name}")

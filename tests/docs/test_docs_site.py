@@ -123,7 +123,7 @@ def test_no_page_has_what_the_theme_would_fetch_a_library_for(site: Path) -> Non
     ] == []
 
 
-def test_the_search_finds_what_the_sources_say(site: Path) -> None:
+def test_the_search_finds_what_the_sources_hold(site: Path) -> None:
     index = (site / "search/search_index.js").read_text(encoding="utf-8")
     assert "A record that can never be decided" in index
 

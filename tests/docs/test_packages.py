@@ -32,7 +32,7 @@ def test_no_folder_has_more_modules_than_a_reader_takes_in(folder: Path) -> None
 
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
-def test_each_package_says_what_it_is_and_what_it_is_not_and_where_to_begin(folder: Path) -> None:
+def test_each_package_describes_itself_and_what_it_is_not_and_where_to_begin(folder: Path) -> None:
     text = docstring(folder)
     if folder.parent.name == "cli":
         assert text.startswith("Commands"), "a folder of commands names them"

@@ -82,7 +82,7 @@ def in_venv(clone: Path, **more: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("block", [block for block in RUN if block.language == "bash"], ids=named)
-def test_every_command_of_the_pages_does_what_it_says(
+def test_every_command_of_the_pages_does_what_is_written(
     request: pytest.FixtureRequest, block: Block, folder: Path, clone: Path
 ) -> None:
     more = {"ARGS": SMALL.get(block.text.strip(), ""), "JOBS": "1"}

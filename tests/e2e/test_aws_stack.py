@@ -327,7 +327,7 @@ def test_how_stale_a_shared_profile_was_is_bounded_by_the_batches_under_way(good
     assert stale[LOOKED_AT // 2] < good_day.seconds / 10
 
 
-def test_without_an_answer_of_the_model_nothing_is_approved(bad_day: Day) -> None:
+def test_without_a_score_of_the_model_nothing_is_approved(bad_day: Day) -> None:
     decided = [msgspec.json.decode(decision.line) for decision in bad_day.decisions]
     degraded = [decision for decision in decided if decision["score"] is None]
     assert degraded

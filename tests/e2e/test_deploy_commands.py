@@ -103,7 +103,7 @@ def applied(fraud: Fraud) -> str:
     return done.stderr
 
 
-def test_before_anything_is_deployed_each_command_says_so(fraud: Fraud) -> None:
+def test_before_anything_is_deployed_each_command_reports_it(fraud: Fraud) -> None:
     for arguments in (
         ["status"],
         ["logs"],
@@ -212,7 +212,7 @@ def test_batches_that_were_dead_lettered_go_into_the_stream_again(
     assert fraud("deploy", "redrive").stdout.startswith("0 batches")
 
 
-def test_what_was_set_aside_goes_into_the_stream_again_as_the_runbook_says(
+def test_what_was_set_aside_goes_into_the_stream_again_as_the_runbook_describes(
     fraud: Fraud, applied: str, clients: Callable[[str], Any]
 ) -> None:
     assert applied
@@ -318,7 +318,7 @@ IN_SHORT = {"everything"}
     [pytest.param(row, marks=() if row.name in IN_SHORT else pytest.mark.long, id=row.name) for row in TABLE],
     indirect=True,
 )
-def test_the_deployed_package_answers_as_a_file_in_one_piece_does(
+def test_the_deployed_package_decides_as_a_file_in_one_piece(
     services: LocalServices, case: Case, wanted: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)

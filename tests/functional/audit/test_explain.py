@@ -222,7 +222,7 @@ def test_the_decline_cap_is_counted_again_from_the_log(decided_state: DecidedSta
     assert 0 < len(quarantined) < len(explanations)
 
 
-def test_rules_and_lists_say_why_they_spoke_or_did_not(decided_state: DecidedState) -> None:
+def test_rules_and_lists_report_why_they_fired_or_not(decided_state: DecidedState) -> None:
     first, second, _ = (engine.configuration.config_id for engine in decided_state.engines)
     listed = decided_state.explain(decided_state.rows(KINDS["denied by a list"])[0][0])
     rules_by_name = {rule.name: rule for rule in listed.rules}
@@ -259,7 +259,7 @@ def test_rules_and_lists_say_why_they_spoke_or_did_not(decided_state: DecidedSta
     assert f"expired on {LONG_AGO}" in messages
 
 
-def test_labels_that_came_say_whether_the_answer_was_right(decided_state: DecidedState) -> None:
+def test_labels_that_came_show_whether_the_decision_was_right(decided_state: DecidedState) -> None:
     query = (
         "transaction_id IN (SELECT transaction_id FROM labels WHERE fraud AND NOT redundant) AND action = {}"
     )
@@ -488,7 +488,7 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
             assert explanation.same
 
 
-def test_the_commands_say_it_in_words_and_by_their_exit_codes(
+def test_the_commands_report_in_words_and_by_their_exit_codes(
     decided_state: DecidedState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     transaction_id = decided_state.rows(KINDS["capped"])[2][0]

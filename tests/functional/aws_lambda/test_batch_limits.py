@@ -249,7 +249,7 @@ def test_a_request_larger_than_an_endpoint_takes_is_sent_in_parts(most: int) -> 
     assert runtime.calls == parts
 
 
-def test_parts_of_a_batch_that_two_bundles_answer_are_asked_again() -> None:
+def test_parts_of_a_batch_that_two_bundles_score_are_retried() -> None:
     bundles = iter(["old", "new", "new", "new"])
 
     def response(body: bytes) -> bytes:

@@ -292,7 +292,7 @@ def test_another_interval_goes_on_from_what_was_counted(
     assert stream.declined() == declined
 
 
-def test_a_shard_that_is_silent_for_days_is_not_asked_any_more(
+def test_a_shard_that_is_silent_for_days_is_not_read_any_more(
     small_simulation: SmallSimulation, events: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream, shards = Stream(small_simulation), shards_of(events, 2)

@@ -258,7 +258,7 @@ def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores
     assert all(codes)
 
 
-def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
+def test_a_batch_without_requests_counts_nothing_of_the_one_before(
     small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
     cloud = Cloud(small_simulation)
@@ -417,7 +417,7 @@ def test_a_batch_that_was_dead_lettered_half_way_is_finished_by_the_next_and_may
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "ModelError", "ValidationError"])
-def test_an_endpoint_that_is_away_means_review_and_never_approval(
+def test_an_unavailable_endpoint_means_review_and_never_approval(
     small_simulation: SmallSimulation, events: list[bytes], code: str
 ) -> None:
     cloud = Cloud(small_simulation)

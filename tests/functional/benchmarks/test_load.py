@@ -103,7 +103,7 @@ def test_a_server_that_stands_still_is_felt_by_every_request_that_was_due_meanwh
 
 
 @pytest.mark.parametrize("poisson", [False, True])
-def test_the_rate_is_held_however_slow_the_answers_are(poisson: bool) -> None:  # noqa: FBT001
+def test_the_rate_is_held_however_slow_the_responses_are(poisson: bool) -> None:  # noqa: FBT001
     async def work(_: bytes) -> int:
         await asyncio.sleep(0.05)
         return 200
@@ -129,7 +129,7 @@ def test_a_request_that_waits_for_a_free_connection_waits_since_it_was_due() -> 
     assert result.lag.p99_ms < 100
 
 
-def test_wrong_answers_and_broken_connections_are_counted() -> None:
+def test_wrong_responses_and_broken_connections_are_counted() -> None:
     async def work(body: bytes) -> int:
         number = int(body)
         return 0 if number % 10 == 3 else 503 if number % 10 == 7 else 200
@@ -142,7 +142,7 @@ def test_wrong_answers_and_broken_connections_are_counted() -> None:
     assert result.latencies.count == 200
 
 
-def test_what_is_never_answered_is_no_fast_answer() -> None:
+def test_what_has_no_response_is_no_fast_response() -> None:
     async def work(body: bytes) -> int:
         await asyncio.sleep(30 if int(body) % 2 else 0)
         return 200
@@ -174,7 +174,7 @@ def test_each_body_is_sent_once_for_each_copy_and_in_order_within_it() -> None:
         ]
 
 
-def test_a_target_that_takes_each_body_once_is_never_asked_twice() -> None:
+def test_a_target_that_takes_each_body_once_gets_none_twice() -> None:
     with serving(at_once, 100, once=True) as (server, target):
         with pytest.raises(ConfigError, match="ask for fewer seconds"):
             run_load(target, Plan(seconds=1.0, rate=200, warm_up_s=0.0))
@@ -207,7 +207,7 @@ def test_nobody_listening_is_reported() -> None:
         run_load(Target("nobody", "127.0.0.1", 9, "/", "text/plain", [b"x"]), Plan(seconds=0.1, rate=1))
 
 
-def test_chance_has_the_rate_that_was_asked_and_no_even_distances() -> None:
+def test_chance_has_the_given_rate_and_no_even_distances() -> None:
     dues = due_times(Plan(seconds=100, poisson=True, seed=3), 50.0)
     times = [next(dues) for _ in range(4_000)]
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]

@@ -146,7 +146,7 @@ def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_h
     assert "FAILED  unobserved" in output
 
 
-def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: ShadowComparison) -> None:
+def test_a_comparison_counts_what_the_tables_hold(trial: Trial, of_good: ShadowComparison) -> None:
     comparison = of_good.comparison
     with closing(sqlite3.connect(trial.state)) as db:
         ours = dict(db.execute("SELECT transaction_id, action FROM decisions"))
@@ -191,7 +191,7 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
     assert leaking.comparison != honest.comparison
 
 
-def test_only_answers_of_the_champions_bundle_as_champion_count(
+def test_only_decisions_of_the_champions_bundle_as_champion_count(
     small_simulation: SmallSimulation, trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry, state = copied(trial, tmp_path)
@@ -246,7 +246,7 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     assert alone.left_out.size == by[model_canary] + by[other]
 
 
-def test_a_champion_that_has_answered_nothing_yet_is_not_compared(
+def test_a_champion_that_has_decided_nothing_yet_is_not_compared(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry = ReleaseRegistry(tmp_path / "registry")
@@ -298,7 +298,7 @@ def test_payments_whose_labels_taught_the_shadow_are_not_evaluated(trial: Trial,
         comparing.live_traffic([trial.state], learned, trial.good, None, comparing.ChampionPeriod("any"))
 
 
-def test_promote_asks_the_gate_and_says_why_not(
+def test_promote_runs_the_gate_and_reports_why_not(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry = ReleaseRegistry(tmp_path / "registry")
@@ -325,7 +325,7 @@ def test_promote_asks_the_gate_and_says_why_not(
     assert lifecycle.current(registry).champion == lifecycle.current(trial.registry).champion
 
 
-def test_a_shadow_does_not_say_itself_how_much_people_can_review(
+def test_a_shadow_does_not_set_how_much_people_can_review(
     small_simulation: SmallSimulation, trial: Trial, tmp_path: Path
 ) -> None:
     registry, state = copied(trial, tmp_path)
@@ -478,7 +478,7 @@ def test_a_shadow_that_another_writer_names_meanwhile_hinders_no_promotion(
     assert (released.champion, len(released.shadows)) == (trial.good, 2)
 
 
-def test_a_shut_gate_can_be_overruled_and_the_log_says_so(trial: Trial, tmp_path: Path) -> None:
+def test_a_shut_gate_can_be_overruled_and_the_log_reports_it(trial: Trial, tmp_path: Path) -> None:
     registry = ReleaseRegistry(tmp_path / "registry")
     shutil.copytree(trial.registry.path, registry.path)
     named = [
@@ -495,7 +495,7 @@ def test_a_shut_gate_can_be_overruled_and_the_log_says_so(trial: Trial, tmp_path
 
 
 @pytest.mark.filterwarnings("default")  # MLflow's own
-def test_the_registry_follows_what_answers(
+def test_the_registry_follows_what_is_served(
     small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
 

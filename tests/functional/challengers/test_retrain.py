@@ -194,7 +194,7 @@ def test_a_champion_that_was_refitted_is_evaluated_by_the_bundle_that_was_evalua
     assert report["backtest"]["variants"][0]["comparison"]["all_payments"]["payments"] > 0
 
 
-def test_both_are_evaluated_on_the_same_rows_and_the_backtest_says_what_would_change(
+def test_both_are_evaluated_on_the_same_rows_and_the_backtest_shows_what_would_change(
     report: dict[str, Any],
 ) -> None:
     for name in ("payments_count", "frauds_count", "days", "amount_only_average_precision"):
@@ -257,7 +257,7 @@ def test_a_label_that_became_known_after_the_last_payment_changes_nothing(
     assert other["bundle"] != report["bundle"]
 
 
-def test_features_that_the_champion_has_not_are_refused_unless_they_are_asked_for(
+def test_features_that_the_champion_has_not_are_refused_unless_they_are_allowed(
     bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = other_features(bank, tmp_path)
@@ -424,7 +424,7 @@ def test_payments_that_go_on_as_before_have_not_drifted(
     assert "no drift: the largest index is" in capsys.readouterr().err
 
 
-def test_a_scheduler_that_asks_every_night_does_not_train_while_a_young_challenger_waits(
+def test_a_scheduler_that_runs_every_night_does_not_train_while_a_young_challenger_waits(
     bank: Bank, tmp_path: Path
 ) -> None:
     registry, now = ReleaseRegistry(tmp_path / "registry"), dt.datetime.now(dt.UTC)

@@ -64,7 +64,7 @@ def all_of(state: Path, config_id: str) -> list[ShadowDecision]:
         return log.decisions(config_id)
 
 
-def test_a_shadow_says_what_it_would_have_said_in_the_service_itself(
+def test_a_shadow_logs_what_it_would_have_decided_in_the_service_itself(
     small_simulation: SmallSimulation,
     challenger: Path,
     registry: ReleaseRegistry,

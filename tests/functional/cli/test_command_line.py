@@ -73,7 +73,7 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
 
 
 @pytest.mark.parametrize("name", fraud.commands)
-def test_the_list_of_commands_says_what_each_command_says_of_itself(name: str) -> None:
+def test_the_list_of_commands_has_what_each_command_has_in_its_help(name: str) -> None:
     (listed,) = [group[name] for group in COMMANDS.values() if name in group]
     stub = fraud.commands[name]
     command = stub.load()  # type: ignore[attr-defined]
@@ -81,7 +81,7 @@ def test_the_list_of_commands_says_what_each_command_says_of_itself(name: str) -
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_command_and_every_option_of_it_says_what_it_is_for(
+def test_every_command_and_every_option_of_it_has_a_help_text(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*name.split(), "--help"]) == 0

@@ -303,7 +303,7 @@ def test_parity_holds_on_a_short_stream(tmp_path: Path) -> None:
     assert report["values_different"] == 0
 
 
-def test_training_on_a_file_without_labels_says_so(payments_csv: Path, tmp_path: Path) -> None:
+def test_training_on_a_file_without_labels_reports_it(payments_csv: Path, tmp_path: Path) -> None:
     assert fraud("init", "--data", payments_csv, "--yes", folder=tmp_path).returncode == 0
     rows = [line.rsplit(",", 1)[0] for line in payments_csv.read_text().splitlines()]
     (tmp_path / "new.csv").write_text("\n".join(rows))

@@ -111,7 +111,7 @@ def test_every_library_that_is_imported_is_a_dependency_or_of_an_extra_that_is_n
         assert OF_OTHERS.get(library, library) in declared(PROJECT["optional-dependencies"][EXTRAS[library]])
 
 
-def test_every_file_beside_the_modules_goes_into_the_wheel() -> None:
+def test_every_file_next_to_the_modules_goes_into_the_wheel() -> None:
     """A file that is forgotten is missed only where the wheel is installed alone."""
     package, listed = ROOT / "src/fraud_detection", SETTINGS["tool"]["setuptools"]["package-data"]
     packed = {path for pattern in listed["fraud_detection"] for path in package.glob(pattern)}
@@ -211,7 +211,7 @@ README_COMMANDS = {
 }
 
 
-def test_every_command_of_the_help_says_what_it_does_without_any_library_of_an_extra(tmp_path: Path) -> None:
+def test_every_command_of_the_help_describes_itself_without_any_library_of_an_extra(tmp_path: Path) -> None:
     def helps(commands: list[Arguments]) -> list[str]:
         pending = [(*arguments, "--help") for arguments in commands]
         done = without(f"{LIBRARIES},{','.join(OF_A_CHECKOUT)}", *pending, folder=tmp_path)

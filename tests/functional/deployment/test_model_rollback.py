@@ -216,7 +216,7 @@ def rescaled(bundle: Bundle) -> Bundle:
     return assemble(contents, manifest)
 
 
-def test_a_model_that_fails_its_own_test_vectors_never_answers_beside_the_old_one(
+def test_a_model_that_fails_its_own_test_vectors_never_decides(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     """The container proves its bundle before it answers: a fleet that does not start gets no request."""

@@ -111,7 +111,7 @@ def dataset(small_simulation: SmallSimulation, before: Path, state: Path) -> Dat
     )[0]
 
 
-def test_each_payment_weighs_what_its_answer_says(dataset: Dataset, state: Path, project: Project) -> None:
+def test_each_payment_weighs_its_decision(dataset: Dataset, state: Path, project: Project) -> None:
     (denied,) = project.lists[0].entries
     kinds: dict[str, int] = {}
     logged = decisions(state)
@@ -182,7 +182,7 @@ def test_labels_are_those_that_were_known_by_the_last_payment(
     assert not any(Correction.read(text) for text in dataset.corrections)
 
 
-def test_a_payment_of_both_counts_once_with_the_weight_of_its_answer(
+def test_a_payment_of_both_counts_once_with_the_weight_of_its_decision(
     small_simulation: SmallSimulation, state: Path, events: list[bytes], tmp_path: Path
 ) -> None:
     again = tmp_path / "again.jsonl"
@@ -318,7 +318,7 @@ def _by_date(historical: HistoricalPayment) -> HistoricalPayment:
     )
 
 
-def test_a_service_at_work_is_read_up_to_its_latest_answer(
+def test_a_service_at_work_is_read_up_to_its_latest_decision(
     small_simulation: SmallSimulation, project: Project, events: list[bytes], key: None, tmp_path: Path
 ) -> None:
     del key

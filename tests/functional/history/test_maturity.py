@@ -143,7 +143,7 @@ def test_a_file_that_states_when_labels_became_known_is_evaluated_as_of_the_late
     assert "then the latest label became known that says when it did" in report["notes"][0]
 
 
-def test_of_a_mixed_file_only_labels_that_say_when_they_became_known_are_news(
+def test_of_a_mixed_file_only_labels_that_carry_when_they_became_known_are_news(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     """Frauds bear the date of their report, the others none: theirs is reckoned, and tells nothing."""
@@ -159,7 +159,7 @@ def test_of_a_mixed_file_only_labels_that_say_when_they_became_known_are_news(
     assert_weeks(report, rows, latest)
 
 
-def test_labels_that_stand_apart_say_when_they_became_known(
+def test_labels_that_stand_apart_carry_when_they_became_known(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     rows = rows_of(small_simulation)

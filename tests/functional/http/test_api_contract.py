@@ -128,14 +128,14 @@ def test_what_the_description_allows_is_accepted_and_all_else_refused(
 
 @given(body=VALUES | some.lists(VALUES, max_size=3))
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/labels"])
-def test_a_body_of_any_other_kind_is_answered_as_described(
+def test_a_body_of_any_other_kind_has_the_described_response(
     open_to_all: Contract, path: str, body: object
 ) -> None:
     valid, status = open_to_all.is_valid(path, body), open_to_all.request("POST", path, body)
     assert status in ({200} if valid else {400, 422}), body
 
 
-def test_what_is_read_is_answered_as_described(open_to_all: Contract, payment: Json) -> None:
+def test_what_is_read_has_the_described_response(open_to_all: Contract, payment: Json) -> None:
     assert open_to_all.request("POST", "/v1/decisions", payment) in {200, 409}
     for one in ("/healthz", "/readyz", "/metrics"):
         assert open_to_all.request("GET", one) == 200
@@ -144,7 +144,7 @@ def test_what_is_read_is_answered_as_described(open_to_all: Contract, payment: J
         assert open_to_all.request("GET", "/v1/decisions/{id}", request=f"/v1/decisions/{one}") == status
 
 
-def test_keys_are_described_where_they_are_asked_for_and_nowhere_else(
+def test_keys_are_described_where_they_are_required_and_nowhere_else(
     small_simulation: SmallSimulation, tmp_path: Path, open_to_all: Contract, payment: Json
 ) -> None:
     secured = {"/v1/decisions", "/v1/decisions/{id}", "/v1/labels", "/metrics"}

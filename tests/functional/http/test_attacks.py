@@ -89,7 +89,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("attack", ENDLESS)
-def test_what_has_no_end_ends_the_connection_and_others_are_answered(attack: str) -> None:
+def test_what_has_no_end_ends_the_connection_and_others_are_served(attack: str) -> None:
     head, piece = ENDLESS[attack]
     with listening(Echo()) as (port, _), connected(port) as connection, connected(port) as second:
         assert push(connection, head, piece, 400) < 400
@@ -184,7 +184,7 @@ def test_a_body_that_is_packed_is_refused_and_the_connection_goes_on() -> None:
     assert [status for status, _, _ in replies] == [415, 200]
 
 
-def test_who_reads_no_answers_is_asked_no_more_and_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_reads_no_responses_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "WRITE_WITHIN_S", 0.5)
     application, request = Large(), b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
     with listening(application) as (port, _), connected(port) as connection:
@@ -194,7 +194,7 @@ def test_who_reads_no_answers_is_asked_no_more_and_hung_up_on(monkeypatch: pytes
     assert len(application.taken) < 2_000
 
 
-def test_who_reads_slowly_has_every_answer_in_its_order() -> None:
+def test_a_slow_reader_has_every_response_in_its_order() -> None:
     application = Large()
     with listening(application) as (port, _), connected(port) as connection:
         sender = threading.Thread(target=connection.sendall, args=(post("/a") * 3_000 + LAST,))
@@ -207,7 +207,7 @@ def test_who_reads_slowly_has_every_answer_in_its_order() -> None:
     assert application.taken[-1] == "/last"
 
 
-def test_half_a_connection_that_asks_no_more_has_its_answers() -> None:
+def test_half_a_connection_that_sends_no_more_has_its_responses() -> None:
     with listening(Large()) as (port, _), connected(port) as connection:
         connection.sendall(post("/a") * 100)
         connection.shutdown(SHUT_WR)
@@ -235,7 +235,7 @@ def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
         assert room.used == 0
 
 
-def test_connections_that_ask_nothing_make_room_for_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_make_room_for_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_limit, "NEW_AFTER_S", 0.1)
     lines = partial(LimitedConnection, Echo(), Bound(10))
     with listening_with(lines) as port, ExitStack() as stack:

@@ -98,7 +98,7 @@ def responses(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
     return found
 
 
-def test_requests_sent_at_once_are_answered_in_their_order() -> None:
+def test_requests_sent_at_once_get_responses_in_their_order() -> None:
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/later/1", b"abc") + post("/2") + post("/later/3") + post("/4") + LAST)
         replies = responses(read_all(connection))
@@ -133,7 +133,7 @@ def test_a_body_in_chunks_is_one_body() -> None:
     assert json.loads(replies[0][2])["bytes"] == 5
 
 
-def test_many_more_requests_than_may_wait_are_all_answered() -> None:
+def test_many_more_requests_than_may_wait_all_get_a_response() -> None:
     many = 5 * MAX_PIPELINED
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/later/0") + b"".join(post(f"/{n}") for n in range(many)) + LAST)
@@ -165,7 +165,7 @@ def test_what_is_no_request_is_refused_and_the_connection_ends(sent: bytes, stat
     assert echo.taken == ["/last"]
 
 
-def test_too_large_a_body_is_refused_and_the_next_request_is_answered() -> None:
+def test_too_large_a_body_is_refused_and_the_next_request_is_served() -> None:
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/big", b"x" * ((1 << 20) + 1)) + post("/small", b"y" * (1 << 20)) + LAST)
         replies = responses(read_all(connection))
@@ -234,7 +234,7 @@ def test_a_client_that_expects_100_continue_gets_it() -> None:
         assert json.loads(responses(read_all(connection))[0][2])["bytes"] == 3
 
 
-def test_100_continue_comes_behind_the_answers_to_earlier_requests() -> None:
+def test_100_continue_comes_after_the_responses_to_earlier_requests() -> None:
     request = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/later/1") + post("/2") + request)
@@ -258,7 +258,7 @@ def test_a_client_that_does_not_expect_100_continue_gets_none() -> None:
     assert [json.loads(body)["path"] for _, _, body in replies] == ["/later/1", "/x", "/last"]
 
 
-def test_no_100_continue_comes_behind_the_last_answer() -> None:
+def test_no_100_continue_comes_after_the_last_response() -> None:
     last = b"GET /later/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     request = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as connection:
@@ -278,7 +278,7 @@ def test_a_request_of_http_1_0_needs_no_host_and_gets_no_header_that_it_cannot_r
         assert responses(read_all(connection))[0][0] == 200
 
 
-def test_what_follows_a_body_in_chunks_cannot_change_who_asks() -> None:
+def test_what_follows_a_body_in_chunks_cannot_change_the_caller() -> None:
     request = b"POST /chunks HTTP/1.1\r\nHost: x\r\nAuthorization: me\r\nTransfer-Encoding: chunked\r\n\r\n"
     request += b"3\r\nabc\r\n0\r\nAuthorization: you\r\nHost: y\r\n\r\n"
     with listening(Echo()) as (port, _), connected(port) as connection:
@@ -293,14 +293,14 @@ def test_an_offer_of_another_protocol_is_passed_over() -> None:
         assert responses(read_all(connection))[0][0] == 200
 
 
-def test_a_caller_that_has_said_all_is_answered() -> None:
+def test_a_caller_that_has_sent_all_gets_its_response() -> None:
     with listening(Echo()) as (port, _), connected(port) as connection:
         connection.sendall(post("/later/1"))
         connection.shutdown(socket.SHUT_WR)
         assert responses(read_all(connection))[0][0] == 200
 
 
-def test_a_stop_answers_what_was_asked_and_ends_idle_lines() -> None:
+def test_a_stop_completes_pending_requests_and_closes_idle_connections() -> None:
     with listening(Echo()) as (port, server), connected(port) as busy, connected(port) as idle:
         idle.sendall(post("/1"))
         assert idle.recv(1 << 16)

@@ -26,7 +26,7 @@ def connect_to(server: Served) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S)
 
 
-def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on(
+def test_one_connection_too_many_gets_503_and_is_closed_and_the_others_go_on(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     with (

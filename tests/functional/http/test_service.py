@@ -149,7 +149,7 @@ def test_one_payment_after_the_other_is_decided_as_a_file_of_them_is(
     assert [body for _, body, _ in responses] + listed == wanted
 
 
-def test_the_same_payment_again_gets_the_same_answer_and_no_second_decision(
+def test_the_same_payment_again_gets_the_same_decision_and_no_second_decision(
     server: Served, events: list[bytes]
 ) -> None:
     first, again = server.decide(events[0])[1], server.decide(events[0])[1]
@@ -181,7 +181,7 @@ TAKEN = {"/v1/decisions": {"POST"}, "/v1/labels": {"POST"}, **{path: {"GET", "HE
 
 
 @pytest.mark.parametrize("path", TAKEN)
-def test_head_is_answered_where_get_is_and_another_method_lists_what_is_allowed(
+def test_head_has_a_response_where_get_has_and_another_method_lists_what_is_allowed(
     server: Served, path: str
 ) -> None:
     reply = {method: server.request(method, path) for method in METHODS}
@@ -196,7 +196,7 @@ def test_head_is_answered_where_get_is_and_another_method_lists_what_is_allowed(
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_answered_with_the_reason_and_the_server_goes_on(server: Served, case: str) -> None:
+def test_what_is_wrong_gets_the_reason_and_the_server_goes_on(server: Served, case: str) -> None:
     method, path, body, wanted, message = WRONG[case]
     status, response, headers = server.request(method, path, body, X_Request_Id="mine-7")
     assert status == wanted
@@ -252,7 +252,7 @@ def test_a_label_is_learned_once(server: Served, events: list[bytes]) -> None:
     ]
 
 
-def test_a_stream_beside_the_requests_meets_the_same_profiles(
+def test_a_background_stream_meets_the_same_profiles(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     cards: dict[str, list[bytes]] = {}
@@ -294,7 +294,7 @@ def test_a_missing_source_is_reported_at_the_start(
     assert "none.jsonl: no such file" in capsys.readouterr().err
 
 
-def test_metrics_count_what_was_asked(server: Served, events: list[bytes]) -> None:
+def test_metrics_count_requests(server: Served, events: list[bytes]) -> None:
     def counted() -> dict[str, float]:
         text = server.request("GET", "/metrics")[1]
         rows = [row.rsplit(" ", 1) for row in text.splitlines() if row and not row.startswith("#")]
@@ -319,7 +319,7 @@ def test_metrics_count_what_was_asked(server: Served, events: list[bytes]) -> No
     assert any(sample.startswith("fraud_build_info{") for sample in after)
 
 
-def test_a_kill_loses_no_answer_that_was_given(
+def test_a_kill_loses_no_returned_decision(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, responses = tmp_path / "state.db", dict[str, Any]()
@@ -350,7 +350,7 @@ def test_a_kill_loses_no_answer_that_was_given(
     assert responses.keys() <= duplicate
 
 
-def test_a_stop_answers_what_was_accepted_and_saves_the_profiles(
+def test_a_stop_decides_what_was_accepted_and_saves_the_profiles(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     one = Served(small_simulation, tmp_path / "state.db")
@@ -367,7 +367,7 @@ def test_a_stop_answers_what_was_accepted_and_saves_the_profiles(
     again.close()
 
 
-def test_keys_say_who_may_do_what_and_how_often(
+def test_keys_define_who_may_do_what_and_how_often(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys.yaml"
@@ -467,7 +467,7 @@ def test_sighup_without_keys_ends_nothing(
         assert one.process.returncode == 0
 
 
-def test_what_was_asked_stays_counted_over_a_change_of_the_keys(tmp_path: Path) -> None:
+def test_requests_stay_counted_over_a_change_of_the_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys.yaml"
     till = add_key(file, "till", ("decide",), 5.0)
     access, background = Access(load_keys(file)), Background()
@@ -539,7 +539,7 @@ def test_a_full_queue_refuses_at_once_and_takes_nothing(
     on_a_loop(small_simulation, tmp_path, request)
 
 
-def test_a_repeated_request_is_answered_retry_later_when_the_record_cannot_be_read(
+def test_a_retried_request_gets_retry_later_when_the_record_cannot_be_read(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     async def request(requests: RequestBatcher) -> None:
@@ -598,7 +598,7 @@ def test_an_id_with_any_letters_is_found_by_its_path(server: Served, events: lis
     assert (status, body["transaction_id"]) == (200, one)
 
 
-def test_a_service_that_cannot_commit_says_so_at_once_and_is_well_again_by_itself(
+def test_a_service_that_cannot_commit_reports_it_at_once_and_recovers_by_itself(
     server: Served, events: list[bytes]
 ) -> None:
     assert server.decide(events[200])[0] == 200
@@ -634,7 +634,7 @@ def test_requests_that_wait_together_are_decided_together(
     assert on_a_loop(small_simulation, tmp_path, request) == 9
 
 
-def test_whoever_goes_away_does_not_stop_the_others(
+def test_a_client_that_disconnects_does_not_stop_the_others(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     async def request(requests: RequestBatcher) -> None:

@@ -75,7 +75,7 @@ def test_contributions_and_the_score_agree_whatever_the_payment(
     assert all("<table>" in explanation._repr_html_() for explanation in explanations)
 
 
-def test_a_row_that_cannot_be_decided_says_why_in_its_place(bundle: fd.Bundle, payments: pa.Table) -> None:
+def test_a_row_that_cannot_be_decided_reports_why_in_its_place(bundle: fd.Bundle, payments: pa.Table) -> None:
     rows = payments.slice(0, 3).to_pylist()
     rows[1]["event_time"] = None
     scored = bundle.score(pa.Table.from_pylist(rows, schema=payments.schema))
@@ -110,7 +110,7 @@ def test_the_whole_way_from_a_frame_to_money_saved(small_simulation: SmallSimula
         assert "<table>" in report._repr_html_() or "<iframe" in report._repr_html_()
 
 
-def test_importing_the_package_loads_nothing_until_a_name_is_asked_for() -> None:
+def test_importing_the_package_loads_nothing_until_a_name_is_used() -> None:
     code = (
         "import sys, fraud_detection as fd; before = set(sys.modules); "
         "assert 'numpy' not in before and 'fraud_detection.python_api' not in before; "

@@ -117,7 +117,7 @@ def test_columns_are_matched_by_name_in_every_format(url: str, bundle: Bundle) -
         assert probabilities == pytest.approx(list(bundle.contents.vectors.expected), abs=1e-6), kind
 
 
-def test_a_bad_row_gets_an_error_and_the_others_are_answered(url: str, bundle: Bundle) -> None:
+def test_a_bad_row_gets_an_error_and_the_others_are_scored(url: str, bundle: Bundle) -> None:
     good = rows_of(bundle)[0]
     bad = [[1.0], "x", {**named(bundle, good), "amount": "much"}, {**named(bundle, good), "amount": True}]
     body = json.dumps({"rows": [good, *bad, named(bundle, good)]}).encode()
@@ -153,9 +153,7 @@ def test_reasons_are_the_strongest_exact_contributions(url: str, bundle: Bundle)
         (b"<x/>", "text/xml", "send one of"),
     ],
 )
-def test_a_request_that_says_nothing_is_refused_in_words(
-    url: str, body: bytes, kind: str, message: str
-) -> None:
+def test_a_request_that_is_empty_is_refused_in_words(url: str, body: bytes, kind: str, message: str) -> None:
     status, response = request(f"{url}/invocations", body, kind)
     assert status == 400
     assert message in json.loads(response)["detail"]
@@ -169,7 +167,7 @@ def test_what_is_too_large_or_elsewhere_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/ping", "/execution-parameters", "/invocations", "/elsewhere"])
-def test_every_error_is_a_problem_and_head_is_answered_where_get_is(url: str, path: str) -> None:
+def test_every_error_is_a_problem_and_head_has_a_response_where_get_has(url: str, path: str) -> None:
     with closing(HTTPConnection(url.removeprefix("http://"), timeout=30)) as connection:
         statuses = {}
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
@@ -235,7 +233,7 @@ def test_the_same_program_trains_as_a_job(
     assert not (root / "output" / "failure").exists()
 
 
-def test_a_job_that_fails_says_why(
+def test_a_job_that_fails_reports_why(
     small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = job(tmp_path, small_simulation, {"model.max_dept": "2"})

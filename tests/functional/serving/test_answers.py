@@ -130,7 +130,7 @@ def test_without_its_key_nothing_starts_that_lets_through(
         opened(small_simulation, tmp_path / "state.db", project)
 
 
-def test_a_canary_answers_for_its_share_of_the_cards_and_each_card_stays(
+def test_a_canary_decides_for_its_share_of_the_cards_and_each_card_stays(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     champion = load_engine(small_simulation.bundle)

@@ -135,7 +135,7 @@ def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_d
     assert "Traceback" not in wait_for_message
 
 
-def test_a_stream_beside_the_requests_that_meets_a_damaged_file_ends_the_process(
+def test_a_background_stream_that_meets_a_damaged_file_ends_the_process(
     small_simulation: SmallSimulation, events: list[bytes], with_history: Path, tmp_path: Path
 ) -> None:
     state, source = copy_state(with_history, tmp_path / "state.db"), tmp_path / "events.jsonl"
@@ -238,7 +238,7 @@ def make_read_only(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [(), pytest.param((TWO,), marks=pytest.mark.long)], ids=["one", "workers"])
-def test_a_disk_that_becomes_read_only_loses_no_answer(
+def test_a_disk_that_becomes_read_only_loses_no_decision(
     small_simulation: SmallSimulation, events: list[bytes], failing_disk: Path, more: tuple[str, ...]
 ) -> None:
     state = failing_disk / "state.db"
@@ -260,7 +260,7 @@ def test_a_disk_that_becomes_read_only_loses_no_answer(
         again.stop()
 
 
-def test_a_run_waits_for_its_disk_and_ends_when_it_is_asked_to(
+def test_a_run_waits_for_its_disk_and_ends_when_it_is_stopped(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "fraud_detection.cli", "run", "--source=-", "--out=-", "--plain"]
@@ -305,7 +305,7 @@ def test_a_run_waits_for_its_disk_and_ends_when_it_is_asked_to(
         assert state_file.rows("SELECT count(*), count(DISTINCT transaction_id) FROM decisions") == [(60, 60)]
 
 
-def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
+def test_a_worker_whose_file_is_damaged_reports_it_and_the_others_go_on(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"

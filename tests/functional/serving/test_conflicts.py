@@ -72,7 +72,7 @@ def quarantined(state: Path) -> list[tuple[str, str, bytes]]:
         return db.execute("SELECT reason, path, event FROM quarantine ORDER BY seq").fetchall()
 
 
-def test_over_http_the_same_is_answered_again_and_other_content_is_refused(
+def test_over_http_the_same_decision_is_returned_and_other_content_is_refused(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     listed = b"[" + b",".join(raw(event) for event in (SMALL, LARGE, SMALL | {"transaction_id": "A2"})) + b"]"
@@ -202,7 +202,7 @@ def records(*events: dict[str, Any]) -> list[ShardEvent]:
     return [ShardEvent(str(FIRST + index), raw(event), 1.0) for index, event in enumerate(events)]
 
 
-def test_a_file_that_is_scored_says_which_rows_conflict(
+def test_a_file_that_is_scored_names_which_rows_conflict(
     small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, out = tmp_path / "payments.jsonl", tmp_path / "decisions.jsonl"

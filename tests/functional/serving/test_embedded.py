@@ -134,7 +134,7 @@ def test_a_process_that_saves_nothing_at_its_end_loses_nothing(
     assert decisions(tmp_path / "dying") == decisions(tmp_path / "steady")
 
 
-def test_a_payment_asked_twice_is_decided_once(
+def test_a_payment_sent_twice_is_decided_once(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     service = service_at(small_simulation, tmp_path / "state.db")

@@ -70,7 +70,7 @@ def request(
 DECIDE = "/v1/decisions"
 
 
-def test_over_http_each_request_is_its_own_unless_its_key_says_otherwise(
+def test_over_http_each_request_is_its_own_unless_its_key_differs(
     small_simulation: SmallSimulation, config: Path, tmp_path: Path
 ) -> None:
     listed = b"[" + b",".join([EVENT] * 3) + b"]"
@@ -100,7 +100,7 @@ def test_a_key_is_known_after_a_restart_and_belongs_to_its_caller(
     assert request(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, b""))[0][0] == 400
 
 
-def test_a_label_names_a_payment_by_the_id_that_its_answer_gave(
+def test_a_label_names_a_payment_by_the_id_that_its_response_gave(
     small_simulation: SmallSimulation, config: Path, tmp_path: Path
 ) -> None:
     (_, decided), *_ = request(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, None))

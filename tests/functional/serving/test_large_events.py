@@ -67,9 +67,7 @@ def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
     assert len(quarantined(state)) == 2
 
 
-def test_over_http_it_is_answered_422_and_kept_in_part(
-    small_simulation: SmallSimulation, tmp_path: Path
-) -> None:
+def test_over_http_it_gets_422_and_kept_in_part(small_simulation: SmallSimulation, tmp_path: Path) -> None:
     body, _ = responses_to(small_simulation, tmp_path, WIDE, raw(SMALL))
     assert [status for status, _ in body] == [422, 200]
     assert body[0][1]["record"]["reason"] == reason(WIDE)

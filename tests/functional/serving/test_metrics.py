@@ -36,7 +36,7 @@ def scraped(server: Served) -> dict[str, Family]:
     return families(text)
 
 
-def test_metrics_of_workers_add_up_to_what_was_asked_and_show_the_replication_lag_of_each(
+def test_metrics_of_workers_add_up_to_the_requests_and_show_the_replication_lag_of_each(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     with served(small_simulation, tmp_path / "state.db", TWO) as server:

@@ -118,7 +118,7 @@ def assert_same(case: Case, service: WayOfServing, wanted: Result, result: Resul
         for one in IN_PROCESS
     ],
 )
-def test_every_service_answers_as_a_file_in_one_piece_does(
+def test_every_service_decides_as_a_file_in_one_piece(
     case: Case,
     wanted: Result,
     service: WayOfServing,
@@ -140,7 +140,7 @@ def decided_once(case: Case, wanted: Result) -> list[tuple[str, str]]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("service", PROCESSES, ids=lambda one: one.name)
-def test_every_process_answers_as_a_file_in_one_piece_does(
+def test_every_process_decides_as_a_file_in_one_piece(
     case: Case, wanted: Result, service: WayOfServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)

@@ -292,7 +292,7 @@ def test_a_kill_between_commit_and_marker_or_amid_the_marker_costs_nothing(
         again.close()
 
 
-def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
+def test_decisions_of_a_killed_server_whose_log_is_removed_are_missed(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "s.db"
@@ -313,7 +313,7 @@ def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
 # A file that vanishes or shrinks
 
 
-def test_a_file_that_is_removed_while_serving_is_noticed_and_nothing_is_answered(
+def test_a_file_that_is_removed_while_serving_is_noticed_and_no_decision_is_returned(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, moved = tmp_path / "s.db", tmp_path / "moved.db"
@@ -343,7 +343,7 @@ def test_a_file_that_is_removed_while_serving_is_noticed_and_nothing_is_answered
 
 @pytest.mark.parametrize("what", ["", "-wal"], ids=["file", "log"])
 @pytest.mark.parametrize("how", ["removed", "cut"])
-def test_a_commit_into_a_file_that_is_gone_is_not_answered(
+def test_a_commit_into_a_file_that_is_gone_returns_no_decision(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, what: str, how: str
 ) -> None:
     state = tmp_path / "s.db"
@@ -466,7 +466,7 @@ def test_what_is_no_database_is_refused_as_that(
     assert state.read_bytes() == content
 
 
-def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_next_start(
+def test_a_server_whose_file_is_cut_under_it_ends_or_reports_it_and_so_does_the_next_start(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "s.db"
@@ -577,7 +577,7 @@ def fill(path: Path) -> None:
             pass
 
 
-def test_a_disk_that_is_full_is_waited_for_and_nothing_is_answered_meanwhile(
+def test_a_disk_that_is_full_is_waited_for_and_no_decision_is_returned_meanwhile(
     small_simulation: SmallSimulation, events: list[bytes], small_disk: Path
 ) -> None:
     state = small_disk / "s.db"

@@ -304,7 +304,7 @@ def test_a_function_sees_its_own_variables_and_no_way_to_the_real_aws(
     assert "A_SECRET_OF_THIS_MACHINE" not in seen["variables"]
 
 
-def test_a_function_that_cannot_be_loaded_says_why(cloud: Callable[..., Cloud]) -> None:
+def test_a_function_that_cannot_be_loaded_reports_why(cloud: Callable[..., Cloud]) -> None:
     a = cloud()
     a.client("lambda").update_function_configuration(FunctionName=a.name, Handler="absent.handler")
     deployed = LambdaApi(a.client("lambda")).function(a.name)

@@ -36,7 +36,7 @@ def refitted(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPat
     return folder
 
 
-def test_evaluate_takes_the_bundle_that_was_evaluated_and_says_so(
+def test_evaluate_takes_the_bundle_that_was_evaluated_and_reports_it(
     refitted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(refitted)
@@ -50,7 +50,7 @@ def test_evaluate_takes_the_bundle_that_was_evaluated_and_says_so(
     assert trained == evaluated
 
 
-def test_a_backtest_takes_the_bundle_that_was_evaluated_on_its_test_slice_and_says_so(
+def test_a_backtest_takes_the_bundle_that_was_evaluated_on_its_test_slice_and_reports_it(
     small_simulation: SmallSimulation,
     refitted: Path,
     monkeypatch: pytest.MonkeyPatch,

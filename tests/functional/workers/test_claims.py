@@ -73,7 +73,7 @@ def label(transaction_id: str, card: str) -> bytes:
     return json.dumps(payload).encode()
 
 
-def test_the_second_card_is_refused_whoever_is_asked_and_the_first_decision_stands(
+def test_the_second_card_is_refused_whichever_worker_gets_it_and_the_first_decision_stands(
     server: Served, cards: list[str]
 ) -> None:
     before = total(server, "fraud_conflicts_total")

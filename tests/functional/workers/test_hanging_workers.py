@@ -148,7 +148,7 @@ def test_a_pause_of_the_process_that_starts_workers_costs_none_of_them_its_life(
     assert children(keyed.one.process.pid) == workers
 
 
-def test_a_rate_whose_keeper_is_away_is_counted_by_shares(
+def test_a_rate_whose_keeper_is_unavailable_is_counted_by_shares(
     small_simulation: SmallSimulation, events: list[bytes], keyed: Keyed
 ) -> None:
     one, headers, free = keyed.one, keyed.headers, keyed.free

@@ -131,9 +131,7 @@ def server(small_simulation: SmallSimulation, files: Path) -> Iterator[Served]:
         yield one
 
 
-def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
-    server: Served, events: list[bytes]
-) -> None:
+def test_whichever_worker_gets_a_payment_it_is_decided_once(server: Served, events: list[bytes]) -> None:
     before = total(server, "fraud_decisions_total")
     with http_clients(server.port) as clients:
         first = [clients[index % len(clients)].decide(event) for index, event in enumerate(events[:120])]
@@ -173,7 +171,7 @@ def test_the_process_that_starts_workers_loads_no_model(server: Served) -> None:
     assert [loaded(pid) for pid in (server.process.pid, *children(server.process.pid))] == [False, True, True]
 
 
-def test_a_list_is_answered_in_its_order_whoever_owns_its_events(server: Served, events: list[bytes]) -> None:
+def test_a_list_has_its_results_in_order_whoever_owns_its_events(server: Served, events: list[bytes]) -> None:
     bad = b'{"amount":1}'
     status, responses, _ = server.decide(b"[" + b",".join([*events[120:160], bad, *events[160:200]]) + b"]")
     assert status == 200
@@ -182,7 +180,7 @@ def test_a_list_is_answered_in_its_order_whoever_owns_its_events(server: Served,
     assert responses[40]["path"].startswith("$.")
 
 
-def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_asked(
+def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_gets_them(
     server: Served, files: Path
 ) -> None:
     bad = [b'{"card_id":"c1"}', b"no JSON at all", b'{"type":"label"}']
@@ -337,7 +335,7 @@ def bare(response: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in response.items() if key != "duplicate"}
 
 
-def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
+def test_kills_lose_no_decision_decide_nothing_twice_and_count_nothing_twice(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state, events = (
@@ -388,7 +386,7 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
         service.close()
 
 
-def test_a_stop_answers_what_was_accepted_and_leaves_nothing_behind(
+def test_a_stop_decides_what_was_accepted_and_leaves_nothing_behind(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     one = Served(small_simulation, tmp_path / "state.db", TWO)

@@ -73,7 +73,7 @@ def test_the_score_is_read_where_the_comparison_server_writes_it(kind: Kind) -> 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("response", [b"", b"{}", b"[]", b'{"error": "no"}', b"[[0.1, 0.9]]", b"[0.1, 0.9]"])
-def test_an_answer_without_exactly_one_score_is_no_answer(kind: Kind, response: bytes) -> None:
+def test_a_response_without_exactly_one_score_is_refused(kind: Kind, response: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         kind.score(response)
 

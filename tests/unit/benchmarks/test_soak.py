@@ -48,7 +48,7 @@ def test_memory_that_has_found_its_level_by_half_time_is_flat() -> None:
     assert verdict(minutes(lambda index: min(1_000 + 50 * index, 2_000), lambda _: 2.0)).memory_flat
 
 
-def test_answers_that_grow_slower_are_not_flat() -> None:
+def test_responses_that_grow_slower_are_not_flat() -> None:
     problems = verdict(minutes(lambda _: 1_000, lambda index: 2.0 + index / 20))
     assert problems.p99_ratio > 1.5
     assert not problems.p99_flat

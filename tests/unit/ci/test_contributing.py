@@ -63,7 +63,7 @@ def test_each_way_to_run_one_names_tests() -> None:
         assert list(path.rglob("test_*.py")) if path.is_dir() else path.name.startswith("test_"), name
 
 
-def test_each_owner_is_asked_for_files_that_are_there() -> None:
+def test_each_owner_names_files_that_are_there() -> None:
     lines = [line.split() for line in (GITHUB / "CODEOWNERS").read_text().splitlines() if line[:1] in "/*"]
     patterns = [fields[0] for fields in lines if fields]
     assert patterns[0] == "*"

@@ -8,7 +8,7 @@ import pytest
 from tests.made_once import made_once
 
 
-def test_of_many_who_ask_at_once_one_makes_it_and_each_has_a_copy(tmp_path: Path) -> None:
+def test_of_many_callers_at_once_one_makes_it_and_each_has_a_copy(tmp_path: Path) -> None:
     made: list[Path] = []
 
     def make(folder: Path) -> None:

@@ -34,7 +34,7 @@ def commands(path: Path) -> str:
     return "\n".join(step.get("run", "").replace("\\\n", " ") for step in steps(path))
 
 
-def test_every_action_is_pinned_by_its_commit_and_says_its_version(path: Path) -> None:
+def test_every_action_is_pinned_by_its_commit_and_names_its_version(path: Path) -> None:
     for action in re.findall(r"uses: (?!\./)(.+)", path.read_text()):
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
 
@@ -47,7 +47,7 @@ def test_one_action_has_one_commit_in_all_workflows(path: Path) -> None:
     assert len(names) == len(set(names)), path
 
 
-def test_nothing_is_allowed_but_what_a_job_asks_for(path: Path) -> None:
+def test_nothing_is_allowed_but_what_a_job_needs(path: Path) -> None:
     assert yaml.safe_load(path.read_text())["permissions"] == {}
     for name, job in jobs(path).items():
         assert isinstance(job["permissions"], dict), name

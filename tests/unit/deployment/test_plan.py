@@ -40,7 +40,7 @@ def test_a_first_plan_adds_every_resource(settings: Deployment, release: Release
     assert {change.kind for change in plan.changes} == {"add"}
 
 
-def test_a_plan_says_from_what_to_what(settings: Deployment, release: Release) -> None:
+def test_a_plan_shows_from_what_to_what(settings: Deployment, release: Release) -> None:
     wider = replace(settings, stream=Stream(shards=8))
     plan = compare(settings, running(settings, release), build(wider, release), LOCAL)
     assert [str(change) for change in plan.changes] == [

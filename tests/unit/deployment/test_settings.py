@@ -46,7 +46,7 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
     assert load(tmp_path, "environment: prod").name == "fraud-prod"
 
 
-def test_a_missing_file_says_what_to_write(tmp_path: Path) -> None:
+def test_a_missing_file_names_what_to_write(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="write `environment: demo` into it"):
         load_settings(tmp_path / "none.yaml")
 

@@ -218,7 +218,7 @@ def test_a_new_model_goes_out_by_a_canary_that_alarms_take_back(
             assert {"Name": "bundle", "Value": release.bundle} in dimensions
 
 
-def test_another_model_changes_the_endpoint_in_place_and_other_features_get_one_beside_it(
+def test_another_model_changes_the_endpoint_in_place_and_other_features_get_a_second_one(
     settings: Deployment, release: Release
 ) -> None:
     def endpoint(wanted: Release) -> Any:  # noqa: ANN401 - a template's tree

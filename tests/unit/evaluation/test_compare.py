@@ -177,7 +177,7 @@ def test_a_payment_without_a_label_is_counted_and_is_neither_good_nor_fraud(paid
 
 @few
 @given(payments)
-def test_a_side_beside_itself_differs_nowhere(paid: list[Paid]) -> None:
+def test_an_arm_against_itself_differs_nowhere(paid: list[Paid]) -> None:
     comparison = outcomes([msgspec.structs.replace(payment, variant=payment.baseline) for payment in paid])
     assert comparison.all_payments.changed == 0
     for part in (comparison.total, *comparison.weeks[:2], *comparison.segments["channel"]):
@@ -379,13 +379,13 @@ def test_a_label_or_a_payment_from_after_the_as_of_time_is_refused(what: str) ->
         dataclasses.replace(good, **{column: leaked})
 
 
-def test_a_side_that_did_not_answer_every_payment_is_refused() -> None:
+def test_a_side_that_did_not_decide_every_payment_is_refused() -> None:
     paid = [Paid(0, 100, "a", 1, 1, 1)]
     with pytest.raises(ConfigError, match="0 decisions for 1 payments"):
         compare(evaluation_set(paid), decisions("a", [1]), decisions("b", []), COSTS)
 
 
-def test_without_a_mature_week_answers_are_counted_and_nothing_is_evaluated() -> None:
+def test_without_a_mature_week_decisions_are_counted_and_nothing_is_evaluated() -> None:
     paid = [Paid(0, 100, "a", 1, 1, 2)]
     young = evaluation_set(paid, as_of=START + DAY)
     comparison = compare(young, decisions("a", [1]), decisions("b", [2]), COSTS)

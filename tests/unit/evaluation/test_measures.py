@@ -128,7 +128,7 @@ def test_a_calibrated_score_has_less_error_than_one_twice_as_high() -> None:
     assert good.count.max() - good.count.min() <= 1
 
 
-def test_answering_legitimate_always_is_accurate_and_useless() -> None:
+def test_predicting_legitimate_always_is_accurate_and_useless() -> None:
     fraud = np.array([1] + [0] * 99)
     assert accuracy_measures(np.zeros(100, bool), fraud) == {
         "accuracy": 0.99,

@@ -110,7 +110,7 @@ def expanded(dataset: Dataset, weight: np.ndarray) -> Dataset:
     return dataset.take(np.repeat(np.arange(len(dataset)), weight))
 
 
-def test_every_figure_of_weighted_payments_is_that_of_payments_repeated() -> None:
+def test_every_figure_of_weighted_payments_is_that_of_duplicated_payments() -> None:
     dataset = history(1500)
     rng = np.random.default_rng(3)
     weight = rng.choice([0, 1, 1, 4], len(dataset))

@@ -122,7 +122,7 @@ def test_there_is_no_such_file(tmp_path: Path) -> None:
         load_change(tmp_path / "c.yaml")
 
 
-def test_an_entry_comes_onto_a_list_and_another_goes_without_saying_the_list_again() -> None:
+def test_an_entry_comes_onto_a_list_and_another_goes_without_repeating_the_list() -> None:
     stolen = ListSettings(
         name="stolen", kind="deny", of="card", entries=(ListEntry(value="c1"), ListEntry(value="c2"))
     )
@@ -135,7 +135,7 @@ def test_an_entry_comes_onto_a_list_and_another_goes_without_saying_the_list_aga
     assert list(described(project, change)) == ["onto the list stolen: c3", "off the list stolen: c1"]
 
 
-def test_a_decline_cap_comes_whole_and_null_takes_it_away(tmp_path: Path) -> None:
+def test_a_decline_cap_comes_whole_and_null_removes_it(tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "name: c\ndecline_cap: {share: 0.3}\n")
     capped = apply_change(PROJECT, load_change(path))
     assert capped.decline_cap == DeclineCapSettings(share=0.3)

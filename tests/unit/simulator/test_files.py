@@ -76,7 +76,7 @@ def test_the_ground_truth_is_in_a_file_of_its_own(tmp_path: Path) -> None:
     assert set(pc.unique(ground_truth["scenario"]).to_pylist()) == set(summary.scenarios)
 
 
-def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
+def test_csv_and_parquet_agree(tmp_path: Path) -> None:
     generate_history(TOWN, tmp_path / "h.parquet")
     generate_history(TOWN, tmp_path / "h.csv")
     table, text = pq.read_table(tmp_path / "h.parquet"), csv.read_csv(tmp_path / "h.csv")

@@ -84,7 +84,7 @@ def send(receiver: FakeReceiver) -> Outbox:
     return outbox
 
 
-def test_the_stream_ends_when_the_receiver_goes_away() -> None:
+def test_the_stream_ends_when_the_receiver_closes() -> None:
     receiver = FakeReceiver(leaves_after=3)
     assert send(receiver).gone
     assert 0 < len(receiver.lines) < 1_000

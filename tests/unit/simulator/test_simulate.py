@@ -43,7 +43,7 @@ def test_another_seed_makes_other_payments() -> None:
     assert sorted(first.payments.amount.tolist()) != sorted(second.payments.amount.tolist())
 
 
-def test_the_first_days_do_not_depend_on_how_many_are_asked_for() -> None:
+def test_the_first_days_do_not_depend_on_how_many_are_requested() -> None:
     longer = msgspec.structs.replace(SMALL, days=300)
     assert same(first_days(SMALL, 6), first_days(longer, 6))
 
@@ -74,7 +74,7 @@ def test_terminals_belong_to_their_merchants(town: Block, population: Population
     assert index.max() > 0
 
 
-def test_about_as_many_payments_and_frauds_as_asked_for(town: Block, settings: SimulatorSettings) -> None:
+def test_about_as_many_payments_and_frauds_as_requested(town: Block, settings: SimulatorSettings) -> None:
     expected = settings.cards * settings.payments_per_card * settings.days
     assert 0.93 < len(town) / expected < 1.07
     assert 0.004 < (town.payments.scenario > 0).mean() < 0.006
@@ -87,7 +87,7 @@ def test_every_scenario_has_about_its_weight(town: Block, settings: SimulatorSet
         assert counts[number] / counts[1:].sum() == pytest.approx(weight, rel=0.5, abs=0.001), name
 
 
-def test_no_fraud_where_none_is_asked_for() -> None:
+def test_no_fraud_where_none_is_requested() -> None:
     block = first_days(msgspec.structs.replace(SMALL, fraud_rate=0.0), 6)
     assert not block.payments.scenario.any()
 
@@ -114,7 +114,7 @@ def test_fraud_is_there_from_the_first_day_on_as_on_any_other(
     assert 0.4 < early / late < 2.5
 
 
-def test_the_amount_alone_says_little(town: Block) -> None:
+def test_the_amount_alone_shows_little(town: Block) -> None:
     fraud, amount = town.payments.scenario > 0, town.payments.amount
     assert max(average_precision(fraud, amount), average_precision(fraud, -amount)) < 0.1
 

@@ -201,7 +201,7 @@ def test_a_report_that_cannot_be_understood_is_the_failure_of_all(content: objec
     assert records_done(delivered(content), NUMBERS, REPORTING) == 0
 
 
-def test_a_report_counts_only_where_the_mapping_asks_for_it() -> None:
+def test_a_report_counts_only_where_the_mapping_requests_it() -> None:
     assert records_done(delivered(failures("100")), NUMBERS, BASE) == 3
 
 

@@ -425,7 +425,7 @@ def test_a_configuration_error_fails_the_waiting_requests() -> None:
         mapping.stop()
 
 
-def test_a_stream_that_is_read_once_a_second_says_so_in_its_latencies() -> None:
+def test_a_stream_that_is_read_once_a_second_shows_it_in_its_latencies() -> None:
     harness = MappingHarness()
     with harness.mapping(intervals=PollIntervals(poll_s=0.2)) as mapping:
         assert mapping.drained(TIMEOUT_S)

@@ -39,7 +39,7 @@ def test_no_slice_holds_a_label_from_after_the_next_one_began() -> None:
         assert (at_the_end != rows.label).sum() > 5
 
 
-def test_labels_that_all_say_fraud_are_refused_since_nothing_shows_what_is_legitimate() -> None:
+def test_labels_that_are_all_fraud_are_refused_since_nothing_shows_what_is_legitimate() -> None:
     dataset = with_late_labels(history())
     frauds = int((dataset.label == 1).sum())
     all_fraud = replace(dataset, label=np.where(dataset.label == 1, 1, UNKNOWN).astype(np.int8))

@@ -109,7 +109,7 @@ def test_the_cut_offs_stand_where_they_are_on_the_curve(
         assert np.isclose(curve, point).all(axis=1).any()
 
 
-def test_what_needs_no_model_is_drawn_beside_it(figures: dict[str, Figure], scored: Scored) -> None:
+def test_what_needs_no_model_is_drawn_all_the_same(figures: dict[str, Figure], scored: Scored) -> None:
     (axes,) = figures["precision_recall"].axes
     shown = {str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.lines}
     known = scored.labelled()
@@ -122,7 +122,7 @@ def test_what_needs_no_model_is_drawn_beside_it(figures: dict[str, Figure], scor
     np.testing.assert_allclose(base[:, 1], 100 * known.label.mean())
 
 
-def test_importance_says_features_in_words(figures: dict[str, Figure], bundle: Bundle) -> None:
+def test_importance_names_features_in_words(figures: dict[str, Figure], bundle: Bundle) -> None:
     definitions = bundle.contents.features.definitions
     titles = [title(one) for one in definitions]
     assert len(set(titles)) == len(titles)

@@ -149,7 +149,7 @@ def test_evaluate_refuses_a_bundle_that_learned_from_the_test_slice(
         evaluate(PROJECT, tmp_path / "f.parquet", report.directory, tmp_path)
 
 
-def test_a_model_that_answers_otherwise_than_in_training_is_refused(
+def test_a_model_that_scores_otherwise_than_in_training_is_refused(
     report: TrainReport, tmp_path: Path
 ) -> None:
     other = trained(history(seed=2), tmp_path).bundle

@@ -101,7 +101,7 @@ class TestTheStore:
         assert profile_store.load(list(saved)) == saved
         assert fake.calls == {"PutRecord": 250, "BatchGetRecord": 3}
 
-    def test_what_was_left_out_or_failed_is_asked_again_and_nothing_else(
+    def test_what_was_left_out_or_failed_is_retried_and_nothing_else(
         self, fake: FakeFeatureStore, clock: Clock
     ) -> None:
         saved: dict[ProfileKey, bytes] = {(0, f"e{n}"): profile(n) for n in range(90)}
@@ -279,7 +279,7 @@ class TestTheStandIn:
         assert fake.groups[GROUP]["one"].features["version"] == "1"
         assert [features["version"] for _, features in fake.offline] == ["1", "2", "3"]
 
-    def test_it_returns_when_a_record_expires_if_asked(self, fake: FakeFeatureStore) -> None:
+    def test_it_returns_when_a_record_expires_on_request(self, fake: FakeFeatureStore) -> None:
         hour = {"Unit": "Hours", "Value": 1}
         fake.put_record(FeatureGroupName=GROUP, Record=record(), TtlDuration=hour)
         requested_sizes = [{"FeatureGroupName": GROUP, "RecordIdentifiersValueAsString": ["one"]}]
@@ -304,7 +304,7 @@ class TestThroughAwsOwnClient:
             yield made
             made.close()
 
-    def test_it_says_the_same_as_the_stand_in_itself(
+    def test_it_returns_the_same_as_the_stand_in_itself(
         self,
         client: Any,  # noqa: ANN401 - AWS's client
         fake: FakeFeatureStore,
@@ -325,6 +325,6 @@ class TestThroughAwsOwnClient:
         assert (code(absent), code(wrong)) == ("ResourceNotFound", "ValidationError")
         assert absent.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
 
-    def test_an_operation_that_is_not_served_says_so(self, client: Any) -> None:  # noqa: ANN401 - AWS's client
+    def test_an_operation_that_is_not_served_reports_it(self, client: Any) -> None:  # noqa: ANN401 - AWS's client
         with pytest.raises(ClientError, match="no operation"):
             client.list_records(FeatureGroupName=GROUP)

@@ -58,7 +58,7 @@ async def echo(sender: int, what: str, body: Any) -> Any:  # noqa: ANN401 - what
     return [sender, what, body]
 
 
-def test_each_of_many_questions_under_way_gets_its_own_answer(tmp_path: Path) -> None:
+def test_each_of_many_questions_under_way_gets_its_own_reply(tmp_path: Path) -> None:
     async def call() -> None:
         first, second = await pair(tmp_path, (echo, echo))
         requests = [first.clients[1].call("count", number) for number in range(100)]
@@ -94,7 +94,7 @@ def test_a_worker_that_hangs_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     asyncio.run(call())
 
 
-def test_a_line_that_breaks_says_so_and_is_made_anew(tmp_path: Path) -> None:
+def test_a_connection_that_breaks_reports_it_and_is_made_anew(tmp_path: Path) -> None:
     async def never(_other: int, _what: str, _body: Any) -> Any:  # noqa: ANN401 - whatever was requests
         await asyncio.sleep(60)
 

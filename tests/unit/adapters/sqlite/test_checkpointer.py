@@ -70,7 +70,7 @@ def writer(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def test_the_log_of_a_file_that_was_moved_away_is_whole_when_it_comes_back(
+def test_the_log_of_a_file_that_was_moved_is_whole_when_it_comes_back(
     wal_checkpointer: WalCheckpointer, writer: sqlite3.Connection, tmp_path: Path
 ) -> None:
     log = (tmp_path / "s.db-wal").read_bytes()

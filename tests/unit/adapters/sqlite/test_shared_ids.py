@@ -40,7 +40,7 @@ def test_an_id_that_is_entered_again_takes_no_room() -> None:
     assert not any(SharedIds(memory).may_hold(f"new-{number}") for number in range(3))
 
 
-def test_it_says_whether_all_ids_are_there() -> None:
+def test_it_reports_whether_all_ids_are_there() -> None:
     memory = shared_memory(0)
     mine, theirs = SharedIds(memory), SharedIds(memory)
     assert not theirs.is_complete()

@@ -119,7 +119,7 @@ def test_a_slot_that_was_used_before_repeats_nothing_and_hides_nothing(
     assert len(in_tables(state)) > batch_size
 
 
-def test_a_payment_whose_commit_failed_is_decided_once_and_answered_when_it_is_sent_again(
+def test_a_payment_whose_commit_failed_is_decided_once_and_returned_when_it_is_retried(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"

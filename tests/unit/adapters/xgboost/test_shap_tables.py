@@ -56,7 +56,7 @@ def test_the_tables_find_the_contributions_of_xgboost(depth: int, seed: int) -> 
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_a_feature_asked_again_and_again_on_a_path_is_one_player(width: int) -> None:
+def test_a_feature_tested_more_than_once_on_a_path_is_one_player(width: int) -> None:
     scorer, tables = scorer_with_tables(model(6, width=width))
     rows = hard_rows(scorer, 3)
     contributions = np.array([tables.contributions(row) for row in rows])

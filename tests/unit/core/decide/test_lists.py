@@ -49,7 +49,7 @@ def verdict(rules: RuleSet, transaction: Transaction, score: float | None) -> tu
         ("allow", None, Action.APPROVE),
     ],
 )
-def test_a_list_answers_for_its_values_and_for_no_other(
+def test_a_list_holds_for_its_values_and_for_no_other(
     kind: str, score: float | None, expected: Action
 ) -> None:
     rules = compile_rules((), SCHEMA, (), [listed(kind)])
@@ -71,7 +71,7 @@ def test_whoever_is_denied_is_not_allowed_by_another_list_or_milder_by_a_rule() 
     assert verdict(compile_rules([rule], SCHEMA, (), [listed("watch")]), payment(), 0.0)[0] is Action.DECLINE
 
 
-def test_the_words_say_which_field_is_on_which_list_and_why() -> None:
+def test_the_words_name_which_field_is_on_which_list_and_why() -> None:
     (verdict,) = compile_rules((), SCHEMA, (), [listed("deny")]).fired(payment(), ())
     assert verdict.message == "card is on the list `deny_cards`: seen before"
 

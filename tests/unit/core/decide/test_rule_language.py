@@ -172,7 +172,7 @@ def test_a_missing_value_does_not_hide_what_is_known_without_it(text: str, *, ex
     assert verdict(text, amount=NAN) is expected
 
 
-def test_missing_asks_for_exactly_that() -> None:
+def test_missing_tests_for_exactly_that() -> None:
     assert verdict("missing(amount) and missing(card)", amount=NAN, card=None) is True
     assert verdict("missing(amount) or missing(card)") is False
 
@@ -262,7 +262,7 @@ def test_a_refusal_quotes_the_whole_language_however_long_the_condition_is() -> 
         ("-" * 60 + "1 > 0", "nested more than 50 deep; make it several rules"),
     ],
 )
-def test_a_refusal_says_what_is_wrong(text: str, problem: str) -> None:
+def test_a_refusal_names_the_error(text: str, problem: str) -> None:
     assert refusal(text) == f"`{text}`: {problem} - at `$.rules[0].when`"
 
 
@@ -276,7 +276,7 @@ def test_a_text_that_is_too_deep_for_the_parser_is_refused(text: str) -> None:
     assert len(message) < 600
 
 
-def test_a_wrong_name_is_answered_with_the_nearest_names() -> None:
+def test_a_wrong_name_gets_the_nearest_names() -> None:
     wrong = refusal("amuont > 1")
     assert "no payment field or feature is called `amuont`; nearest: `amount`, " in wrong
     assert "is called `contry`; nearest: `country`, " in refusal("missing(contry)")

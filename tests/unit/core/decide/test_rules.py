@@ -53,7 +53,7 @@ def fired(
         ("is_night == 7", "is_night == 3"),
     ],
 )
-def test_a_name_is_the_value_that_the_schema_or_the_bundle_says(holds: str, fails: str) -> None:
+def test_a_name_is_the_value_that_the_schema_or_the_bundle_defines(holds: str, fails: str) -> None:
     assert fired(holds, values=[3.0, 7.0], names=["card_count", "is_night"])
     assert not fired(fails, values=[3.0, 7.0], names=["card_count", "is_night"])
 
@@ -94,7 +94,7 @@ def test_exactly_the_rules_that_hold_fire_in_their_order(rules: list[tuple[bool,
     assert compile_rules(settings, SCHEMA, []).fired(PAYMENT, []) == expected
 
 
-def test_a_rule_says_its_words_or_else_its_condition() -> None:
+def test_a_rule_shows_its_message_or_else_its_condition() -> None:
     rules = [
         RuleSettings(name="a", when="age > 5", action="decline", message="too old"),
         RuleSettings(name="b", when="age > 5\n  and amount > 1\n", action="review"),

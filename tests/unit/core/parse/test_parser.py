@@ -276,7 +276,7 @@ def test_arbitrary_values_are_read_or_refused_and_counted(changes: dict[str, obj
         assert parser.drift.events == 1
 
 
-def test_drift_says_since_when_and_in_what_share() -> None:
+def test_drift_reports_since_when_and_in_what_share() -> None:
     parser = make_parser()
     read(parser)
     read(parser, time="2026-01-03T00:00:00Z", amount="9")
@@ -314,7 +314,7 @@ def test_a_time_beyond_the_future_skew_is_refused_once_the_clock_is_known() -> N
         parser.parse(json.dumps(label).encode())
 
 
-def test_the_report_says_since_when_events_are_refused_and_ids_go_by_another_name() -> None:
+def test_the_report_reports_since_when_events_are_refused_and_ids_go_by_another_name() -> None:
     parser = make_parser()
     read(parser, time="2026-01-02T00:00:00Z")
     for changes in ({"amount": "much"}, {"card": None}):

@@ -136,7 +136,7 @@ def test_a_claim_gets_first_deliveries_from_the_worker_that_decided() -> None:
         asyncio.run(run(supervisor))
 
 
-def test_while_another_is_away_only_what_it_may_have_is_refused() -> None:
+def test_while_another_is_unavailable_only_what_it_may_have_is_refused() -> None:
     async def run(supervisor: Supervisor) -> None:
         supervisor.shared_ids[2].enter("a")
         supervisor.dead.add(2)
