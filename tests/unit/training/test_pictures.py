@@ -118,7 +118,7 @@ def test_what_needs_no_model_is_drawn_all_the_same(figures: dict[str, Figure], s
         larger = known.label[known.rows.amount >= smallest]
         point = [100 * larger.sum() / known.label.sum(), 100 * larger.mean()]
         assert np.isclose(amount, point).all(axis=1).any()
-    (base,) = [points for label, points in shown.items() if label.startswith("share of frauds")]
+    (base,) = [points for label, points in shown.items() if label.startswith("fraud rate")]
     np.testing.assert_allclose(base[:, 1], 100 * known.label.mean())
 
 

@@ -1,4 +1,4 @@
-"""Write the model card: what the model is, what it was trained on, how good it is, what it is not for."""
+"""Write the model card: the model's purpose, training data, metrics, cut-offs, features and limits."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _DESCRIPTIONS = {
     "card_precision_at_100": "card precision@100",
     "brier": "Brier score",
     "calibration_error": "calibration error (10 bins)",
-    "accuracy": "accuracy of the answers",
-    "accuracy_always_legitimate": "accuracy of always answering 'legitimate'",
-    "precision": "precision of the payments not approved",
-    "recall": "recall of the payments not approved",
+    "accuracy": "accuracy of the decisions",
+    "accuracy_always_legitimate": "accuracy of approving everything",
+    "precision": "precision of reviews and declines",
+    "recall": "recall of reviews and declines",
     "reviews_per_day": "reviews a day",
     "declines_per_day": "declines a day",
     "money_saved_major_units_per_day": "money saved a day, major units",
@@ -48,7 +48,7 @@ def model_card(
             "",
             "A gradient-boosted tree model (XGBoost, `hist`) that gives a payment its probability of fraud.",
             "It ranks payments for review and decline; it is not meant to assess a person, to grant credit,",
-            "or to score payments of another kind than those it learned from.",
+            "or to score payments of another kind than its training data.",
             "",
             *_learned(periods, reference),
             *_quality(metrics, evaluated),
@@ -61,7 +61,7 @@ def model_card(
 
 def _learned(periods: Periods, reference: Reference) -> list[str]:
     return [
-        "## What it learned from",
+        "## Training data",
         "",
         *_table(
             ("slice", "from", "until (exclusive)"),
@@ -84,7 +84,7 @@ def _learned(periods: Periods, reference: Reference) -> list[str]:
 
 def _quality(metrics: Mapping[str, float], evaluated: str | None) -> list[str]:
     refit_rows = [
-        f"They are those of bundle {evaluated}, which had not learned these payments. Then the model was",
+        f"They are those of bundle {evaluated}, which was not trained on these payments. Then the model was",
         "refit on all payments with mature labels; calibration and cut-offs are still those of that bundle.",
         "",
     ]
@@ -94,7 +94,7 @@ def _quality(metrics: Mapping[str, float], evaluated: str | None) -> list[str]:
         if name in metrics
     ]
     return [
-        "## How good it is",
+        "## Metrics",
         "",
         "On the validation slice, which also stopped the training and set calibration and cut-offs, so these",
         "figures are optimistic. `fraud evaluate` measures on the later test slice, which chose nothing.",
@@ -107,9 +107,9 @@ def _quality(metrics: Mapping[str, float], evaluated: str | None) -> list[str]:
 
 def _cutoffs(project: Project, cutoffs: Cutoffs) -> list[str]:
     costs = project.costs
-    chosen = {"money": "chosen by money on the validation slice", "settings": "given in the project file"}
+    chosen = {"money": "chosen by money on the validation slice", "settings": "set in the project file"}
     return [
-        "## How it answers",
+        "## Cut-offs and costs",
         "",
         f"Review from {cutoffs.review_at:g}, decline from {cutoffs.decline_at:g}: {chosen[cutoffs.origin]}.",
         f"A missed fraud costs {costs.missed_fraud_share:g} of its amount plus {costs.missed_fraud_fixed:g};",
@@ -137,10 +137,10 @@ def _limits(project: Project) -> list[str]:
         "## Limits",
         "",
         f"- Fraud that looks like nothing in the training slice of `{project.project}` is not found;",
-        "  train again when the drift checks or the delayed labels say so.",
-        "- A fraud that nobody ever reported was learned as legitimate.",
+        "  retrain when the drift checks or the delayed labels say so.",
+        "- A fraud that nobody reported counts as legitimate in training.",
         "- The score is a probability only while fraud is about as frequent as in the validation slice.",
-        "- Reviews and declines change what is reported later; leave some payments alone to measure it.",
+        "- Reviews and declines change what is reported later; a control group measures it.",
         "",
     ]
 

@@ -1,4 +1,4 @@
-"""Draw what the figures mean; equal figures give equal PNG bytes.
+"""Charts of an evaluation as PNG; equal figures give equal bytes.
 
 Each function draws one picture from plain arrays, and `write` puts it into a file.  Nothing
 is computed here that is reported elsewhere.  Legends stand below the axes, where no line runs.
@@ -69,7 +69,7 @@ def precision_recall(
         recall, precision = curve.curve()
         label = f"{name}, average precision {curve.average_precision():.3f}"
         axes.plot(100 * recall, 100 * precision, color=colour, linewidth=width, label=label)
-    axes.axhline(base, color=INK, linewidth=1, linestyle="--", label=f"share of frauds, {base:.2g} %")
+    axes.axhline(base, color=INK, linewidth=1, linestyle="--", label=f"fraud rate, {base:.2g} %")
     for name, cutoff, colour in _shown_cutoffs(cutoffs):
         x, y = 100 * reached[name]["recall"], 100 * reached[name]["precision"]
         label = f"{name} from {_percent(cutoff)}: precision {y:.0f} %, recall {x:.0f} %"
@@ -83,7 +83,7 @@ def precision_recall(
 
 @mpl.rc_context(_STYLE)
 def calibration(bins: Bins) -> Figure:
-    """Draw the share of frauds over the mean score of each bin, on log axes, and below it the bins' sizes.
+    """Draw the fraud rate over the mean score of each bin, on log axes, and below it the bins' sizes.
 
     Bars are 95 % intervals: twice the standard error that the bin's own size leaves.
     """
@@ -105,7 +105,7 @@ def calibration(bins: Bins) -> Figure:
         floor = np.full((~shown).sum(), lowest)
         axes.plot(bins.predicted[~shown], floor, "v", color=GOOD, fillstyle="none", label="no fraud in bin")
     _percent_axis(axes, both=True)
-    axes.set_ylabel("share of frauds in the bin")
+    axes.set_ylabel("fraud rate of the bin")
     sizes.vlines(bins.predicted, 0.5, bins.count, color=GOOD, linewidth=2.5)
     _count_axis(sizes)
     sizes.set_ylim(0.5, 3 * float(bins.count.max()))
@@ -155,7 +155,7 @@ def importance(titles: Sequence[str], contributions: np.ndarray, top: int = 20) 
     shown = [_in_lines(titles[i]) for i in order]
     lines = sum(1 + title.count("\n") for title in shown)
     height = max(3.0, 1.2 + 0.12 * len(order) + 0.16 * lines)
-    figure, (axes,) = _panels("What moves the score", height, width=8.4)
+    figure, (axes,) = _panels("Feature importance", height, width=8.4)
     axes.barh(range(len(order)), mean[order], color=GOOD, height=0.7)
     axes.set_yticks(range(len(order)), shown, fontsize=9)
     axes.set_ylim(-0.7, len(order) - 0.3)
