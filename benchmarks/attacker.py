@@ -30,7 +30,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 PIPELINED = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000
 LARGE_HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + (b"a: " + b"y" * 96 + b"\r\n") * 1_000 + b"\r\n"
 OLD_CHUNKED = b"POST /v1/decisions HTTP/1.0\r\n" + CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"
-PIECE = b"x" * 65_536
+CHUNK = b"x" * 65_536
 
 
 class Throttle:
@@ -63,7 +63,7 @@ def trailers(port: int, throttle: Throttle) -> None:
 def long_line(port: int, throttle: Throttle) -> None:
     """Send a body of 60 MB in one line."""
     head = POST + b"Content-Length: 60000000\r\n\r\n"
-    stream(port, throttle, itertools.chain([head], itertools.repeat(PIECE, 60_000_000 // len(PIECE))))
+    stream(port, throttle, itertools.chain([head], itertools.repeat(CHUNK, 60_000_000 // len(CHUNK))))
 
 
 def large_head(port: int, throttle: Throttle) -> None:

@@ -31,7 +31,7 @@ ATTRIBUTES = re.compile(r"(?<=\nThe payment\n)(  amount .+\n)(?:  .+\n)+")
 CELL, LINE, EDGE = 7.3, 16.0, 14.0
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 ACROSS, UPRIGHT = "─━┏┓┗┛┳┻╇┡┩└┘┴├┤┼", "│┃┏┓┗┛┳┻╇┡┩└┘┴├┤┼"
-WORDS = re.compile(rf"[^\s{ACROSS}{UPRIGHT}]+(?: [^\s{ACROSS}{UPRIGHT}]+)*")
+PHRASE = re.compile(rf"[^\s{ACROSS}{UPRIGHT}]+(?: [^\s{ACROSS}{UPRIGHT}]+)*")
 CONTRIBUTION = re.compile(r"[+-]\d+\.\d{4}")
 FIGURES = re.compile(r"(?:\s*\d[\d,.]*)+")
 Cell = tuple[int, int]
@@ -42,7 +42,7 @@ def picture(title: str, text: str) -> str:
     rows = list(wrapped(text))
     width, height = 2 * EDGE + COLUMNS * CELL, 2 * EDGE + len(rows) * LINE
     corners = [(1.0, 1.0), (width - 1, 1.0), (width - 1, height - 1), (1.0, height - 1), (1.0, 1.0)]
-    parts = [svg.polyline("grid", corners), f'<g font-family="{FONT}">', *_words(rows), "</g>"]
+    parts = [svg.polyline("grid", corners), f'<g font-family="{FONT}">', *_text(rows), "</g>"]
     return svg.file(title, round(width, 1), height, [*parts, *_rules(rows)])
 
 
@@ -53,18 +53,18 @@ def wrapped(text: str) -> Iterator[str]:
         yield from textwrap.wrap(line, COLUMNS, subsequent_indent=further, drop_whitespace=False) or [""]
 
 
-def _words(rows: Sequence[str]) -> Iterator[str]:
+def _text(rows: Sequence[str]) -> Iterator[str]:
     """Yield the words of each row; what two spaces part has a place of its own, whatever the font is."""
     for number, (row, following) in enumerate(pairwise([*rows, ""])):
         heads = row[:1].isalpha() or row.startswith(("$", "┃")) or bool(FIGURES.fullmatch(following))
-        for found in WORDS.finditer(row):
+        for found in PHRASE.finditer(row):
             x, y = _middle((found.start(), number))
             yield svg.text(x - CELL / 2, y + 4, found.group(), kind=_kind(found.group(), heads=heads))
 
 
-def _kind(words: str, *, heads: bool) -> str:
-    if CONTRIBUTION.fullmatch(words):
-        return "below" if words.startswith("+") else "above"
+def _kind(text: str, *, heads: bool) -> str:
+    if CONTRIBUTION.fullmatch(text):
+        return "below" if text.startswith("+") else "above"
     return "series0" if heads else ""
 
 

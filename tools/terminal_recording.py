@@ -57,19 +57,19 @@ def output_of(command: Sequence[str], columns: int, height: int) -> str:
     )
     os.close(inside)
     with os.fdopen(terminal, "rb", buffering=0) as reading:
-        written = "".join(codecs.iterdecode(_pieces(reading.fileno()), "utf-8"))
+        written = "".join(codecs.iterdecode(_chunks(reading.fileno()), "utf-8"))
     if process.wait():
         raise subprocess.CalledProcessError(process.returncode, list(command), written)
     return written
 
 
-def _pieces(terminal: int) -> Iterable[bytes]:
+def _chunks(terminal: int) -> Iterable[bytes]:
     """Yield what is written until the last process has closed the terminal: Linux says EIO then."""
     while True:
         try:
-            piece = os.read(terminal, READ)
+            chunk = os.read(terminal, READ)
         except OSError:
             return
-        if not piece:
+        if not chunk:
             return
-        yield piece
+        yield chunk

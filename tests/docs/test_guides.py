@@ -59,7 +59,7 @@ def run(block: Block, folder: Path) -> str:
 
 
 @each_guide
-def test_every_block_is_a_diff_a_command_or_words(guide: Path) -> None:
+def test_every_block_is_a_diff_a_command_or_text(guide: Path) -> None:
     assert indented(guide) == []
     assert {block.language for block in blocks_of(guide)} <= LANGUAGES
 
@@ -77,9 +77,9 @@ def test_the_diff_applies_block_by_block(guide: Path, tmp_path: Path) -> None:
 
 @each_guide
 def test_the_text_names_what_the_diff_changes_and_files_that_exist(guide: Path) -> None:
-    words = re.sub(r"```.*?```", "", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
     changed = [name for block in of(guide, "diff") for name in files_of(block)]
-    cells = re.findall(r"^\| \d \| ([^|]+) \|", words, re.MULTILINE)
+    cells = re.findall(r"^\| \d \| ([^|]+) \|", text, re.MULTILINE)
     assert re.findall(r"`([^`]+)`", " ".join(cells)) == [
         name.removeprefix("src/fraud_detection/") for name in changed
     ]

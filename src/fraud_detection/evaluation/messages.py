@@ -42,10 +42,10 @@ def headline(comparison: Comparison) -> str:
             "money cannot be evaluated."
         )
     saved = total.difference.money_saved
-    return f"{share}; money saved: {signed(saved)} in {total.days:,.0f} days{_doubt(saved)}."
+    return f"{share}; money saved: {signed(saved)} in {total.days:,.0f} days{_chance_note(saved)}."
 
 
-def _doubt(saved: Estimate) -> str:
+def _chance_note(saved: Estimate) -> str:
     if saved.low is None or saved.high is None or not saved.value:
         return ""
     return ", which may be chance" if saved.low <= 0 <= saved.high else ""

@@ -101,8 +101,8 @@ class Finding:
 
     def __str__(self) -> str:
         """Return the finding as one line."""
-        doubt = "" if self.confidence == "sure" else f" ({self.confidence})"
-        return f"{self.where}: {self.text}{doubt}"
+        confidence_note = "" if self.confidence == "sure" else f" ({self.confidence})"
+        return f"{self.where}: {self.text}{confidence_note}"
 
 
 class ColumnAssignment:

@@ -68,8 +68,8 @@ def find_label_values(columns: ColumnAssignment, profile: Profile) -> LabelValue
     inferred = LabelValues(
         with_numbers(positive or ("1", "fraud", "true", "yes")), with_numbers(negative or ("0",))
     )
-    doubt = _doubt(profile, texts, inferred)
-    return inferred if doubt is None else _asked(columns, profile, texts, doubt)
+    contradiction = _contradiction(profile, texts, inferred)
+    return inferred if contradiction is None else _asked(columns, profile, texts, contradiction)
 
 
 def lowered(values: tuple[str, ...] | list[str]) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ def _unclear(profile: Profile, texts: list[str]) -> str:
     )
 
 
-def _doubt(profile: Profile, texts: list[str], inferred: LabelValues) -> str | None:
+def _contradiction(profile: Profile, texts: list[str], inferred: LabelValues) -> str | None:
     """Return why the inferred meaning may be wrong here; None where nothing contradicts it."""
     if {*texts} <= _YES | _NO | UNKNOWN and LEGITIMATE & set(name_tokens(profile.name)):
         return (

@@ -359,7 +359,7 @@ def test_a_shadow_does_not_set_how_much_people_can_review(
     assert not checks(shadow_comparison)["reviewers"]
 
 
-def test_each_arm_describes_its_rules_in_its_own_words(
+def test_each_arm_gives_the_messages_of_its_own_rules(
     small_simulation: SmallSimulation, trial: Trial, tmp_path: Path
 ) -> None:
     registry, state = copied(trial, tmp_path)

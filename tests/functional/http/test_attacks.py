@@ -64,12 +64,12 @@ def listening_with(lines: Any) -> Iterator[int]:  # noqa: ANN401 - what uvicorn 
         assert not thread.is_alive()
 
 
-def push(connection: socket, head: bytes, piece: bytes, times: int) -> int:
+def push(connection: socket, head: bytes, chunk: bytes, times: int) -> int:
     """Send a piece again and again; return how often it went until the other end hung up."""
     connection.sendall(head)
     for number in range(times):
         try:
-            connection.sendall(piece)
+            connection.sendall(chunk)
         except (ConnectionError, TimeoutError):
             return number
     return times
@@ -90,9 +90,9 @@ ENDLESS = {
 
 @pytest.mark.parametrize("attack", ENDLESS)
 def test_what_has_no_end_ends_the_connection_and_others_are_served(attack: str) -> None:
-    head, piece = ENDLESS[attack]
+    head, chunk = ENDLESS[attack]
     with listening(Echo()) as (port, _), connected(port) as connection, connected(port) as second:
-        assert push(connection, head, piece, 400) < 400
+        assert push(connection, head, chunk, 400) < 400
         second.sendall(post("/other") + LAST)
         assert [status for status, _, _ in responses(read_all(second))] == [200, 200]
 

@@ -70,7 +70,7 @@ def test_every_event_is_decided_quarantined_duplicate_or_a_label(
     assert all(event in events and reason and path.startswith("$") for event, reason, path in stored_rows)
 
 
-def test_every_review_and_decline_has_reasons_in_words(
+def test_every_review_and_decline_has_reasons_with_messages(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     service = service_at(small_simulation, tmp_path / "state.db")
@@ -189,7 +189,7 @@ def test_a_state_file_of_other_features_is_refused(small_simulation: SmallSimula
         service_at(small_simulation, tmp_path / "state.db")
 
 
-def test_a_second_process_on_one_state_file_is_refused_and_does_no_harm(
+def test_a_second_process_on_one_state_file_is_refused_and_changes_nothing(
     small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     service = service_at(small_simulation, tmp_path / "state.db")

@@ -119,7 +119,9 @@ def test_a_bundle_that_was_trained_here_needs_no_trial(
 
 
 @pytest.mark.usefixtures("cache")
-def test_scores_that_differ_are_refused_in_the_words_of_the_check(small_simulation: SmallSimulation) -> None:
+def test_scores_that_differ_are_refused_with_the_message_of_the_check(
+    small_simulation: SmallSimulation,
+) -> None:
     bundle = read_bundle(small_simulation.bundle)
     vectors = msgspec.structs.replace(
         bundle.contents.vectors, expected=(0.5,) * len(bundle.contents.vectors.rows)

@@ -118,7 +118,7 @@ def test_periods_are_windows_that_end_now() -> None:
     assert metrics.series(metric | {"Dimensions": []}, "Average", 1, 12, 1) == [None]
 
 
-def test_an_alarm_stands_by_its_own_words() -> None:
+def test_an_alarm_has_its_own_description() -> None:
     metrics = Metrics()
     for minute, number in enumerate([0.0, 9.0, 0.0, 9.0]):
         metrics.put(minute, "Space", "count", [number])

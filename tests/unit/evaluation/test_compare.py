@@ -238,7 +238,7 @@ def test_reviews_a_day_and_the_worst_day_are_those_of_the_calendar(paid: list[Pa
 
 @few
 @given(payments)
-def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(paid: list[Paid]) -> None:
+def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_arms(paid: list[Paid]) -> None:
     comparison = outcomes(paid)
     by_id = {f"t{number}": payment for number, payment in enumerate(paid)}
     wanted: dict[str, Callable[[Paid], bool]] = {
@@ -270,7 +270,7 @@ def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(p
             assert example.variant.reasons == ((), ("a burst of payments",), ("score",))[payment.variant]
 
 
-def test_a_reason_that_means_something_else_in_each_arm_is_reported_in_the_words_of_both() -> None:
+def test_a_reason_with_another_message_in_each_arm_is_reported_with_both() -> None:
     paid = [Paid(0, 5000, "a", 1, 1, 1)]
     baseline, variant = (decisions(name, [1]) for name in ("baseline", "change"))
     other_variant = dataclasses.replace(variant, messages={"burst": "six in a minute"})

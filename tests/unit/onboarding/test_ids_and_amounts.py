@@ -98,7 +98,7 @@ def test_thousands_are_refused_though_small_amounts_have_none(tmp_path: Path) ->
         infer(tmp_path, columns)
 
 
-def test_words_for_missing_among_amounts_are_no_money(tmp_path: Path) -> None:
+def test_markers_of_missing_values_among_amounts_are_no_money(tmp_path: Path) -> None:
     columns = payments()
     columns["amount"][3] = "N/A"
 

@@ -11,7 +11,7 @@ from tests.unit.onboarding.files import ROWS, infer, payments
 
 
 @pytest.mark.parametrize("word", ["NULL", "nan", "N/A", "unknown", "-"])
-def test_words_for_missing_are_reported_with_their_share_and_missing_in_the_proposed_project(
+def test_markers_of_missing_values_are_reported_and_stand_in_the_proposed_project(
     tmp_path: Path, word: str
 ) -> None:
     columns = payments()

@@ -141,7 +141,7 @@ class TestLabel:
         with pytest.raises(ConfigError, match="--label-positive: got 'z', expected one of: a, b, c"):
             infer(tmp_path, columns, ask=lambda _: "z")
 
-    def test_words_for_not_known_are_left_unlabelled(self, tmp_path: Path) -> None:
+    def test_values_that_mean_unknown_are_left_unlabelled(self, tmp_path: Path) -> None:
         columns = payments() | {
             "is_fraud": [["fraud", "legit", "pending", "legit"][n % 4] for n in range(ROWS)]
         }

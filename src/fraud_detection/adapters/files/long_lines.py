@@ -27,11 +27,11 @@ class _OversizeLine:
         self.tail = b""
         self.add(begin)
 
-    def add(self, piece: bytes) -> None:
+    def add(self, chunk: bytes) -> None:
         """Take the next bytes; a CR or LF that may end the line is held back."""
-        self.length += len(piece)
-        self.tail = (self.tail + piece)[-MAX_LINE_BYTES:]
-        text = self._end + piece
+        self.length += len(chunk)
+        self.tail = (self.tail + chunk)[-MAX_LINE_BYTES:]
+        text = self._end + chunk
         content = text.rstrip(b"\r\n")
         self._end = text[len(content) :]
         self._digest.update(content)
@@ -64,11 +64,11 @@ def read_line(file: BinaryIO, start: int) -> tuple[bytes, bool]:
     line = file.readline(MAX_LINE_BYTES + 1)
     if line.endswith(b"\n") or len(line) <= MAX_LINE_BYTES:
         return line, line.endswith(b"\n")
-    oversize, piece = _OversizeLine(line), line
-    while piece and not piece.endswith(b"\n"):
-        piece = file.readline(CHUNK_BYTES)
-        oversize.add(piece)
-    return oversize.event(f"from byte {start:,} of the file on"), bool(piece)
+    oversize, chunk = _OversizeLine(line), line
+    while chunk and not chunk.endswith(b"\n"):
+        chunk = file.readline(CHUNK_BYTES)
+        oversize.add(chunk)
+    return oversize.event(f"from byte {start:,} of the file on"), bool(chunk)
 
 
 class LineCutter:
@@ -81,7 +81,7 @@ class LineCutter:
 
     def __init__(self) -> None:
         """Start with nothing left over."""
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._held = 0
         self._oversize: _OversizeLine | None = None
 
@@ -92,20 +92,20 @@ class LineCutter:
             self._add(line)
             yield self._take()
         self._add(unfinished)
-        if not chunk and (self._pieces or self._oversize):
+        if not chunk and (self._chunks or self._oversize):
             yield self._take()
 
-    def _add(self, piece: bytes) -> None:
+    def _add(self, chunk: bytes) -> None:
         if self._oversize is not None:
-            self._oversize.add(piece)
-        elif piece:
-            self._pieces.append(piece)
-            self._held += len(piece)
+            self._oversize.add(chunk)
+        elif chunk:
+            self._chunks.append(chunk)
+            self._held += len(chunk)
             if self._held > MAX_LINE_BYTES:
-                self._oversize = _OversizeLine(b"".join(self._pieces))
-                self._pieces = []
+                self._oversize = _OversizeLine(b"".join(self._chunks))
+                self._chunks = []
 
     def _take(self) -> bytes:
-        line = b"".join(self._pieces) if self._oversize is None else self._oversize.event()
-        self._pieces, self._held, self._oversize = [], 0, None
+        line = b"".join(self._chunks) if self._oversize is None else self._oversize.event()
+        self._chunks, self._held, self._oversize = [], 0, None
         return line

@@ -6,7 +6,7 @@ docs/adr/0008-a-custom-http-connection.md.  Answers may come in any order and ar
 requests.
 
 Whatever a caller can make grow is bounded: what it sends (`http_reading`), requests in hand, answers that it
-does not read, and the time for each.  A piece that arrives is fed to the parser in slices: what cannot be
+does not read, and the time for each.  A chunk that arrives is fed to the parser in slices: what cannot be
 taken yet is not parsed yet.
 """
 
@@ -129,10 +129,10 @@ class HttpConnection(RequestReader, asyncio.Protocol):
                 self._dispatch(self._held.popleft())
             elif self._unread and not self._ending:
                 end = self._unread_at + (SLICE if self._reading_headers else BODY_SLICE)
-                piece, self._unread_at = self._unread[self._unread_at : end], end
+                chunk, self._unread_at = self._unread[self._unread_at : end], end
                 if end >= len(self._unread):
                     self._unread, self._unread_at = b"", 0
-                self._feed(piece)
+                self._feed(chunk)
                 if self._reading_headers and self._unread:
                     # Others come first: a head may be much work for few bytes.
                     self._loop.call_soon(self._pump)

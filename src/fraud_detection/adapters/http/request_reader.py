@@ -72,7 +72,7 @@ class RequestMemory:
         return self.used > self.max_bytes
 
 
-class _Enough(Exception):  # noqa: N818 - nothing is wrong: the rest of a piece is not read
+class _Enough(Exception):  # noqa: N818 - nothing is wrong: the rest of a chunk is not read
     """Ends the parsing of a piece whose request was refused."""
 
 

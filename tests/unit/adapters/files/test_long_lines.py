@@ -77,8 +77,8 @@ def test_a_line_of_60_mb_takes_little_memory_from_a_file_and_from_a_pipe(tmp_pat
 
     def feed() -> None:
         with path.open("rb") as file, os.fdopen(write, "wb") as end:
-            while piece := file.read(1 << 18):
-                end.write(piece)
+            while chunk := file.read(1 << 18):
+                end.write(chunk)
 
     thread = threading.Thread(target=feed)
     tracemalloc.start()

@@ -109,7 +109,7 @@ def test_a_cut_off_belongs_to_the_severer_side(score: float, action: Action) -> 
         (0.9012, "fraud probability 90.1 % is at or above the decline cut-off of 90 %"),
     ],
 )
-def test_the_score_is_a_reason_in_words(score: float, message: str) -> None:
+def test_the_score_is_a_reason_with_a_message(score: float, message: str) -> None:
     assert POLICY.decide("t", score).reasons == (Verdict(POLICY.verdicts(score)[0], "score", message),)
 
 

@@ -509,7 +509,7 @@ MARKERS = ["NULL", "nan", "NaN", "None", "N/A", "na", "nil", "-", "?", " unknown
 
 
 @pytest.mark.parametrize("word", MARKERS)
-def test_words_for_missing_are_no_values_of_any_kind(word: str | None) -> None:
+def test_markers_of_missing_values_are_no_values_of_any_kind(word: str | None) -> None:
     parser = make_parser()
     payment = read(parser, device=word, distance=word, channel=word, lat=word)
     assert payment.entities == ("c1", None)
@@ -536,7 +536,7 @@ def test_a_row_whose_id_is_missing_takes_the_identity_of_its_offset() -> None:
     assert own.transaction_id == "t1"
 
 
-def test_the_declared_words_decide_and_a_field_may_keep_some() -> None:
+def test_the_declared_markers_decide_and_a_field_may_keep_some() -> None:
     schema = msgspec.structs.replace(
         SCHEMA,
         missing=("none", "-1"),

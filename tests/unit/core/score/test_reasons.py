@@ -37,7 +37,7 @@ def test_the_reasons_are_the_largest_contributions_to_fraud(contributions: list[
 
 
 @given(st.sampled_from([Action.REVIEW, Action.DECLINE]))
-def test_a_reason_has_the_feature_s_name_its_words_and_the_decision_s_action(action: Action) -> None:
+def test_a_reason_has_the_feature_s_name_its_message_and_the_decision_s_action(action: Action) -> None:
     expected = Verdict(action, "card_count_1h", "12 payments on this card in the last hour, usually 1")
     assert Reasons([COUNT], [1.0]).top([12.0], [0.7], 3, action) == [expected]
 

@@ -12,7 +12,7 @@ from fraud_detection.adapters.host.file_lock import FileLock
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.serving.http.api_keys import Access, add_key, load_keys
 
-WORDS_OF_YAML = [
+YAML_KEYWORDS = [
     "null",
     "yes",
     "123",
@@ -30,7 +30,7 @@ WORDS_OF_YAML = [
 ]
 
 
-@pytest.mark.parametrize("name", WORDS_OF_YAML)
+@pytest.mark.parametrize("name", YAML_KEYWORDS)
 def test_a_key_is_added_whole_or_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
     keys = tmp_path / "keys.yaml"
     first = add_key(keys, "till", ("decide",), 2.5)
