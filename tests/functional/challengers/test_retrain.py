@@ -286,7 +286,7 @@ def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_
     assert main(["retrain", "--plain", "--no-tracking", "--new-features", *options]) == 0
     output = capsys.readouterr()
     assert "the champion has other features" in output.err
-    assert "`fraud shadow` makes them itself, and needs the --history" in output.out
+    assert "`fraud shadow` extracts them itself, and needs the --history" in output.out
     (config_id,) = lifecycle.current(registry).shadows
     _, project = lifecycle.content_of(registry, config_id)
     assert (project.features, project.rules) == (load_project(config).features, (rule,))

@@ -32,8 +32,8 @@ def shown(name: str) -> list[str]:
 
 
 def drawn(svg: str) -> list[tuple[float, float, str]]:
-    shown = ET.fromstring(svg).iter(f"{SVG}text")  # noqa: S314 - our own picture
-    return [(float(one.attrib["x"]), float(one.attrib["y"]), one.text or "") for one in shown]
+    elements = ET.fromstring(svg).iter(f"{SVG}text")  # noqa: S314 - our own picture
+    return [(float(one.attrib["x"]), float(one.attrib["y"]), one.text or "") for one in elements]
 
 
 @pytest.mark.parametrize("name", TITLES)
@@ -46,10 +46,10 @@ def test_the_picture_is_that_of_the_screen_that_is_kept(name: str) -> None:
 def test_every_word_of_the_screen_is_in_the_picture_once_and_inside_it(name: str) -> None:
     svg = ET.fromstring(current(name))  # noqa: S314 - our own picture
     right, bottom = float(svg.attrib["width"]) - EDGE, float(svg.attrib["height"])
-    shown = drawn(current(name))
+    placed = drawn(current(name))
     expected = re.sub(r"[│┃─━┏┓┗┛┳┻╇┡┩└┘┴├┤┼]", " ", " ".join(shown(name))).split()
-    assert " ".join(text for _, _, text in shown).split() == expected
-    for x, y, text in shown:
+    assert " ".join(text for _, _, text in placed).split() == expected
+    for x, y, text in placed:
         assert EDGE <= x <= x + 7.2 * len(text) <= right + 1, text
         assert 0 < y < bottom
 
