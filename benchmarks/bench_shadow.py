@@ -131,7 +131,7 @@ def main() -> None:
         screen.print(
             f"p50 {round_figures.p50_ms[0]:.2f} and {round_figures.p50_ms[1]:.2f} ms, p99 "
             f"{round_figures.p99_ms[0]:.2f} and "
-            f"{round_figures.p99_ms[1]:.2f} ms, decided in the shadow {round_figures.decided:,}"
+            f"{round_figures.p99_ms[1]:.2f} ms, decided in shadow mode {round_figures.decided:,}"
         )
     screen.print(f"p99 with a shadow is {figures.p99_ratio:.2f} times that without")
     if arguments.json is not None:

@@ -7,7 +7,7 @@ it on a copy without them.
 
 A service that has decided `WARM_UP` payments, one by one, is given one more, in this process and without a
 socket: embedded its bytes, HTTP the bytes of a request on a connection, the Lambda function an event of
-Kinesis.  Recorded is what runs until the decision is committed and answered, and what was put off until then,
+Kinesis.  Recorded is what runs until the decision is committed and answered, and the deferred work after it,
 on all threads.  AWS and the model's endpoint are stand-ins for other machines, and left out.
 
 Two payments are traced, because only some are explained: the first that is approved after the warm-up, and
@@ -118,7 +118,7 @@ def http(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Itera
             with recorder.switched(recording=True):
                 connection.data_received(head + event)
                 response = await transport.written
-                # Behind the answer comes what was put off.
+                # After the response comes the deferred work.
                 await asyncio.sleep(0)
             return response.partition(b"\r\n\r\n")[2]
 

@@ -131,7 +131,7 @@ def plain(case: Case, line: bytes | str) -> tuple[str, str]:
         # The log on AWS may hold no value.
         told["reason"] = without_value(told["reason"])
     if kind == "duplicate":
-        # A caller is told the first decision again: `read_response` looks at what it is.
+        # A caller gets the first decision again: `read_response` looks at what it is.
         told = {"transaction_id": told["transaction_id"]}
     return kind, json.dumps(told, sort_keys=True)
 
@@ -390,7 +390,7 @@ def log_result(case: Case, lines: Sequence[dict[str, Any]], index_of: dict[str, 
         if line["type"] in LOGGED:
             index = index_of[line["delivery"]["sequence_number"]]
             found = plain(case, json.dumps(line))
-            # Told again, it is told alike.
+            # Logged again, it is logged alike.
             assert result.records.setdefault(index, found) == found
         elif line["type"] == "batch":
             batches.update({name: line[name] for name in TALLIED})

@@ -58,7 +58,7 @@ class EngineFigures(msgspec.Struct, frozen=True):
     """What was found.
 
     stages_us: of a payment alone, by stage; `total` is all of it until its answer, commit included, and
-    `deferred` what was put off until the answer was given.
+    `deferred` deferred work after the response.
     """
 
     features: int
@@ -124,7 +124,7 @@ def take_all(service: EmbeddedService, events: Sequence[bytes]) -> None:
 def take_alone(service: EmbeddedService, event: bytes) -> tuple[float, float]:
     """Decide one payment as a batch of its own.
 
-    Return how long its answer took in seconds, commit included, and then what was put off until it was given.
+    Return how long its answer took in seconds, commit included, and then the deferred work.
     """
     batch = Batch([event], None, 0)
     began = time.perf_counter()

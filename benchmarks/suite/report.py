@@ -19,7 +19,7 @@ Row = tuple[str, str]
 MANY_MS = 100
 STAGES = {
     TOTAL: "a payment alone until its answer, commit included",
-    DEFERRED: "put off until it was answered",
+    DEFERRED: "deferred until after the response",
 }
 
 PERCENTILES = "p50 / p99 / p99.9 / longest"
@@ -65,7 +65,7 @@ def scale_rows(scale_figures: ScaleFigures) -> Iterator[Row]:
     yield f"while {scale_figures.many:,} are known", format_micros(scale_figures.many_us)
     yield "how many times as long", format_ratio(scale_figures.ratio)
     total = f"{scale_figures.few_total_us:,.0f} us, {scale_figures.many_total_us:,.0f} us"
-    yield "the same with what is put off until it was answered, in the mean", total
+    yield "the same with deferred work, in the mean", total
     yield "how many times as long", format_ratio(scale_figures.ratio_total)
     yield (
         "the first payment of an entity since the start, its profile stored",

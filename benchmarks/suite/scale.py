@@ -50,7 +50,7 @@ class ScaleSettings(msgspec.Struct, frozen=True):
 class ScaleFigures(msgspec.Struct, frozen=True):
     """What was found.
 
-    few_us, many_us: of a payment until its answer; *_total_us: in the mean, with what is put off until then.
+    few_us, many_us: of a payment until its response; *_total_us: in the mean, with deferred work.
     ratio, ratio_total: of many to few, over the turns; the interval holds eighty of a hundred turns.
     cold_us: the first payment of an entity since the start, which loads its profile.  entity_bytes: in
     memory, so many MB a million.  bound_*: of a profile that is full in every window and keeps as
@@ -164,7 +164,7 @@ def load_all(service: EmbeddedService) -> None:
 class Turns:
     """How long payments took at one of two services that decide by turns.
 
-    total_s: with what was put off until the answer; it is the mean of a turn, for that comes in lumps.
+    total_s: with deferred work; it is the mean of a turn, for that comes in lumps.
     """
 
     def __init__(self, service: EmbeddedService, events: Sequence[bytes]) -> None:

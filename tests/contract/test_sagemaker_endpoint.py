@@ -1,4 +1,4 @@
-"""One suite for an endpoint: on the fake, and on moto's server, which answers what it is told to."""
+"""One suite for an endpoint: on the fake, and on moto's server, which responds as scripted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stream must have led to, recounted naively from its records: once each, to the last bit."""
+"""What a stream must have led to, recounted naively from its records: once each, bit-identical."""
 
 from __future__ import annotations
 

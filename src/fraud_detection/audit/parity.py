@@ -1,4 +1,4 @@
-"""Prove that what is served and what is replayed are the same, to the last bit.
+"""Prove that served and replayed features are bit-identical.
 
 A stream with late, duplicate, broken and out-of-order events is served through the
 embedded service, with durable state, profiles saved behind, a memory too small for all profiles, and

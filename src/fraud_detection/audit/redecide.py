@@ -1,4 +1,4 @@
-"""Redecide a past payment from what was stored with it, and compare the two decisions bit by bit.
+"""Redecide a past payment from what was stored with it, and check that both are bit-identical.
 
 The stored event is parsed again by the project file of that day; the stored features are scored by the
 bundle of that day; rules, lists, policy, decline cap, reasons and control group are computed again.

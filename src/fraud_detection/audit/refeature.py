@@ -1,4 +1,4 @@
-"""Recompute the features of a past payment: replay history and the log up to it, and compare bit by bit.
+"""Recompute the features of a past payment: replay history and the log up to it, and compare every value.
 
 Only what shares an entity with the payment is replayed: a profile is made of its own entity's payments and
 labels alone.  Of several workers the one that decided is replayed, with what it had followed by then.

@@ -224,7 +224,7 @@ def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:
     if learned_until(champion) > dataset.info.boundaries.test_from:
         return (
             "the champion has learned from labels of the test slice, so its figures would be too good: "
-            "compare them on later payments, in the shadow"
+            "compare them on later payments, in shadow mode"
             + (f"; as evaluated, it is bundle {evaluated}: copy its folder into --out" if evaluated else "")
         )
     return ""

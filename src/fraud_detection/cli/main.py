@@ -75,7 +75,7 @@ COMMANDS = {
         "audit": ("look_back.audit:audit", "Verify that the log of decisions is intact."),
         "parity": (
             "look_back.parity:parity",
-            "Compare served and replayed features, bit by bit.",
+            "Compare served and replayed features: they must be bit-identical.",
         ),
     },
     "AWS": {

@@ -72,7 +72,7 @@ class BatchState(msgspec.Struct):
     first: dict[str, FirstDelivery] = {}
 
     def has_label(self, label: Label) -> bool:
-        """Return whether the same label came before."""
+        """Return whether the same label is known."""
         labels = (*self.labels.get(label.transaction_id, ()), *self.redundant.get(label.transaction_id, ()))
         return any(label.is_same_as(known) for known in labels)
 

@@ -232,7 +232,7 @@ class Gate(Settings, frozen=True):
     """What a challenger must show before it takes the champion's place.
 
     metric: what it must be better in; the lower end of the 95 % interval of the difference must be above
-    minus `tolerance`.  min_days, min_frauds: of payments whose labels are in.  calibration: by which
+    minus `tolerance`.  min_days, min_frauds: of payments with matured labels.  calibration: by which
     factor expected and seen frauds may differ beyond chance.  segment_recall_loss: recall may fall by so much
     in a segment of at least `segment_frauds` frauds.  capacity: reviews a day, as a multiple of what people
     can make.  latency: p99 of a payment, as a multiple of the champion's.  unobserved: what payments may

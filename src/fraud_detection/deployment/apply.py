@@ -59,7 +59,7 @@ def apply(
     """Make the stack what the settings and the release say; return what was done, nothing where nothing was.
 
     Raises ConfigError when the function would not start as it would be deployed, and nothing is changed; and
-    when CloudFormation refuses or fails: then all of the change is taken back.
+    when CloudFormation refuses or fails: then the whole change is rolled back.
     """
     stack = cloud.stack
     if (status := stack.status()) in NEVER_MADE:

@@ -1,4 +1,4 @@
-"""Events that were set aside, put into the stream again when what refused them is mended.
+"""Put quarantined events into the stream again after their cause is fixed.
 
 What was put is stored beside each object, in `<its key>.redriven`, when the stream has taken all of it: a
 second run puts nothing twice.  After a kill the object is put again that was in hand, which does no harm:
@@ -49,7 +49,7 @@ class QuarantineRedrive(msgspec.Struct):
 def redrive_quarantine(bucket: Objects, kinesis: KinesisClient, stream: str, below: str) -> QuarantineRedrive:
     """Put the events of the objects `quarantine/<below>...` again, each with its partition key.
 
-    Those of a shard keep their order.  An event that still cannot be decided is set aside again, in another
+    Those of a shard keep their order.  An event that still cannot be decided is quarantined again, in another
     object.  Raises ConfigError when an object cannot be read, RetryError when the stream takes nothing.
     """
     done, producer = QuarantineRedrive(), KinesisProducer(kinesis, stream)

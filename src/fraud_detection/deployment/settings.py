@@ -123,7 +123,7 @@ class Retention(Settings, frozen=True):
 
 
 class Alarms(Settings, frozen=True):
-    """When somebody is called, and when a new model is taken back.
+    """When somebody is notified, and when a new model is rolled back.
 
     email: who is notified; null means nobody but the dashboard.  error_rate: of the endpoint's requests.
     decline_rate, score_drift: of what the new model answers; drift is the population stability index against

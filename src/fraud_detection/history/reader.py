@@ -117,7 +117,7 @@ class HistoryReader:
         self.history.payments.append(HistoricalPayment(payment, None, payment.event_time))
 
     def _is_duplicate(self, payment: Transaction) -> bool:
-        """Return whether the id came before, and record it where it did not."""
+        """Return whether the id is a duplicate, and record it otherwise."""
         transaction_id, payments = payment.transaction_id, self.history.payments
         position = self.seen.setdefault(transaction_id, len(payments))
         if position == len(payments):

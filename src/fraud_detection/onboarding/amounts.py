@@ -133,4 +133,4 @@ def _nearly_all(true: np.ndarray) -> bool:
 
 def _unreadable(profile: Profile) -> str:
     bad = profile.counts[~np.isfinite(profile.numbers)].sum() + profile.rows - profile.present
-    return f"; {bad / profile.rows:.2%} of rows have none and will be set aside" if bad else ""
+    return f"; {bad / profile.rows:.2%} of rows have none and will be quarantined" if bad else ""

@@ -129,7 +129,7 @@ def _project(table: DataFile, columns: ColumnAssignment) -> Project:
 def _prove(
     table: DataFile, columns: ColumnAssignment, project: Project, sample: dict[str, list[object]]
 ) -> None:
-    """Read part of the sample by the proposal, and say how much of it would be set aside."""
+    """Read part of the sample by the proposal, and report how much of it would be quarantined."""
     parser = Parser(project.schema, textual=table.textual)
     rows = _rows(sample, TRIED_CELLS // len(sample))
     refusals = [error for row in rows if (error := _refusal(parser, row)) is not None]
@@ -141,7 +141,7 @@ def _prove(
     for path, count in Counter(error.path for error in refusals).most_common(3):
         example = next(error for error in refusals if error.path == path)
         columns.add_finding(
-            "rows", f"{count} of {len(rows)} rows tried would be set aside, for example: {example}"
+            "rows", f"{count} of {len(rows)} rows tried would be quarantined, for example: {example}"
         )
 
 

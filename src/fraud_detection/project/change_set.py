@@ -76,7 +76,7 @@ def load_change(path: Path) -> Change:
 
 
 def apply_change(project: Project, change: Change) -> Project:
-    """Return the project with the change laid over it; raise ConfigError when they do not fit.
+    """Return the project with the change applied; raise ConfigError when they do not fit.
 
     >>> from fraud_detection.core.project_schema import Schema, TimeSource
     >>> project = Project(project="shop", schema=Schema(event_time=TimeSource(field="t")))

@@ -35,7 +35,7 @@ def reapply_event(memory: ProfileCache, parser: Parser, logged: LoggedEvent) -> 
 def log_failure(failure: Failure) -> None:
     """Log an unexpected error with one event: a bug, to be reported."""
     LOG.error(
-        "an error of the program with payment %s, which goes to review (internal_error), or is set aside "
+        "an error of the program with payment %s, which goes to review (internal_error), or is quarantined "
         "where it has no id; the others are decided. Please report it:\n%s",
         failure.transaction_id or "of no id",
         failure.trace,

@@ -119,8 +119,8 @@ def refit_bundle(
 ) -> TrainReport:
     """Refit as many trees on all mature data, and replace the evaluated bundle.
 
-    That one is moved beside, into a folder of its name; calibration and cut-offs are its.  as_of: the moment
-    in ms by which labels are in, where it is another than that of the table.
+    The evaluated bundle is moved into a folder of its name; calibration and cut-offs are those of it.
+    as_of: label cut-off in ms; overrides that of the table.
     """
     report_progress, evaluated = progress or _silent, trained.bundle
     dataset = read_dataset(features_path)

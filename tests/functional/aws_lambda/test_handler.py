@@ -100,7 +100,7 @@ class Cloud:
         return [line for line in self.lines if line["type"] == kind]
 
     def aside(self) -> list[QuarantinedEvent]:
-        """Return what was set aside, in all objects."""
+        """Return the quarantined events of all objects."""
         return [
             refused for (_, key), body in self.s3.objects.items() for refused in read_quarantined(key, body)
         ]

@@ -95,7 +95,7 @@ def alone(small_simulation: SmallSimulation) -> Alone:
 
 
 def assert_right(cloud: Cloud, alone: Alone) -> None:
-    """Each id has one decision, told alike each time; elsewhere it is set aside and leaves no trace."""
+    """Each id has one decision, logged alike each time; elsewhere it is quarantined and leaves no trace."""
     lines = dict[str, dict[str, Any]]()
     for line in cloud.lines_of("decision"):
         assert lines.setdefault(line["transaction_id"], line) == line

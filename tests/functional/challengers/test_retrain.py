@@ -417,7 +417,7 @@ def test_payments_that_go_on_as_before_have_not_drifted(
     assert drift.payments >= MIN_PAYMENTS
     assert drift.score is not None
     assert not drift.reason().due, drift
-    # A rate that follows labels may move, and is told.
+    # A rate that follows labels may move, and is reported.
     assert drift.risk
     report = retrained(bank, tmp_path / "out", f"--state={state}", "--when-drifted", "--when-older-than=900d")
     assert report["due"] is False

@@ -191,7 +191,7 @@ def events(short_simulation: SmallSimulation) -> list[bytes]:
 
 
 def named(simulation: SmallSimulation, challenger: Path, path: Path) -> ReleaseRegistry:
-    """Return a folder with the champion of the simulation, and the challenger in the shadow."""
+    """Return a folder with the champion of the simulation, and the challenger in shadow mode."""
     registry = ReleaseRegistry(path)
     lifecycle.start(registry, read_bundle(simulation.bundle), simulation.project, ANN)
     change = path / "change.yaml"

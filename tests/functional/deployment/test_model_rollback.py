@@ -80,7 +80,7 @@ def broken(bundle: Bundle) -> Bundle:
 
 
 class BlueGreen:
-    """An endpoint while a new model goes out: a share of the requests goes to it until it is taken back."""
+    """An endpoint while a new model goes out: a share of the requests goes to it until it is rolled back."""
 
     def __init__(self, old: Bundle, new: Bundle) -> None:
         self.fleets = {"old": Endpoint(old), "new": Endpoint(new)}

@@ -1,4 +1,4 @@
-"""Releases: made in one step, followed while traffic flows, and taken back by one command."""
+"""Releases: made in one step, followed while traffic flows, and rolled back by one command."""
 
 from __future__ import annotations
 

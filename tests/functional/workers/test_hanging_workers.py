@@ -168,7 +168,7 @@ def test_a_rate_whose_keeper_is_unavailable_is_counted_by_shares(
         assert set(statuses) == {200, 429}
         assert RATE / WORKERS <= statuses.count(200) <= share + 1
         until(lambda: client.request("GET", "/readyz")[0] == 200)
-        # The whole rate holds again, and what was counted meanwhile is told.
+        # The whole rate holds again, and what was counted meanwhile is merged.
         one._connection.close()
         assert total(one, "fraud_rate_shared_events_total", **free) == 60
         time.sleep(1)

@@ -48,7 +48,7 @@ def events(small_simulation: SmallSimulation) -> list[bytes]:
 
 
 def stream(simulation: SmallSimulation, payments: int) -> list[bytes]:
-    """Return payments and labels, without those that come twice: each is told once to its owner."""
+    """Return payments and labels, without duplicates: each is sent once to its owner."""
     return simulation.events(payments, late_share=0.05, duplicate_share=0, malformed_share=0.01)
 
 
@@ -118,7 +118,7 @@ def assert_as_alone(services: list[WorkerService], wanted: list[dict[str, object
 
 
 def recounted(engine: Engine, service: WorkerService) -> int:
-    """Replay a worker's log with what it followed; every served value is made again, to the last bit."""
+    """Replay a worker's log with what it followed; every served value is recomputed bit-identically."""
     memory, parser, count = ProfileCache(engine.extractor), Parser(engine.project.schema), 0
     shared = shared_profiles(engine, memory)
     own: Iterator[LoggedEvent | ReplicationEntry] = service.state_file.since(0)

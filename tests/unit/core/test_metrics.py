@@ -1,4 +1,4 @@
-"""Percentiles that are told agree with one another, and with what was measured."""
+"""Percentiles that are reported agree with one another, and with what was measured."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def spoilt_after(dataset: Dataset, moment: int) -> Dataset:
 
 
 def corrected(dataset: Dataset, after: int) -> Dataset:
-    """Return the same history where every other fraud is taken back so many ms after it became known."""
+    """Return the same history where every other fraud is superseded so many ms after it became known."""
     back = (dataset.label == 1) & (np.arange(len(dataset)) % 2 == 0)
     texts = [Correction.write([Correction(0, int(at) + after)]) for at in dataset.known_at]
     return replace(dataset, corrections=np.where(back, np.array(texts, object), ""))

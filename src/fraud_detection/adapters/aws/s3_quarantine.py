@@ -21,7 +21,7 @@ from fraud_detection.core.errors import ConfigError, RetryError
 
 PREFIX = "quarantine/"
 Kind = Literal["refused", "conflict", "beginning", "internal_error"]
-"""Why an event is set aside: it cannot be decided; its id was decided with other content; it is too large,
+"""Why an event is quarantined: it cannot be decided; its id was decided with other content; it is too large,
 and only its beginning is stored; the program met an error with it."""
 
 
@@ -100,4 +100,4 @@ def read_quarantined(name: str, content: bytes) -> Iterator[QuarantinedEvent]:
         try:
             yield msgspec.json.decode(line, type=QuarantinedEvent)
         except msgspec.DecodeError as error:
-            raise ConfigError(f"{name}, line {number}: no record that was set aside: {error}") from None
+            raise ConfigError(f"{name}, line {number}: no quarantined record: {error}") from None

@@ -169,7 +169,7 @@ def flush(db: sqlite3.Connection, flushed: int, waiting: list[Entry]) -> None:
 class Rows(msgspec.Struct):
     """What a batch adds to the tables, up to the number and the chain hash reached.
 
-    awaited: payments of which a label came before them.
+    awaited: payments whose label arrived first.
     """
 
     seq: int

@@ -294,7 +294,7 @@ class StateFile(StateConnection):
         return Entry(self.checkpoint, *new_rows, changes, left, rows.duplicates, rows.origins)
 
     def _apply_awaited(self) -> None:
-        """Enter with their payments the labels that came before these."""
+        """Insert the labels that arrived before these payments."""
         awaited = self.dedup_index.awaited
         rows = [row[:2] for entry in self._waiting for row in entry.decisions if row[1] in awaited]
         if rows:

@@ -166,7 +166,7 @@ class XGBoostScorer:
         return margins
 
     def _quick_walk(self) -> TreeWalk | None:
-        """Return the walk for few rows, if it finds XGBoost's own margins to the last bit."""
+        """Return the walk for few rows, if its margins are bit-identical to XGBoost's own."""
         try:
             walk = TreeWalk(bytes(self._booster.save_raw("json")))
         except (KeyError, ValueError):

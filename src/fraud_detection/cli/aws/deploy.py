@@ -56,7 +56,7 @@ def apply(output: Output, *, settings: Path, bundle: Path, image: str | None) ->
     try:
         done = applying.apply(deployment, release, artefacts, cloud, screen.print)
     except KeyboardInterrupt:
-        screen.print("CloudFormation goes on by itself: `fraud deploy status` shows how; then apply again")
+        screen.print("CloudFormation continues: see `fraud deploy status`, then apply again")
         raise
     screen.print("\n".join([done.head, *(f"note: {note}" for note in done.notes)]))
     output.write(_figures(done))

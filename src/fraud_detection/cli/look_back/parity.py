@@ -1,4 +1,4 @@
-"""`fraud parity`: prove that served and replayed features are the same, to the last bit."""
+"""`fraud parity`: prove that served and replayed features are bit-identical."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CATEGORY_ENCODING = {"channel": {"in_store": 0.6, "online": 0.4}}
 @click.option("--events", type=int, default=1_000_000, help="Number of events.")
 @click.option("--seed", type=int, default=7, help="Seed of the simulation.")
 def parity(output: Output, *, events: int, seed: int) -> None:
-    """Compare served and replayed features, bit by bit.
+    """Compare served and replayed features: they must be bit-identical.
 
     A stream is served and its log replayed; exit code 2 where a single bit differs.
     """

@@ -1,4 +1,4 @@
-"""The SageMaker endpoint: blue/green, a canary first, taken back by alarms without anybody's help."""
+"""The SageMaker endpoint: blue/green with a canary, rolled back automatically by alarms."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from fraud_detection.serving.aws_lambda.decision_log import DecisionLog
 
 
 class Results(msgspec.Struct):
-    """What a batch decided, learned and set aside; the lines to log, and the times since put, in ms."""
+    """What a batch decided, learned and quarantined; the lines to log, and the times since put, in ms."""
 
     lines: list[bytes] = []
     iterator_latency_ms: list[float] = []

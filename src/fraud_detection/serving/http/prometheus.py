@@ -36,11 +36,11 @@ def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[st
         "fraud_duplicates_total": (tally.duplicates, "Duplicate events."),
         "fraud_conflicts_total": (
             tally.conflicts,
-            "Payments with the id of another: set aside.",
+            "Payments with the id of another: quarantined.",
         ),
         "fraud_internal_errors_total": (
             tally.internal_errors,
-            "Payments reviewed, or events set aside, because the program met an error with them.",
+            "Payments reviewed, or events quarantined, because of an internal error.",
         ),
         "fraud_labels_total": (tally.labels, "Labels taken in."),
         "fraud_decline_cap_total": (tally.capped, "Payments reviewed because no more may be declined."),

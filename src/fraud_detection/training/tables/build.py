@@ -37,7 +37,7 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
     cut into slices; without it both follow the project's split.
     category_encoding: that of a bundle whose features these are to be; learned anew where it is None.
     exact: keep the values as they would have been served, in twice the memory, not as a model reads them.
-    for_training: refuse a history that is too short for slices whose labels are in; else they are cut as if
+    for_training: refuse a history that is too short for slices with matured labels; else they are cut as if
     all were.
     """
     times = np.fromiter(

@@ -1,4 +1,4 @@
-"""Lines between workers: every question has its own answer, or is told that there will be none."""
+"""Lines between workers: every request gets its own reply, or an error that there will be none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who owns an event is told by what the parser would read of it, whatever the bytes are."""
+"""The owner of an event follows from what the parser would read of it, whatever the bytes are."""
 
 from __future__ import annotations
 

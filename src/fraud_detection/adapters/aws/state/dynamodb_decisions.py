@@ -5,7 +5,7 @@ the profiles that had not taken its events in are changed.
 
 A decision is written only where there is none under its id: of two shards that decide the same id at the
 same moment one is refused.  What its batch had written by then may rest on the payment that it lost, so all
-that it decided is taken back, and decided anew when it comes again.  No profile has seen it, and no log.
+that it decided is reverted, and decided anew when it is redelivered.  No profile has seen it, and no log.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class DynamoDedupIndex:
     def unfinished(self) -> list[UnfinishedEvent]:
         """Return the events of this shard that a batch has begun and not ended, in their order.
 
-        What a batch has decided but not stored completely is taken back first: it was not begun.  What the
+        What a batch has decided but not stored completely is reverted first: it was not begun.  What the
         decline caps of all shards have counted is read with them, where `counts` are kept.
         """
         keys = [self._journal, *([] if self.counts is None else [SHARDS])]
