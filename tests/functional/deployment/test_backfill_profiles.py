@@ -56,6 +56,6 @@ def test_history_comes_first_in_every_store(
     content = msgspec.msgpack.decode(stream.load([key])[key])[1]
     stream.save({key: msgspec.msgpack.encode(["7", [content, "and more"]])})
     changed = process(HISTORY).load([key])
-    with pytest.raises(ConfigError, match="before the stream begins"):
+    with pytest.raises(ConfigError, match="before the stream starts"):
         backfill()
     assert process(HISTORY).load([key]) == changed

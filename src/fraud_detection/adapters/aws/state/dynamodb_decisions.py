@@ -263,7 +263,7 @@ class DynamoDedupIndex:
             more = {"ExclusiveStartKey": response["LastEvaluatedKey"]}
 
     def store_history(self, payments: Iterable[tuple[str, Ids, bytes]]) -> None:
-        """Enter payments taken in before the stream began, with the digests of their content.
+        """Enter payments loaded before the stream began, with the digests of their content.
 
         A label that comes finds their entities.
         """
