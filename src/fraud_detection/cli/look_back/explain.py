@@ -83,7 +83,7 @@ def _undecided(explanation: Undecided) -> Iterator[str]:
         return
     if explanation.is_history:
         yield (
-            f"Payment {transaction_id} is of the history that was taken in before the stream: it was not "
+            f"Payment {transaction_id} is of the history that was loaded before the stream: it was not "
             "decided here."
         )
     else:
