@@ -55,7 +55,7 @@ class DeclineCapReplay(msgspec.Struct, frozen=True):
 
 
 class AsThen(DeclineCap):
-    """A decline cap whose answer is known."""
+    """A decline cap whose past result is known."""
 
     def __init__(self, settings: DeclineCapSettings, *, admitted: bool) -> None:
         """Take the answer."""

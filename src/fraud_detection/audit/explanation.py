@@ -78,7 +78,7 @@ def explanation_record(
 
 
 def assessment(action: Action, fraud: bool | None) -> str:  # noqa: FBT001 - what is known of the payment
-    """Say whether the answer was right, as is known now.
+    """Say whether the decision was right, as is known now.
 
     >>> assessment(Action.DECLINE, True), assessment(Action.APPROVE, None)
     ('right: a fraud was stopped', 'not known: no label has come')

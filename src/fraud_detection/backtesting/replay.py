@@ -93,7 +93,7 @@ class Arm:
     def decide(
         self, payments: Sequence[Transaction], rows: Sequence[array[float]], scores: list[float]
     ) -> None:
-        """Answer some payments, in order, with their features and scores."""
+        """Decide some payments, in order, with their features and scores."""
         self._scored.scores = scores
         add = self._decisions.add
         for decision in self._decision_engine.decide(payments, rows):

@@ -1,6 +1,6 @@
 """Triggers of a retraining: old labels, or drift of the payments.
 
-Every answer is a sentence, so that the log of a scheduler says why.
+Every reason is a sentence, so that the log of a scheduler says why.
 """
 
 from __future__ import annotations

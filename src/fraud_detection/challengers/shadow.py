@@ -1,4 +1,4 @@
-"""Shadow mode: configurations that decide every live payment in a process of their own and answer nobody.
+"""Shadow mode: configurations that decide every live payment in a process of their own, without an effect.
 
 A shadow follows the decision log and reads the served features, or extracts its own, see `shadow_features`.
 So it cannot slow or change a decision, and it decides as it would have decided as the champion.
@@ -132,7 +132,7 @@ class Shadows:
         return done
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Go on until asked to stop."""
+        """Run until stopped."""
         os.nice(NICE)
         while not stop():
             if not self.step():

@@ -1,6 +1,6 @@
 """The records that every way of serving writes of an event: one type a kind, one encoder, one version.
 
-A file, a pipe, an HTTP answer, a worker's answer and the log on AWS hold the same fields of the same types.
+A file, a pipe, an HTTP response, a worker's reply and the log on AWS hold the same fields of the same types.
 What only one way of serving knows is in `delivery`, and nowhere else.  docs/decision-record.md describes it
 for readers; the JSON Schema next to it is generated from these types.
 """

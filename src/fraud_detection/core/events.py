@@ -184,7 +184,7 @@ class ControlGroupAssignment(msgspec.Struct, frozen=True, gc=False):
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """The decision on one payment.
 
-    score: calibrated probability of fraud in [0, 1]; None when the model did not answer.
+    score: calibrated probability of fraud in [0, 1]; None when the model returned none.
     reasons: what led to a review or a decline, also in the control group; of an approval only the list
     that demanded it.  config_id: names the bundle, policy, rules and lists by their content.  caller: the
     name of the key that sent the payment, or empty.  notes: what the sender should look at.

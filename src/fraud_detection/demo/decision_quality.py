@@ -21,7 +21,7 @@ MAX_LOOKED_AT_A_PAYMENT, MAX_LOOKED_AT_A_DAY = 3, 100_000
 
 
 class DecidedPayment(msgspec.Struct, frozen=True):
-    """What was decided: the score (None where no model answered), the action's number, the raw event."""
+    """What was decided: the score (None where no model scored), the action's number, the raw event."""
 
     transaction_id: str
     score: float | None
@@ -44,7 +44,7 @@ class Quality(msgspec.Struct, frozen=True):
 
 
 def quality(project: Project, simulation: SimulatorSettings, decided: Sequence[DecidedPayment]) -> Quality:
-    """Compare the answers with the ground truth of that simulation."""
+    """Compare the decisions with the ground truth of that simulation."""
     frauds = _ground_truth(simulation, {decision.transaction_id for decision in decided})
     label = np.array([frauds[decision.transaction_id] for decision in decided], dtype=np.int8)
     score = np.array([0.0 if decision.score is None else decision.score for decision in decided])

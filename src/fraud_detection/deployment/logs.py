@@ -16,7 +16,7 @@ SHOWN = ("internal_error", "decision", "quarantined", "conflict", "retry")
 class CloudTally(msgspec.Struct):
     """What the lines of a log say, added up.
 
-    actions: decisions by answer.  relogged: decisions logged again after a batch was retried.
+    actions: decisions by action.  relogged: decisions logged again after a batch was retried.
     write_conflicts: profiles that another shard had changed before they were saved. stages_ms: of all
     batches, by stage.
     """

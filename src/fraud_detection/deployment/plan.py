@@ -1,4 +1,4 @@
-"""What would change and why: two templates compared, with their parameters.  Asks and changes nothing."""
+"""What would change and why: two templates compared, with their parameters.  Reads and changes nothing."""
 
 from __future__ import annotations
 

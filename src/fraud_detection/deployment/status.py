@@ -1,4 +1,4 @@
-"""How the running system does, in one look: what a person on call asks first."""
+"""How the running system does, in one look: what a person on call looks at first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOKED_BACK_S = 60
 class CloudStatus(msgspec.Struct, frozen=True):
     """The figures; rates and latencies are those of the last minute.
 
-    model: the bundle that answered last, and `bundle` the one that was deployed: while a canary is out they
+    model: the bundle that scored last, and `bundle` the one that was deployed: while a canary is out they
     may differ.  iterator_age_ms: the age of the oldest record that waited; None where AWS has not counted it.
     """
 
@@ -75,7 +75,7 @@ def read_status(
     *,
     local: bool,
 ) -> CloudStatus:
-    """Ask the services; raise ConfigError when there is no such system."""
+    """Query the services; raise ConfigError when there is no such system."""
     outputs, status = stack.outputs(), stack.status()
     if "LogGroup" not in outputs:
         raise ConfigError(

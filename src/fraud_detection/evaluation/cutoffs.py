@@ -30,7 +30,7 @@ With thousands of frauds it is nothing; with five it keeps one odd payment from 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedCosts:
-    """What each of n payments costs under each answer, in major units; float64, shape (n,)."""
+    """What each of n payments costs under each action, in major units; float64, shape (n,)."""
 
     approved: np.ndarray
     reviewed: np.ndarray

@@ -113,7 +113,7 @@ class EvaluationSet:
 class ArmDecisions:
     """Decisions of one arm for n payments, in their order.
 
-    action: int8, the numbers of `events.Action`.  score: float64, NaN where no model answered.
+    action: int8, the numbers of `events.Action`.  score: float64, NaN where no model scored.
     why: int64, for each payment a position in `reasons`, which holds the codes of its reasons.
     messages: text for each code.  capacity: reviews that people can make a day, None: any number.
     """
@@ -150,7 +150,7 @@ class ArmDecisionsBuilder:
         self._known: dict[tuple[str, ...], int] = {(): 0}
 
     def add(self, action: int, score: float | None, codes: Sequence[str]) -> None:
-        """Append the decision for the next payment; a score of None means that no model answered."""
+        """Append the decision for the next payment; a score of None means that no model scored."""
         self._actions.append(action)
         self._scores.append(np.nan if score is None else score)
         self._why.append(self._known.setdefault(tuple(codes), len(self._known)))

@@ -130,7 +130,7 @@ def set_shadows(
     ended: tuple[str, ...] = (),
     seen: int | None = None,
 ) -> Release:
-    """Start and end shadows: configurations that decide in shadow mode, without answering anybody.
+    """Start and end shadows: configurations that decide in shadow mode, without an effect.
 
     seen: as in `set_canary`.
     """

@@ -1,4 +1,4 @@
-"""Stand-ins for AWS in memory, for tests: they answer as boto3's clients do, and fail on demand.
+"""Stand-ins for AWS in memory, for tests: they respond as boto3's clients do, and fail on demand.
 
 They refuse what the services refuse.  The limits are those of AWS's own description of each call, which
 comes with botocore, and of its pages: S3's `object-keys`, SageMaker's `serverless-endpoints-invoke` and
@@ -19,7 +19,7 @@ from botocore.response import StreamingBody
 MAX_OBJECT_BYTES = 5 << 30
 MAX_LISTED = 1_000
 MAX_OBJECT_KEY_BYTES = 1_024
-# What an endpoint takes and answers, on instances and without.
+# Limits of an endpoint's requests and responses, on instances and without.
 MAX_BODY_BYTES = 6 << 20
 MAX_SERVERLESS_BYTES = 4_000_000
 # What CloudWatch keeps whole of a line of the log, and what it makes metrics of.  PutLogEvents takes 1 MB by
@@ -102,12 +102,12 @@ class FakeS3:
 
 
 class FakeRuntime:
-    """An endpoint that is answered by a function; `fault` may raise before each call.
+    """An endpoint whose responses a function makes; `fault` may raise before each call.
 
-    max_bytes: of a request and of an answer.  `calls` counts the requests.
+    max_bytes: of a request and of a response.  `calls` counts the requests.
 
     Unlike SageMaker it is one endpoint under any name, and takes as long as the function.  Unlike moto's
-    server, which answers a constant to anything, it refuses a body that is too large ("InvokeEndpoint").
+    server, which returns a constant for anything, it refuses a body that is too large ("InvokeEndpoint").
 
     >>> endpoint = FakeRuntime(lambda body: body.upper(), max_bytes=9)
     >>> endpoint.invoke_endpoint(EndpointName="fraud", Body=b"a request")["Body"].read()
@@ -118,13 +118,13 @@ class FakeRuntime:
     """
 
     def __init__(self, invoke: Callable[[bytes], bytes], max_bytes: int = MAX_BODY_BYTES) -> None:
-        """Take what answers a request's body."""
+        """Take the function that maps a request's body to a response."""
         self.calls, self.max_bytes = 0, max_bytes
         self.fault: Callable[[], object] = lambda: None
         self.invoke = invoke
 
     def invoke_endpoint(self, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
-        """Answer a request."""
+        """Respond to a request."""
         self.calls += 1
         self.fault()
         if len(arguments["Body"]) > self.max_bytes:

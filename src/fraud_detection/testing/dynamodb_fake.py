@@ -1,4 +1,4 @@
-"""A stand-in for DynamoDB in memory, for tests: it answers as boto3's client does, and fails on demand.
+"""A stand-in for DynamoDB in memory, for tests: it responds as boto3's client does, and fails on demand.
 
 The limits are those of AWS's API reference of each call and of its page "Constraints in Amazon DynamoDB".
 """
@@ -25,14 +25,14 @@ MAX_STATEMENTS = 25
 INSERT = re.compile(r'INSERT INTO "([^"]+)" VALUE \{.+\}')
 UPDATE = re.compile(r'UPDATE "([^"]+)" (SET .+) WHERE (.+)')
 STATEMENT_CODES = {"ResourceNotFoundException": "ResourceNotFound", "ValidationException": "ValidationError"}
-"""What BatchExecuteStatement calls in the answer to one statement what refuses a whole call elsewhere."""
+"""What BatchExecuteStatement calls in the response to one statement what refuses a whole call elsewhere."""
 
 
 class FakeDynamo:
     """Tables by name, items by their key; it knows the calls that this project makes, and no other.
 
     before: called with the operation's name before each call; it may raise, and then nothing is done.
-    after: the same after the call, when all is done but the answer has not come.
+    after: the same after the call, when all is done but the response has not arrived.
 
     Unlike DynamoDB it carries every write out at once, so `UnprocessedItems` is empty, and it keeps an item
     whose time to live is over, as DynamoDB may for days ("Using time to live (TTL) in DynamoDB").

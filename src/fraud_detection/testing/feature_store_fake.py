@@ -1,6 +1,6 @@
 """A stand-in for the runtime of SageMaker Feature Store, in memory, for tests.
 
-It answers as boto3's client does, refuses what AWS refuses, and holds every request and every answer
+It responds as boto3's client does, refuses what AWS refuses, and holds every request and every answer
 against AWS's own description of the service.
 """
 
@@ -42,7 +42,7 @@ class FakeFeatureStore:
     """Feature groups by name, each with records by their id.
 
     before: called with the operation's name before each call; it may raise, and then nothing is done.
-    after: the same after the call, when all is done but the answer has not come.
+    after: the same after the call, when all is done but the response has not arrived.
     left_out, failed: ids that BatchGetRecord reports as unprocessed, or as errors.
     offline: every record that was ever put, in order, with its group.
 
@@ -117,7 +117,7 @@ class FakeFeatureStore:
     def _read(
         self, part: Mapping[str, Any], record_id: str, *, with_expiry: bool
     ) -> tuple[str, list[dict[str, Any]]]:
-        """Return in which list of the answer a record belongs, and what to put there."""
+        """Return in which list of the response a record belongs, and what to put there."""
         group, names = part["FeatureGroupName"], part.get("FeatureNames", list(FEATURES))
         named = {"FeatureGroupName": group, "RecordIdentifierValueAsString": record_id}
         if group not in self.groups:

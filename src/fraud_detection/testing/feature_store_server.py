@@ -25,7 +25,7 @@ PUT = "/FeatureGroup/"
 class FeatureStoreServer:
     """Serves a FakeFeatureStore on a free port while the context is open; `url` is its address.
 
-    Unlike the service it asks for no signature.
+    Unlike the service it requires no signature.
 
     >>> from fraud_detection.adapters.aws.clients import clients_of
     >>> keys = {"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "fake", "AWS_SECRET_ACCESS_KEY": "fake"}
@@ -37,21 +37,21 @@ class FeatureStoreServer:
     """
 
     def __init__(self, store: FakeFeatureStore) -> None:
-        """Take the port, and answer nothing yet."""
+        """Take the port, and serve nothing yet."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": store}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
-        """Answer from now on."""
+        """Serve from now on."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Answer no more."""
+        """Stop serving."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

@@ -1,4 +1,4 @@
-"""A Kinesis stream in memory, for tests: it answers as boto3's client does, splits, and fails on demand."""
+"""A Kinesis stream in memory, for tests: it responds as boto3's client does, splits, and fails on demand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_RECORD_BYTES = 1 << 20
 """Of a stream as it is made; its `MaxRecordSizeInKiB` may be raised to ten times as much."""
 MAX_KEY_LENGTH = 256
 BUSY = {"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "a stand-in"}
-"""What stands in the answer for a record that was not accepted."""
+"""What stands in the response for a record that was not accepted."""
 
 
 class _Shard(msgspec.Struct):
@@ -216,7 +216,7 @@ def _start_offset(shard: _Shard, kind: str, number: str, at: datetime | None) ->
 
 
 def _fitting(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the first records that one answer holds."""
+    """Return the first records that fit into one response."""
     sizes = itertools.accumulate(map(_size, records))
     return [record for record, size in zip(records, sizes, strict=True) if size <= MAX_GOT_BYTES]
 

@@ -56,9 +56,9 @@ def changed(registry: ReleaseRegistry, path: Path) -> tuple[Bundle, Project]:
 
 
 def wait_until_served(registry: ReleaseRegistry, release: Release) -> int:
-    """Wait until every service of this machine answers by a release; return how many do.
+    """Wait until every service of this machine uses a release; return how many do.
 
-    Raises ConfigError when one cannot: the release is there, and that service answers by the one before.
+    Raises ConfigError when one cannot: the release is published, and that service uses the previous one.
     """
     until = time.monotonic() + SERVED_WITHIN_S
     while True:

@@ -1,4 +1,4 @@
-"""`fraud shadow`: configurations that decide every live payment too, and answer nobody."""
+"""`fraud shadow`: configurations that decide every live payment in shadow mode."""
 
 from __future__ import annotations
 

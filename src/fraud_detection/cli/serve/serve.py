@@ -39,7 +39,7 @@ LOG = logging.getLogger(__name__)
     type=click.IntRange(min=1),
     default=1000,
     metavar="N",
-    help="Open connections per worker; one more is answered 503 and closed.",
+    help="Open connections per worker; one more gets 503 and is closed.",
 )
 @options.synchronous
 @options.accept_loss
@@ -62,7 +62,7 @@ def serve(
 ) -> None:
     """Decide payments over HTTP while the customer waits.
 
-    On SIGTERM it answers what it has accepted, and exits.
+    On SIGTERM it completes accepted requests, and exits.
     """
     from fraud_detection.adapters.http.server import make_room
     from fraud_detection.serving.http.api_keys import load_keys
@@ -107,7 +107,7 @@ def serve(
 
 
 def _serve_with_workers(settings: WorkerSettings, *, accept_loss: bool) -> None:
-    """Let several processes answer at one port."""
+    """Serve with several processes at one port."""
     from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
     from fraud_detection.cli.losses import accept_losses
     from fraud_detection.serving.http.key_follower import on_hangup

@@ -1,4 +1,4 @@
-"""`fraud serve` without workers: one process that answers over HTTP."""
+"""`fraud serve` without workers: one process behind HTTP."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def serve_alone(
     *,
     accept_loss: bool,
 ) -> None:
-    """Answer until asked to stop; keys: who may ask, None where everybody may."""
+    """Serve until stopped; keys: None where no key is required."""
     state = Path(settings.state)
     check_worker_count(state, settings.workers)
     engine, service, releases = opened(

@@ -44,7 +44,7 @@ class Policy:
     >>> action.label, [reason.code for reason in reasons]
     ('approve', ['trusted'])
 
-    No score means that the model did not answer.  That is never an approval:
+    No score means that the model returned none.  That is never an approval:
 
     >>> action, (reason,) = policy.verdicts(None)
     >>> action.label, reason.code, reason.message

@@ -1,6 +1,6 @@
 """What a compiled condition is made of: closures over a payment and its feature values.
 
-A condition has three answers: True, False, and None for "not known", which is the answer
+A condition has three values: True, False, and None for "not known", which is the answer
 of every comparison with a missing value.  `not`, `and` and `or` treat None as SQL does:
 without that, `not amount > 500` would hold for a payment without an amount.
 

@@ -1,6 +1,6 @@
-"""What an answer notes for its sender besides the decision: unknown fields, and entities that are missing.
+"""Notes of a response for its sender, besides the decision: unknown fields, and entities that are missing.
 
-A misspelt key is decided all the same, without that entity; only the answer can show it.
+A misspelt key is decided all the same, without that entity; only the response can show it.
 """
 
 from __future__ import annotations

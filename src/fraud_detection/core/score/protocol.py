@@ -1,7 +1,7 @@
 """Rows of features to an endpoint and predictions back: JSON, JSON Lines and CSV, by name first.
 
 Columns are matched by their names, so that no order has to be agreed on.  A row that cannot be read
-gets an error in its place; the others are answered.  No model and no network here: only bytes.
+gets an error in its place; the others are scored.  No model and no network here: only bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ScoreRequest(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer for one row: a score (log-odds) and a probability with reasons, or an error.
+    """The result for one row: a score (log-odds) and a probability with reasons, or an error.
 
     reasons: features with what each adds to the log-odds, the strongest first.
     """
@@ -48,7 +48,7 @@ class ScoreResponse(msgspec.Struct, frozen=True):
     """One prediction a row, in order, and the model that made them.
 
     bands: how many of the scores lie in each band of the model's own training; above_decline: how many it
-    would decline by its own cut-off.  Only the model that answered can count them: while a new one goes out,
+    would decline by its own cut-off.  Only the model that scored can count them: while a new one goes out,
     the caller still holds the cut-offs of the old one.
     """
 
@@ -84,7 +84,7 @@ def write_request(
 
 
 def read_response(body: bytes) -> ScoreResponse:
-    """Return what an endpoint answered; raise RejectError when it is no answer."""
+    """Return an endpoint's response; raise RejectError when it cannot be read."""
     try:
         return msgspec.json.decode(body, type=ScoreResponse)
     except (msgspec.DecodeError, RecursionError) as error:

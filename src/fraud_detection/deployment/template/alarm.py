@@ -63,7 +63,7 @@ def alarm_below(
 
 
 def ours(name: str, settings: Deployment, bundle: str | None = None) -> dict[str, Any]:
-    """Return one of the counts that the function logs: of one bundle's answers, or of all."""
+    """Return one of the counts that the function logs: of one bundle's scores, or of all."""
     values = {"environment": settings.environment} | ({} if bundle is None else {"bundle": bundle})
     return _metric(NAMESPACE, name, **values)
 

@@ -38,7 +38,7 @@ MIN_BAD = 2
 
 
 def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
-    """Return every alarm; those of the new model look only at what that model answered."""
+    """Return every alarm; those of the new model look only at what that model scored."""
     alarms_by_name = {
         **_flow_alarms(settings),
         **_event_alarms(settings),

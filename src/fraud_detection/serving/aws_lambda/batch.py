@@ -27,7 +27,7 @@ SPARE = 3
 class ShardEvent(msgspec.Struct, frozen=True):
     """One event of the shard; arrived_s is Kinesis' clock, seconds since 1970.
 
-    number: of the record of Kinesis, as Lambda is answered.  sub: the event's index in an aggregate,
+    number: of the record of Kinesis, which is what Lambda gets.  sub: the event's index in an aggregate,
     None where the record is no aggregate.  key: its partition key.  broken: why an aggregate cannot be
     disaggregated; empty for all others.  identity: by what an event without an id is known, where not by its
     number.

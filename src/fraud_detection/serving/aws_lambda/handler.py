@@ -290,7 +290,7 @@ class Processor:
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Answer Lambda: the items of the batch that failed, for the event source mapping."""
+    """Respond to Lambda: the items of the batch that failed, for the event source mapping."""
     # All records of an invocation are of one shard: `shardId-000000000006:4954...`.
     shard = event["Records"][0]["eventID"].partition(":")[0]
     left_ms: Callable[[], float] = getattr(context, "get_remaining_time_in_millis", lambda: math.inf)

@@ -42,7 +42,7 @@ class ResultMaker:
         dedup_index: DynamoDedupIndex,
         profiles: VersionedProfileStore,
     ) -> None:
-        """Take the names of the entities in the order of the schema, and who is asked."""
+        """Take the names of the entities in the order of the schema, the log, the index and the profiles."""
         self._entities, self._log = list(entities), log
         self._dedup_index, self._profiles = dedup_index, profiles
 
@@ -53,7 +53,7 @@ class ResultMaker:
         model: str,
         failures: Sequence[Failure] = (),
     ) -> Results:
-        """Return the results; `model` is the bundle that answered."""
+        """Return the results; `model` is the bundle that scored."""
         results = Results()
         by_id = {failed.transaction_id: failed for failed in failures}
         by_raw = {failed.raw: failed for failed in failures}

@@ -153,7 +153,7 @@ class EmbeddedService:
         )
 
     def run_deferred_work(self) -> None:
-        """Run the work that was deferred until answers were given, if there is enough of it.
+        """Run the work that was deferred until decisions were returned, if there is enough of it.
 
         Flushes the journal into the tables, saves profiles, loads ids of earlier payments, and collects
         garbage.

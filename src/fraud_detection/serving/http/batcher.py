@@ -38,7 +38,7 @@ MAX_CACHED = 50_000
 
 
 class FullError(RetryError):
-    """Too many events are queued already: ask again in a moment."""
+    """The queue is full: retry in a moment."""
 
 
 class DecisionView(msgspec.Struct, frozen=True):

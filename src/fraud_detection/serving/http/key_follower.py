@@ -93,6 +93,6 @@ def on_hangup(work: Callable[[], None]) -> Iterator[None]:
 
 
 def log_no_keys() -> None:
-    """Answer SIGHUP where there are no keys."""
+    """Handle SIGHUP where there are no keys."""
     message = "SIGHUP: no --keys were given, so there is nothing to read again"
     LOG.warning(message, extra={"event": "hangup_ignored"})

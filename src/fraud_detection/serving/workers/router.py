@@ -33,7 +33,7 @@ T = TypeVar("T")
 class Router:
     """Serves requests for all workers, whichever of them owns the event, the decision or the caller's rate.
 
-    statuses: how many requests this worker answered, by status.  forwarded: events sent to their owners.
+    statuses: how many requests this worker served, by status.  forwarded: events sent to their owners.
     drained: workers that have served their last request and are about to end.  shared: events counted here
     against a share of a rate, while the worker that keeps the rate was unavailable.
     """
