@@ -123,17 +123,17 @@ class Result(msgspec.Struct):
 def plain(case: Case, line: bytes | str) -> tuple[str, str]:
     """Return kind and content of a record: all of it but the delivery, what was refused, and a random id."""
     record = msgspec.json.decode(line, type=Record)
-    told = json.loads(encode(msgspec.structs.replace(record, delivery=None)))
-    kind = "duplicate" if told.get("duplicate") else told["type"]
-    if "transaction_id" in told:
-        told["transaction_id"] = case.known(told["transaction_id"])
+    content = json.loads(encode(msgspec.structs.replace(record, delivery=None)))
+    kind = "duplicate" if content.get("duplicate") else content["type"]
+    if "transaction_id" in content:
+        content["transaction_id"] = case.known(content["transaction_id"])
     if kind == "quarantined":
         # The log on AWS may hold no value.
-        told["reason"] = without_value(told["reason"])
+        content["reason"] = without_value(content["reason"])
     if kind == "duplicate":
         # A caller gets the first decision again: `read_response` looks at what it is.
-        told = {"transaction_id": told["transaction_id"]}
-    return kind, json.dumps(told, sort_keys=True)
+        content = {"transaction_id": content["transaction_id"]}
+    return kind, json.dumps(content, sort_keys=True)
 
 
 class WayOfServing(Protocol):

@@ -79,8 +79,8 @@ def test_a_key_may_do_what_its_roles_name_and_nothing_else(server: Server, name:
         ("/v1/labels", payment): LABELS,
     }
     for (path, body), allowed in acts.items():
-        status, told = server.request(name, "POST", path, b"[" + body + b"]" if many else body)
-        responses = told if isinstance(told, list) else [told]
+        status, answer = server.request(name, "POST", path, b"[" + body + b"]" if many else body)
+        responses = answer if isinstance(answer, list) else [answer]
         if name in allowed:
             assert status in {200, 422}
             assert {reply.get("record", reply)["type"] for reply in responses} <= {
@@ -94,8 +94,8 @@ def test_a_key_may_do_what_its_roles_name_and_nothing_else(server: Server, name:
         assert status == (200 if many and path == "/v1/decisions" and name in DECIDES | LABELS else 403)
         assert ["needs the role" in reply["detail"] for reply in responses] == [True]
     if name not in LABELS:
-        status, told = server.request(name, "POST", "/v1/decisions", unknown.encode())
-        assert (status, "needs the role" in told["detail"]) == (403, True)
+        status, answer = server.request(name, "POST", "/v1/decisions", unknown.encode())
+        assert (status, "needs the role" in answer["detail"]) == (403, True)
     for path, needed in (
         (f"/v1/decisions/{server.known['transaction_id']}", "reader"),
         ("/metrics", "operator"),

@@ -106,10 +106,12 @@ def test_a_label_names_a_payment_by_the_id_that_its_response_gave(
     (_, decided), *_ = request(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, None))
     transaction_id = decided["transaction_id"]
     label = {"transaction_id": transaction_id, "is_fraud": 1, "label_known_at": "2026-03-09T10:00:00Z"}
-    told = request(
+    replies = request(
         small_simulation, config, tmp_path / "s.db", ("/v1/labels", json.dumps(label).encode(), None)
     )
-    assert told[0][1] | {"type": "label", "transaction_id": transaction_id, "label": "fraud"} == told[0][1]
+    assert (
+        replies[0][1] | {"type": "label", "transaction_id": transaction_id, "label": "fraud"} == replies[0][1]
+    )
     service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     assert [logged.ids[0] for logged in service.state_file.since(0) if logged.event is None] == ["c1"]
 

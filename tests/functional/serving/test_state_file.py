@@ -639,7 +639,7 @@ def test_whatever_holds_payments_or_keys_is_for_its_owner_alone(
     try:
         assert main(["state", "create", str(out / "s.db"), *common]) == 0
         assert main(["api-key", "till", f"--keys={out / 'keys' / 'keys.yaml'}"]) == 0
-        given = [f"--source={tmp_path / 'e.jsonl'}", f"--out={out / 'told' / 'out.jsonl'}"]
+        given = [f"--source={tmp_path / 'e.jsonl'}", f"--out={out / 'written' / 'out.jsonl'}"]
         assert main(["run", f"--state={out / 's.db'}", *given, *common]) == 0
         arguments = [
             f"--registry={out / 'registry'}",

@@ -41,7 +41,7 @@ SLACK_S = 3.0
 
 
 def number_of(pid: int) -> int:
-    """Return which worker a process is, as it was told."""
+    """Return which worker a process is, as it was configured."""
     return int(json.loads(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2])["worker"])
 
 

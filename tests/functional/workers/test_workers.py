@@ -91,7 +91,7 @@ def children(pid: int) -> list[int]:
 
 
 def folder_of(pid: int) -> Path:
-    """Return where the workers meet, as one of them was told."""
+    """Return where the workers meet, as one of them was configured."""
     return Path(json.loads(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2])["folder"])
 
 

@@ -131,10 +131,10 @@ def current_labels(
     Silence is no verdict, however long it has lasted: that a label came later was not known.
 
     >>> none = np.array(["", "", '[[0,9]]'], object)
-    >>> told = np.array([1, 1, 1], np.int8), np.array([5, 50, 5]), none
-    >>> [array.tolist() for array in current_labels(*told, as_of=8)]
+    >>> labels = np.array([1, 1, 1], np.int8), np.array([5, 50, 5]), none
+    >>> [array.tolist() for array in current_labels(*labels, as_of=8)]
     [[1, -1, 1], [5, 0, 5]]
-    >>> [array.tolist() for array in current_labels(*told, as_of=9)]
+    >>> [array.tolist() for array in current_labels(*labels, as_of=9)]
     [[1, -1, 0], [5, 0, 9]]
     """
     known = (label != UNKNOWN) & (known_at <= as_of)
