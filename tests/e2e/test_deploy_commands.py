@@ -112,7 +112,7 @@ def test_before_anything_is_deployed_each_command_reports_it(fraud: Fraud) -> No
     ):
         done = fraud(*arguments)
         assert done.returncode == 2
-        assert "`fraud deploy apply` makes it" in done.stderr
+        assert "`fraud deploy apply` creates it" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     assert "there was none" in fraud("deploy", "destroy", "--yes").stderr
 

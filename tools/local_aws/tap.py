@@ -88,7 +88,7 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
-        connection: HTTPConnection | None = None
+        upstream: HTTPConnection | None = None
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
@@ -109,14 +109,14 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(reply.body)
 
         def _pass_on(self, call: Call, headers: Message) -> Reply:
-            self.connection = self.connection or HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
+            self.upstream = self.upstream or HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
             passed_headers = {name: value for name, value in headers.items() if name.lower() in PASSED}
             # The signature names to a local service the account and the region.
             passed_headers |= (
                 {"authorization": headers["authorization"]} if "authorization" in headers else {}
             )
-            self.connection.request("POST", self.path, call.body, passed_headers)
-            response = self.connection.getresponse()
+            self.upstream.request("POST", self.path, call.body, passed_headers)
+            response = self.upstream.getresponse()
             return Reply(response.status, response.read(), response.getheader("content-type", ""))
 
         def log_message(self, *_: object) -> None:
@@ -124,7 +124,7 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
 
         def finish(self) -> None:
             super().finish()
-            if self.connection is not None:
-                self.connection.close()
+            if self.upstream is not None:
+                self.upstream.close()
 
     return Handler

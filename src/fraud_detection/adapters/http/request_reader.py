@@ -26,7 +26,7 @@ FOR_EACH_HEADER = 32
 MAX_BODY_BYTES = 1 << 20
 MAX_DISCARDED_BYTES = 1 << 24
 NO_HOST = "a request of HTTP/1.1 needs one header `Host`, and no more"
-TOO_MUCH_HEAD = f"the headers have more than {MAX_HEADER_BYTES:,} bytes, or chunks are too small"
+HEADERS_TOO_LARGE = f"the headers have more than {MAX_HEADER_BYTES:,} bytes, or chunks are too small"
 ENCODING_REFUSED = "a body is taken as it is: send it without `Content-Encoding`"
 TOO_LARGE = f"a request has at most {MAX_BODY_BYTES:,} bytes"
 NO_CHUNKS = "`Transfer-Encoding` may be `chunked`, once, in HTTP/1.1, and nothing else"
@@ -143,9 +143,10 @@ class RequestReader:
                 self._end_after_responses()
         except httptools.HttpParserError as error:
             self._reject(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")
-        # A head, trailers and sizes of chunks that never end; whole ones are counted by `on_header`.
+        # Unfinished headers, trailers and chunk sizes make no callback: count them here, and finished
+        # headers in `on_header`.
         if self._raw_bytes - self._size > MAX_HEADER_BYTES + (0 if self._reading_headers else self._size):
-            self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
+            self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HEADERS_TOO_LARGE)
 
     # --- called by the parser -----------------------------------------------
 
@@ -245,7 +246,7 @@ class RequestReader:
         """Count bytes of a head or of trailers; refuse too many, and parse no more of them."""
         self._header_bytes += size
         if self._header_bytes > MAX_HEADER_BYTES:
-            self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
+            self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HEADERS_TOO_LARGE)
             raise _Enough
 
     def _id_or_own(self) -> bytes:

@@ -161,7 +161,7 @@ class Processor:
         The engine isolates what it meets itself; here it is the rest: stored profiles, stored decisions.
         """
         try:
-            self._decide(shard, records)
+            self._decide_and_store(shard, records)
         except NOT_OF_ONE_EVENT:
             raise
         except Exception as error:  # noqa: BLE001 - any error is logged, and ends at one event
@@ -194,55 +194,49 @@ class Processor:
             self.log.batch(Batch(shard, {}, results.iterator_latency_ms, 0, []), [outcome], NOTHING)
         )
 
-    def _decide(self, shard: str, records: Sequence[ShardEvent]) -> None:
+    def _decide_and_store(self, shard: str, records: Sequence[ShardEvent]) -> None:
+        self._start(shard)
+        times = [time.perf_counter()]
+        later = self._resume_earlier_batch(records)
+        pipeline, outcomes = self._run_pipeline(records)
+        response, endpoint_error = self.scorer.response, self.scorer.last_error
+        endpoint_s = self.scorer.seconds
+        times.append(time.perf_counter())
+        self.decline_cap.begin(pipeline)
+        self.dedup_index.store_unfinished([*unfinished_events(records, outcomes), *later])
+        results = self.results.make(records, outcomes, response.bundle, pipeline.failures)
+        self.quarantine.put(results.quarantined)
+        self.dedup_index.store(results.decisions, results.labels, results.redundant)
+        times.append(time.perf_counter())
+        write_conflicts = self._save(pipeline, records, outcomes)
+        self.decline_cap.end(pipeline)
+        self.dedup_index.store_unfinished(later)
+        times.append(time.perf_counter())
+        # Logged only when all of it is stored: a logged decision is durable.
+        for log_line in results.lines:
+            self.write_line(log_line)
+        stages_ms = {
+            stage: round(1000 * (end - start), 3)
+            for stage, start, end in zip(("decide", "store", "save"), times, times[1:], strict=False)
+        }
+        stages_ms["endpoint"] = round(1000 * endpoint_s, 3)
+        drift = [(row.kind, row.field, row.count) for row in pipeline.parser.drift.rows()]
+        batch = Batch(shard, stages_ms, results.iterator_latency_ms, write_conflicts, drift, endpoint_error)
+        self.write_line(self.log.batch(batch, outcomes, response))
+
+    def _start(self, shard: str) -> None:
+        """Forget the batch before, which may have been of another shard."""
         self.profiles.shard = self.dedup_index.shard = shard
         settings = self.engine.project.decline_cap
         self.dedup_index.counts = None if settings is None else self.counts
         self.decline_cap = ShardDeclineCap(settings, self.counts)
         self.dedup_index.forget()
         self.scorer.forget()
-        began = time.perf_counter()
-        later = self._finish(records)
-        pipeline, outcomes = self._ingest(records)
-        response, endpoint_error, endpoint_s = (
-            self.scorer.response,
-            self.scorer.last_error,
-            self.scorer.seconds,
-        )
-        decided = time.perf_counter()
-        self.decline_cap.begin(pipeline)
-        self.dedup_index.store_unfinished([*unfinished_events(records, outcomes), *later])
-        results = self.results.make(records, outcomes, response.bundle, pipeline.failures)
-        self.quarantine.put(results.quarantined)
-        self.dedup_index.store(results.decisions, results.labels, results.redundant)
-        stored = time.perf_counter()
-        write_conflicts = self._save(pipeline, records, outcomes)
-        self.decline_cap.end(pipeline)
-        self.dedup_index.store_unfinished(later)
-        saved = time.perf_counter()
-        # Logged only when all of it is stored: a logged decision is durable.
-        for log_line in results.lines:
-            self.write_line(log_line)
-        stages = {
-            "decide": decided - began,
-            "store": stored - decided,
-            "save": saved - stored,
-            "endpoint": endpoint_s,
-        }
-        batch = Batch(
-            shard,
-            {stage: round(1000 * seconds, 3) for stage, seconds in stages.items()},
-            results.iterator_latency_ms,
-            write_conflicts,
-            [(row.kind, row.field, row.count) for row in pipeline.parser.drift.rows()],
-            endpoint_error,
-        )
-        self.write_line(self.log.batch(batch, outcomes, response))
 
-    def _finish(self, records: Sequence[ShardEvent]) -> list[UnfinishedEvent]:
-        """Let profiles take in what an earlier batch of the shard had begun before it was dead-lettered.
+    def _resume_earlier_batch(self, records: Sequence[ShardEvent]) -> list[UnfinishedEvent]:
+        """Update profiles with the events of an earlier batch that was dead-lettered before they were saved.
 
-        Return what lies behind this batch: it was begun with it before, and comes again.
+        Return the unfinished events with higher sequence numbers than this batch: Lambda redelivers them.
         """
         first, last = records[0].sequence, records[-1].sequence
         unfinished = self.dedup_index.unfinished()
@@ -253,25 +247,25 @@ class Processor:
             and (event := event_left.label or self.dedup_index.event(event_left.transaction_id))
         ]
         if earlier:
-            pipeline, outcomes = self._ingest(earlier)
+            pipeline, outcomes = self._run_pipeline(earlier)
             self._save(pipeline, earlier, outcomes)
             self.decline_cap.end(pipeline)
         return [event_left for event_left in unfinished if sequence_value(event_left.sequence_number) > last]
 
-    def _ingest(self, records: Sequence[ShardEvent]) -> tuple[Pipeline, list[Outcome]]:
+    def _run_pipeline(self, records: Sequence[ShardEvent]) -> tuple[Pipeline, list[Outcome]]:
         self.profiles.forget()
         pipeline = self.engine.pipeline(self.profiles, self.dedup_index)
         self.decline_cap.join(pipeline)
         pipeline.parser.bounds.arrived(self._clock.now_ms())
-        return pipeline, self._process(pipeline, records)
+        return pipeline, self._outcomes(pipeline, records)
 
-    def _process(self, pipeline: Pipeline, records: Sequence[ShardEvent]) -> list[Outcome]:
+    def _outcomes(self, pipeline: Pipeline, records: Sequence[ShardEvent]) -> list[Outcome]:
         identities = identities_of(self.profiles.shard, records)
         result = pipeline.process([r.data for r in records], identities, [r.sequence for r in records])
         return [record.outcome(outcome) for record, outcome in zip(records, result.outcomes, strict=True)]
 
     def _save(self, pipeline: Pipeline, records: Sequence[ShardEvent], outcomes: Sequence[Outcome]) -> int:
-        """Save the profiles; those that another shard has changed meanwhile take their events in again.
+        """Save the profiles; load those that another shard has changed meanwhile, and reapply their events.
 
         Return how many these were.
         """
@@ -283,7 +277,7 @@ class Processor:
             time.sleep(BUSY_PAUSE_S * turn * random.random())  # noqa: S311 - so that two shards part
             pairs = zip(records, outcomes, strict=True)
             touching = [record for record, outcome in pairs if touches(outcome, refused)]
-            self._process(pipeline, touching)
+            self._outcomes(pipeline, touching)
             refused = pipeline.memory.save_all()
             write_conflicts += len(refused)
         raise RetryError(f"{len(refused)} profiles were changed by others each of {ROUNDS} times")
