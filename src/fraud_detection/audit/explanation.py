@@ -81,10 +81,10 @@ def assessment(action: Action, fraud: bool | None) -> str:  # noqa: FBT001 - wha
     """Say whether the decision was right, as is known now.
 
     >>> assessment(Action.DECLINE, True), assessment(Action.APPROVE, None)
-    ('right: a fraud was stopped', 'not known: no label has come')
+    ('right: a fraud was stopped', 'unknown: no label yet')
     """
     if fraud is None:
-        return "not known: no label has come"
+        return "unknown: no label yet"
     if action is Action.APPROVE:
         return "wrong: a fraud was let pass" if fraud else "right: a legitimate payment was let pass"
     if action is Action.DECLINE:

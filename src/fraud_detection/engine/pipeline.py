@@ -273,7 +273,7 @@ class Pipeline:
             return None
         reason = "conflict: transaction_id already decided with other content"
         if fields:
-            reason += f": {', '.join(fields)} differ"
+            reason += f": {', '.join(fields)} {'differs' if len(fields) == 1 else 'differ'}"
         return Conflict(raw, reason, f"$.{self.parser.id_reader.field}".rstrip("."), transaction_id)
 
     def _differing(self, event: bytes, payment: Transaction) -> tuple[str, ...] | None:

@@ -271,7 +271,7 @@ def test_labels_that_came_show_whether_the_decision_was_right(decided_state: Dec
     assert {label.verdict for label in stopped.labels} == {"fraud"}
     assert stopped.labels[-1].stands
     unknown = decided_state.rows("transaction_id NOT IN (SELECT transaction_id FROM labels)")[0][0]
-    assert decided_state.explain(unknown).assessment == "not known: no label has come"
+    assert decided_state.explain(unknown).assessment == "unknown: no label yet"
 
 
 def test_features_come_out_again_from_history_and_the_log(decided_state: DecidedState) -> None:

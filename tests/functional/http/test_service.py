@@ -358,7 +358,7 @@ def test_a_stop_decides_what_was_accepted_and_saves_the_profiles(
     for event in events[:20]:
         assert one.decide(event)[0] == 200
     output = one.stop(signal.SIGTERM)
-    assert "20 payments were decided" in output
+    assert "payments decided: 20" in output
     assert one.process.returncode == 0
     _, again = open_service(small_simulation.bundle, tmp_path / "state.db")
     assert again.recovered == 0

@@ -82,7 +82,7 @@ def test_over_http_each_request_is_its_own_unless_its_key_differs(
     (_, first), (_, again), (status, conflict) = reply[3:6]
     assert again == first | {"duplicate": True}
     assert (status, conflict["record"]["transaction_id"]) == (409, first["transaction_id"])
-    assert conflict["record"]["reason"].endswith(": amount differ")
+    assert conflict["record"]["reason"].endswith(": amount differs")
     of_lists = [record["transaction_id"] for _, body in reply[6:] for record in body]
     assert len({*ids, first["transaction_id"], *of_lists}) == 3 + 1 + 6
     assert not any("duplicate" in record for _, body in reply[6:] for record in body)

@@ -35,7 +35,7 @@ from tests.functional.workers.test_workers import (
     until,
 )
 
-DIFFERENT = "conflict: transaction_id already decided with other content: card_id differ"
+DIFFERENT = "conflict: transaction_id already decided with other content: card_id differs"
 RACES = 60
 
 

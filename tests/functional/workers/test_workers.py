@@ -405,7 +405,7 @@ def test_a_stop_decides_what_was_accepted_and_leaves_nothing_behind(
     responses = {name for part in parts for name in part.responses}
     assert 60 < len(responses) < len(events)
     assert responses == stored_decisions(tmp_path / "state.db").keys()
-    assert output.count("payments were decided") == WORKERS
+    assert output.count("payments decided: ") == WORKERS
 
 
 class RateLimitedServer:

@@ -5,8 +5,8 @@ is what ASGI needs for each request: a scope, a task, an event and two messages.
 docs/adr/0008-a-custom-http-connection.md.  Answers may come in any order and are written in the order of the
 requests.
 
-Whatever a caller can make grow is bounded: what it sends (`http_reading`), requests in hand, answers that it
-does not read, and the time for each.  A chunk that arrives is fed to the parser in slices: what cannot be
+Whatever a caller can make grow is bounded: what it sends (`request_reader`), requests in hand, answers that
+it does not read, and the time for each.  A chunk that arrives is fed to the parser in slices: what cannot be
 taken yet is not parsed yet.
 """
 

@@ -3,7 +3,7 @@
 What a leaf contributes depends only on which conditions of its path the row meets.  So neighbouring
 leaves make a block, and for each block all answers of its conditions, at most 2^8, are worked out
 at loading.  A row then costs one look-up a block.  The values are those of path-dependent TreeSHAP,
-which XGBoost computes, up to rounding.  It neither loads nor checks a model: see `xgboost_model`.
+which XGBoost computes, up to rounding.  It neither loads nor checks a model: see `model`.
 
 Why the values are the same.  TreeSHAP explains the game v(S): what the trees say when only the features S
 are known, and a step that asks another feature takes both ways, each by its share of the training rows
@@ -98,7 +98,7 @@ class _Positions:
     max_count: int
 
     def pad(self, values: np.ndarray, columns: int, fill: float) -> np.ndarray:
-        """Return a row for every owner with the values of its things, and `rest` after them."""
+        """Return a row for every owner with the values of its things, and `fill` after them."""
         padded = np.full((self.owner[-1] + 1, columns), fill, values.dtype)
         padded[self.owner, self.position] = values[self.thing]
         return padded

@@ -79,7 +79,7 @@ def explain(
 def _undecided(explanation: Undecided) -> Iterator[str]:
     transaction_id = explanation.transaction_id
     if not explanation.is_known:
-        yield f"Payment {transaction_id} was never seen: neither decided, nor refused, nor of history."
+        yield f"Payment {transaction_id} was never seen: not decided, not quarantined, not in the history."
         return
     if explanation.is_history:
         yield (
@@ -93,7 +93,7 @@ def _undecided(explanation: Undecided) -> Iterator[str]:
         came = f"came {quarantined.first_at}"
         if quarantined.count > 1:
             came = f"came {quarantined.count:,} times, {quarantined.first_at} to {quarantined.last_at}"
-        yield f"  refused: {quarantined.reason} - at `{quarantined.path}` ({location}; {came})"
+        yield f"  quarantined: {quarantined.reason} - at `{quarantined.path}` ({location}; {came})"
         yield f"    {quarantined.event}"
     if explanation.labels and not explanation.is_history:
         yield "  Labels have come, and wait for the payment:"
@@ -182,7 +182,7 @@ def _score(explanation: ExplanationRecord, top: int) -> Iterator[str]:
         f"  log-odds {score.log_odds:+.4f}, calibrated: 1 / (1 + exp(-({score.slope:.6g} * log-odds "
         f"{score.intercept:+.6g})))"
     )
-    yield f"  without any feature the log-odds are {score.base:+.4f}; what was known before added:"
+    yield f"  base log-odds {score.base:+.4f}; contribution of each feature:"
     strongest = sorted(explanation.features, key=lambda feature: -abs(feature.contribution))
     yield from _contributions(
         "for fraud", [feature for feature in strongest if feature.contribution > 0], top
@@ -239,7 +239,7 @@ def _labels(explanation: ExplanationRecord) -> Iterator[str]:
         happened = "" if label.happened_at is None else f", happened at {label.happened_at}"
         note = f" ({label.note})" if label.note else ""
         yield f"  {label.verdict}, by {label.source}{_key(label)}, known at {label.known_at}{happened}{note}"
-    yield f"  as known now: {explanation.assessment}"
+    yield f"  assessment: {explanation.assessment}"
 
 
 def _key(label: LabelView) -> str:

@@ -57,7 +57,7 @@ def serve_alone(
             look = follower.look_now
         bundle = engine.bundle.name
         extra = {"event": "started", "bundle": bundle, "address": address}
-        LOG.info("bundle %s answers at %s", bundle, address, extra=extra)
+        LOG.info("bundle %s serves at %s", bundle, address, extra=extra)
         with few_collections(), ending_on_signals(stop), on_hangup(look):
             run_loop(serve_with_stream(api, listening, stream_input, stop, releases))
     finally:
@@ -67,7 +67,7 @@ def serve_alone(
             if releases is not None:
                 releases.close()
     decided = service.tally.decided
-    message = "stopped: %s payments were decided"
+    message = "stopped: payments decided: %s"
     LOG.info(message, f"{decided:,}", extra={"event": "stopped", "decided": decided})
 
 

@@ -20,7 +20,7 @@ def log_start(engine: Engine, source: str) -> None:
 
 def log_stop(tally: Tally) -> None:
     """Log how many payments were decided."""
-    message = "stopped: %s payments were decided"
+    message = "stopped: payments decided: %s"
     LOG.info(message, f"{tally.decided:,}", extra={"event": "stopped", **figures(tally)})
 
 

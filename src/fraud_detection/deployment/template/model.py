@@ -53,7 +53,7 @@ def endpoint(settings: Deployment, release: Release) -> Resources:
                 "DeploymentConfig": None if settings.endpoint.serverless else _blue_green(settings),
                 # As many instances as scaling has chosen; all else as it is written here.
                 "RetainAllVariantProperties": True if settings.endpoint.scaling else None,
-                "ExcludeRetainedVariantProperties": _retold(settings),
+                "ExcludeRetainedVariantProperties": _excluded_from_retention(settings),
             },
         ),
         **_scaling(settings, release),
@@ -125,7 +125,7 @@ def _blue_green(settings: Deployment) -> dict[str, Any]:
     }
 
 
-def _retold(settings: Deployment) -> list[dict[str, str]] | None:
+def _excluded_from_retention(settings: Deployment) -> list[dict[str, str]] | None:
     return [{"VariantPropertyType": "DataCaptureConfig"}] if settings.endpoint.scaling else None
 
 

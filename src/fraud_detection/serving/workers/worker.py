@@ -3,8 +3,8 @@
     python -m fraud_detection.serving.workers.worker SETTINGS    # JSON, see `WorkerSettings`
 
 Its standard input is a pipe from the supervisor: when that closes, the worker finishes its requests and ends.
- On its standard output it writes the name of its bundle once it is ready, and heartbeats as long as it does
- not hang.
+On its standard output it writes the name of its bundle once it is ready, and heartbeats as long as it does
+not hang.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Worker:
                 if self.releases is not None:
                     self.releases.close()
         decided = self.service.tally.decided
-        message = "stopped: %s payments were decided"
+        message = "stopped: payments decided: %s"
         LOG.info(message, f"{decided:,}", extra={"event": "stopped", "decided": decided})
 
     async def _serve(self, stop: Stop) -> None:
