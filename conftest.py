@@ -7,11 +7,13 @@ here first, the compiled one stays.
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 SOURCES = Path(__file__).parent / "src"
+PYTHON_API = SOURCES / "fraud_detection" / "python_api"
 
 # Kept whatever the shell says: else each of the many processes of a run compiles all sources anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -43,3 +45,26 @@ def pytest_configure() -> None:
     sys.path.insert(0, str(SOURCES))
     for source in compiled():
         importlib.import_module(".".join(source.relative_to(SOURCES).with_suffix("").parts))
+
+
+@pytest.fixture(autouse=True)
+def python_api_examples(request: pytest.FixtureRequest) -> None:
+    """Give the examples of the public Python API their payments, project, bundle and folder."""
+    if isinstance(request.node, pytest.DoctestItem) and request.path.is_relative_to(PYTHON_API):
+        request.getfixturevalue("python_api_namespace")
+
+
+@pytest.fixture
+def python_api_namespace(
+    doctest_namespace: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Put the names of the examples into their namespace, and their files into the current folder."""
+    # Imported here: other tests need none of the libraries that train.
+    examples = importlib.import_module("tests.python_api_examples")
+    names = examples.names_in(tmp_path)
+    doctest_namespace.update(names)
+    monkeypatch.setattr("fraud_detection.training.workflow.draw", lambda *_: ())  # a third of the time
+    monkeypatch.chdir(tmp_path)
+    yield
+    for name in names:
+        del doctest_namespace[name]

@@ -17,7 +17,13 @@ from pathlib import Path
 from tests.root import ROOT
 
 CACHE = ROOT / "build" / "tests"
-RECIPES = (Path(__file__), ROOT / "tests" / "small_simulation.py", ROOT / "requirements" / "all.lock")
+RECIPES = (
+    Path(__file__),
+    ROOT / "tests" / "small_simulation.py",
+    ROOT / "tests" / "python_api_examples.py",
+    ROOT / "tests" / "smaller.py",
+    ROOT / "requirements" / "all.lock",
+)
 
 
 @cache

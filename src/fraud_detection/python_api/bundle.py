@@ -91,6 +91,10 @@ class Bundle:
         Returns one row a payment in the order given: transaction_id, action, score (probability of fraud),
         reasons (messages), problem (why a row could not be decided, else None).  pandas in, pandas out; else
         an Arrow table.  Raises ConfigError for what cannot be read at all.
+
+        >>> decided = bundle.score(payments[-3:], history=payments[:-3])
+        >>> decided["action"].to_pylist()
+        ['approve', 'review', 'approve']
         """
         lines: list[bytes] = []
         with TemporaryDirectory(prefix="fraud-") as folder:
@@ -104,6 +108,15 @@ class Bundle:
 
         payments: a frame or a file; one row is enough.  history: earlier payments, see `score`.
         Raises ConfigError when the last row cannot be decided.
+
+        >>> explanation = bundle.explain(payments[-2:-1], history=payments[:-2])
+        >>> explanation.action
+        'review'
+        >>> strongest = explanation.influences[0]
+        >>> strongest.feature, strongest.message
+        ('amount', 'amount 786.30, usually 34.99')
+        >>> strongest.contribution > 0  # log-odds: it speaks for fraud
+        True
         """
         with TemporaryDirectory(prefix="fraud-") as folder:
             file = as_file(payments, Path(folder), "payments")
@@ -143,7 +156,12 @@ class Bundle:
 
 
 def load_bundle(path: Path | str) -> Bundle:
-    """Load and check a bundle, a folder or a .tar.gz; raise ConfigError with the reason if it is none."""
+    """Load and check a bundle, a folder or a .tar.gz; raise ConfigError with the reason if it is none.
+
+    >>> bundle = fd.load_bundle("build/bundle")
+    >>> bundle.features[:3]
+    ['amount', 'hour', 'weekday']
+    """
     return Bundle(path)
 
 

@@ -21,6 +21,8 @@ from fraud_detection.evaluation.comparison import Report
 from fraud_detection.evaluation.report.page import page
 from fraud_detection.history.load import Progress, check_not_empty, read_history
 from fraud_detection.project.checks import open_project
+from fraud_detection.python_api import arguments
+from fraud_detection.python_api.arguments import naming_arguments
 from fraud_detection.python_api.bundle import Bundle
 from fraud_detection.python_api.display import framed, pictures, table
 from fraud_detection.training.stages import (
@@ -102,14 +104,24 @@ class Backtest:
 def propose(payments: object, **overrides: Any) -> Proposal:  # noqa: ANN401 - the options of `fraud init`
     """Propose a project file for a frame or a file of payments.
 
-    overrides: what is known already, by the names of the options of `fraud init` (`time`, `label`, ...).
+    overrides: what is known already: `id`, `time`, `time_format`, `time_unit`, `amount`, `label`, `no_label`,
+    `label_positive`, `label_negative`, `label_known_at`, `label_delay`, `entities` (name to column),
+    `no_entities`, `numbers`, `categories`, `ignore`, `place`, `test_from`; see the options of `fraud init`.
     The proposal of a frame names payments.parquet as its history: write the frame there for the commands.
-    Raises ConfigError with the option to use where nothing can be inferred.
+    Raises ConfigError with the argument to use where nothing can be inferred, TypeError for an unknown one.
+
+    >>> proposal = fd.propose(payments, label_delay="7d", entities={"card": "card_id", "device": "device_id"})
+    >>> print(proposal.findings[0])
+    schema.event_time: `event_time`: times, by the file's own declaration, to the second
+    >>> list(proposal.project.schema.entities)
+    ['card', 'device']
+    >>> path = proposal.save("params.yaml")  # read it, and change what is wrong
     """
-    with TemporaryDirectory(prefix="fraud-") as folder:
+    arguments.check_overrides(overrides)
+    with naming_arguments(arguments.PROPOSE), TemporaryDirectory(prefix="fraud-") as folder:
         file = as_file(payments, Path(folder), "payments")
         proposal = onboarding.propose(open_table(file), onboarding.Overrides(**overrides))
-    findings = tuple(map(str, proposal.findings))
+    findings = tuple(arguments.renamed(str(finding), arguments.PROPOSE) for finding in proposal.findings)
     if file.parent != Path(folder):
         return Proposal(proposal.project, proposal.yaml_text, findings)
     # The file that the frame made for a moment is gone, and nobody could train from it.
@@ -118,8 +130,14 @@ def propose(payments: object, **overrides: Any) -> Proposal:  # noqa: ANN401 - t
 
 
 def load_project(path: Path | str) -> Project:
-    """Read and check a project file; raise ConfigError with the key that is wrong."""
-    return open_project(Path(path))
+    """Read and check a project file; raise ConfigError with the key that is wrong.
+
+    >>> project = fd.load_project("params.yaml")
+    >>> list(project.schema.entities)
+    ['card', 'customer', 'device', 'merchant', 'terminal']
+    """
+    with naming_arguments(arguments.LOAD_PROJECT):
+        return open_project(Path(path))
 
 
 def features(
@@ -131,10 +149,16 @@ def features(
     progress: called with the stage and the share of it that is done, 0 to 1; so in the other functions.
     Returns one row a payment in order of event time.  The columns of features are named `feature.NAME`;
     beside them are the id, the time in ms, the amount, the label (1, 0, -1 unknown), and when it was known.
+
+    >>> table = fd.features(payments[:100], project, bundle)
+    >>> table.num_rows
+    100
+    >>> table["feature.card_count_7d"][-3:].to_pylist()  # earlier payments on the same card
+    [7.0, 1.0, 2.0]
     """
     report_progress = progress or _silent
     encoding = None if bundle is None else bundle.category_encoding
-    with TemporaryDirectory(prefix="fraud-") as folder:
+    with naming_arguments(arguments.FEATURES), TemporaryDirectory(prefix="fraud-") as folder:
         file, out = as_file(payments, Path(folder), "payments"), Path(folder) / "features.parquet"
         history = read_history(project, file, report_progress)
         check_not_empty(history, file)
@@ -158,16 +182,23 @@ def train(
 
     directory: where the bundle is written; the feature table and the evaluation are written beside it.
     refit: fit once more on all matured labels after the evaluation.  Raises ConfigError without labels.
+
+    >>> training = fd.train(payments, project, "build/bundle")
+    >>> training.metrics["auc"] > 0.6
+    True
+    >>> training.bundle.features == bundle.features
+    True
     """
     target = Path(directory)
     target.parent.mkdir(parents=True, exist_ok=True)
     report_progress, out = progress or _silent, target.parent / "features.parquet"
-    with TemporaryDirectory(prefix="fraud-") as folder:
-        make_features(project, as_file(payments, Path(folder), "payments"), out, report_progress)
     work = train_evaluate_and_refit if refit else train_and_evaluate
-    trained, evaluation = work(
-        project, out, target, target.parent / "evaluation", report_progress, tracking=False
-    )
+    with naming_arguments(arguments.TRAIN):
+        with TemporaryDirectory(prefix="fraud-") as folder:
+            make_features(project, as_file(payments, Path(folder), "payments"), out, report_progress)
+        trained, evaluation = work(
+            project, out, target, target.parent / "evaluation", report_progress, tracking=False
+        )
     return Training(Bundle(target), evaluation.metrics, evaluation.pictures, trained.warnings)
 
 
@@ -182,8 +213,17 @@ def backtest(
 
     change: a change set as a file or as its keys, `{"name": "stricter", "policy": {"decline_at": 0.3}}`.
     Raises ConfigError for a change or payments that do not fit.
+
+    >>> change = {"name": "stricter", "policy": {"review_at": 0.05, "decline_at": 0.2}}
+    >>> tried = fd.backtest(payments, project, bundle, change)
+    >>> total = tried.report.variants[0].comparison.total
+    >>> total.variant.declined > total.baseline.declined
+    True
+    >>> saved = total.difference.money_saved  # in major units, with its 95 % interval
+    >>> saved.low <= saved.value <= saved.high
+    True
     """
-    with TemporaryDirectory(prefix="fraud-") as folder:
+    with naming_arguments(arguments.BACKTEST), TemporaryDirectory(prefix="fraud-") as folder:
         file = as_file(payments, Path(folder), "payments")
         settings = BacktestSettings(
             changes=(_change_file(change, Path(folder)),),

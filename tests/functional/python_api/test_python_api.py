@@ -122,3 +122,58 @@ def test_importing_the_package_loads_nothing_until_a_name_is_used() -> None:
     assert all(getattr(fd, name) is getattr(python_api, name) for name in fd.__all__)
     with pytest.raises(AttributeError, match="no attribute 'guess'"):
         fd.guess  # noqa: B018
+
+
+def test_a_wrong_argument_of_propose_is_refused_with_the_nearest_right_one(payments: pa.Table) -> None:
+    with pytest.raises(TypeError, match=r"propose\(\) got .* 'amout'; did you mean 'amount'\?"):
+        fd.propose(payments, amout="amount")
+    with pytest.raises(TypeError, match=r"propose\(\) got .* 'xyz'; it has id, time, .*, test_from"):
+        fd.propose(payments, xyz=1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"label_delay": "soon"}, "^`label_delay`: "),
+        ({"entities": {"card": "card_id"}, "no_entities": True}, "^`entities` and `no_entities` contradict"),
+        ({"numbers": ("card_id",)}, "^`numbers` card_id: "),
+    ],
+    ids=str,
+)
+def test_an_error_of_propose_names_arguments_and_no_options(
+    payments: pa.Table, overrides: dict[str, object], message: str
+) -> None:
+    with pytest.raises(fd.ConfigError, match=message) as error:
+        fd.propose(payments, **overrides)
+    assert "--" not in str(error.value)
+
+
+def test_a_proposal_names_arguments_where_it_says_what_else_could_be_used(
+    small_simulation: SmallSimulation,
+) -> None:
+    table = pq.read_table(small_simulation.history).drop_columns(["is_fraud", "label_known_at"])
+    findings = " ".join(fd.propose(table).findings)
+    assert "name a column with `label`" in findings
+    assert "--" not in findings
+
+
+def test_an_error_of_a_missing_project_file_names_what_a_program_can_call(tmp_path: Path) -> None:
+    with pytest.raises(fd.ConfigError, match=r"fd\.propose\(payments\)\.save.* with `path`$"):
+        fd.load_project(tmp_path / "no.yaml")
+
+
+def test_training_without_labels_names_the_command_that_takes_them(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
+    table = pq.read_table(small_simulation.history).drop_columns(["is_fraud"])
+    with pytest.raises(fd.ConfigError, match=r"a file of them with `fraud features --labels`$"):
+        fd.train(table, small_simulation.project, tmp_path / "bundle")
+
+
+def test_a_backtest_on_too_short_a_history_names_the_command_that_takes_a_later_moment(
+    small_simulation: SmallSimulation, bundle: fd.Bundle
+) -> None:
+    table = pq.read_table(small_simulation.history).slice(0, 2000)
+    change = {"name": "stricter", "policy": {"review_at": 0.1, "decline_at": 0.2}}
+    with pytest.raises(fd.ConfigError, match=r"that moment with `fraud backtest --as-of`$"):
+        fd.backtest(table, small_simulation.project, bundle, change)
