@@ -142,6 +142,29 @@ def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
         assert [line["event"] for line in parsed(capsys.readouterr().err)] == ["refused"]
 
 
+@pytest.mark.usefixtures("own_log")
+def test_a_run_over_a_file_that_was_read_to_its_end_says_so_until_events_are_appended(
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "events.jsonl"
+    lines = [event + b"\n" for event in small_simulation.events(20, labels="none", malformed_share=0)]
+    source.write_bytes(b"".join(lines[:-1]))
+    command = ["run", f"--source={source}", f"--bundle={small_simulation.bundle}"]
+    command += [f"--state={made(tmp_path / 'state.db')}", JSON]
+
+    def logged() -> list[dict[str, Any]]:
+        assert main(command) == 0
+        return parsed(capsys.readouterr().err)
+
+    assert [line["event"] for line in logged()] == ["started", "stopped"]
+    _, warning, stopped = logged()
+    assert (warning["event"], warning["offset"]) == ("source_read_before", source.stat().st_size)
+    assert f"events.jsonl was read to its end before (offset {warning['offset']:,})" in warning["message"]
+    assert stopped["decided"] == 0
+    source.write_bytes(b"".join(lines))
+    assert [line["event"] for line in logged()] == ["started", "stopped"]
+
+
 def test_every_line_of_the_package_names_an_event_of_the_runbook() -> None:
     names: set[str] = set()
     for path in Path(fraud_detection.__file__).parent.rglob("*.py"):

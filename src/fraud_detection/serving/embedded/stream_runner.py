@@ -119,7 +119,7 @@ def run_stream(
     """
     opened = open_source(source, growing=True)
     name, start = offset_in(service, source, opened)
-    look_at = 0.0
+    look_at, is_read = 0.0, False
     with few_collections():
         for batch in opened.batches(start, BATCH):
             if not service.tally.transactions and batch.events and _carries_label(service, batch.events[0]):
@@ -128,6 +128,7 @@ def run_stream(
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + LOOK_EVERY_S
                 check_not_lost(service)
+            is_read = is_read or bool(batch.events)
             show(_decided(service, batch, name, stop) if batch.events else [])
             try:
                 service.run_deferred_work()
@@ -141,6 +142,12 @@ def run_stream(
     if opened.unfinished:
         message = "the last line of %s has no end yet; it is left for the next start"
         LOG.warning(message, source, extra={"event": "source_unfinished"})
+    elif start and not is_read:
+        message = (
+            "%s was read to its end before (offset %s), so there is nothing new to decide; append events to "
+            "it, or name another --state to decide it again"
+        )
+        LOG.warning(message, source, f"{start:,}", extra={"event": "source_read_before", "offset": start})
 
 
 def _decided(service: EmbeddedService, batch: Batch, name: str, stop: Stop) -> list[Outcome]:
