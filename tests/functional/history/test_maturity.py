@@ -189,7 +189,7 @@ def test_no_slice_of_training_reaches_into_weeks_whose_labels_are_not_in(
     assert outcomes["immature_count"] == young > 0
     err = capsys.readouterr().err
     assert f"the labels of {young:,} payments are immature at {seconds(last):%Y-%m-%dT%H:%M:%SZ}" in err
-    assert "say of when with --as-of" in err
+    assert "If the labels are from a later time, name that time with --as-of." in err
     waited = bench.run("train", bundle, "--no-tracking", f"--as-of={(last + 5 * DAY).isoformat()}")
     assert waited["immature_count"] == 0
     assert "are immature at" not in capsys.readouterr().err

@@ -137,12 +137,12 @@ def _immature(count: int, moment: int, *, named: bool) -> str:
     from fraud_detection.evaluation.slices import iso
 
     message = (
-        f"the labels of {count:,} payments are immature at {iso(moment)}: they are younger than "
-        "`schema.label.delay`, and in no slice"
+        f"the labels of {count:,} payments are immature at {iso(moment)}: the payments are younger than "
+        "`schema.label.delay`, so no slice contains them."
     )
     if named:
         return message
-    return f"{message}; nothing later is known: if the labels are later, say of when with --as-of"
+    return f"{message} If the labels are from a later time, name that time with --as-of."
 
 
 def print_warnings(screen: Terminal, leakage_suspects: Mapping[str, float], warnings: Iterable[str]) -> None:
