@@ -9,12 +9,15 @@ from importlib import import_module
 from typing import Any, cast
 
 import click
+from click.exceptions import NoSuchCommand
 
 from fraud_detection.cli.options import PATH
 from fraud_detection.core.errors import FraudDetectionError
 
 REFUSED = 2
 INTERRUPTED = 130
+SIMILARITY = 0.7
+"""How much of a name must agree to be suggested for another, as difflib counts it."""
 WIDE = {"max_content_width": 110, "show_default": True}
 
 
@@ -128,10 +131,22 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None) -
 
 def _usage_error(error: click.UsageError) -> str:
     """Return what is wrong, and what was probably meant, as a part of a sentence."""
-    near = getattr(error, "possibilities", None)
-    message = (error.message if near else error.format_message()).rstrip(".")
+    near = _similar(error)
+    is_unknown = isinstance(error, (click.NoSuchOption, NoSuchCommand))
+    message = (error.message if is_unknown else error.format_message()).rstrip(".")
     meant = f" (did you mean {' or '.join(f'`{name}`' for name in near)}?)" if near else ""
     return f"{message[0].lower()}{message[1:]}{meant}"
+
+
+def _similar(error: click.UsageError) -> list[str]:
+    """Return the names that resemble an unknown one; click alone compares the dashes of options too."""
+    from difflib import get_close_matches
+
+    if not isinstance(error, (click.NoSuchOption, NoSuchCommand)):
+        return []
+    typed = error.option_name if isinstance(error, click.NoSuchOption) else error.command_name
+    names = {name.lstrip("-"): name for name in error.possibilities or ()}
+    return [names[name] for name in get_close_matches(typed.lstrip("-"), names, cutoff=SIMILARITY)]
 
 
 def _report_error(error: Exception, program: str, log_format: str | None) -> None:

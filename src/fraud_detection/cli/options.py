@@ -62,6 +62,17 @@ def duration(text: str) -> int:
     return Duration.parse(text).ms
 
 
+class DefaultOption(click.Option):
+    """An option whose `show_default` is a text; help shows it as it shows the value of any other default."""
+
+    def get_help_extra(self, ctx: click.Context) -> click.types.OptionHelpExtra:
+        """Return what follows the help; click alone would put the text into parentheses."""
+        extra = super().get_help_extra(ctx)
+        if isinstance(self.show_default, str):
+            extra["default"] = self.show_default
+        return extra
+
+
 class HistoryOptions(NamedTuple):
     """Historical payments, more labels, logged decisions, and the moment as of which labels count."""
 
@@ -104,7 +115,9 @@ own_config = click.option(
     "--config", type=PATH, metavar="FILE", help="Project file to decide by, instead of the bundle's own."
 )
 bundle = click.option("--bundle", type=PATH, default=BUNDLE, help="The bundle.")
-any_bundle = click.option("--bundle", type=PATH, show_default=str(BUNDLE), help="The bundle.")
+any_bundle = click.option(
+    "--bundle", cls=DefaultOption, type=PATH, show_default=str(BUNDLE), help="The bundle."
+)
 registry = click.option(
     "--registry", type=PATH, metavar="DIR", help="Decide by this release registry, and follow its releases."
 )
@@ -118,7 +131,13 @@ all_states = click.option(
     default=STATE,
     help="The state file, or the common name of the workers' state files.",
 )
-data = click.option("--data", type=PATH, help="File of historical payments (`history` in the project file).")
+data = click.option(
+    "--data",
+    cls=DefaultOption,
+    type=PATH,
+    show_default="`history` of the project file",
+    help="File of historical payments.",
+)
 labels = click.option(
     "--labels", type=PATH, multiple=True, metavar="FILE", help="File of more labels, repeatable."
 )
@@ -136,7 +155,13 @@ logged_states = click.option(
     metavar="FILE",
     help="State file whose logged decisions and labels follow --data, repeatable.",
 )
-author = click.option("--author", metavar="NAME", help="Author of the release (the user of this process).")
+author = click.option(
+    "--author",
+    cls=DefaultOption,
+    metavar="NAME",
+    show_default="the user of this process",
+    help="Author of the release.",
+)
 service_states = click.option(
     "--state",
     type=PATH,
@@ -190,23 +215,34 @@ def gathered(name: str, kind: Callable[..., object], *several: Decorator) -> Dec
 
 def simulated(days: int | None = None) -> Decorator:
     """Let a command say what is simulated; days: of history, where not the simulator's own default."""
-    help_text = "Days of history." if days else "Days of history (90)."
     return gathered(
         "simulated",
         Simulated,
         click.option("--seed", type=int, default=7, help="Seed of the simulation."),
-        click.option("--cards", type=int, help="Number of simulated cards (5,000)."),
-        click.option("--days", type=int, default=days, help=help_text),
+        click.option(
+            "--cards", cls=DefaultOption, type=int, show_default="5000", help="Number of simulated cards."
+        ),
+        click.option(
+            "--days",
+            cls=DefaultOption,
+            type=int,
+            default=days,
+            show_default=str(days or 90),
+            help="Days of history.",
+        ),
     )
 
 
 def compared(function: Function) -> Function:
     """Let a command say which shadow is compared with the champion, on which decisions."""
     config_id = click.option(
-        "--config-id", metavar="NAME", help="Configuration of the shadow (the only one)."
+        "--config-id",
+        cls=DefaultOption,
+        metavar="NAME",
+        show_default="the only shadow",
+        help="Configuration of the shadow.",
     )
-    known = click.option("--as-of", type=MOMENT, metavar="TIME", help="Label cut-off (none).")
-    return config_id(service_states(known(function)))
+    return config_id(service_states(as_of(function)))
 
 
 history_options = gathered("history_options", HistoryOptions, data, labels, as_of, logged_states)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fraud_detection.adapters.host.private_files import make_folder
@@ -29,6 +29,13 @@ def check_paths(options: Mapping[str, object]) -> None:
             if _same(path, other_path):
                 raise ConfigError(f"{flag} {path}: is the same file as {other_flag}; name another")
         _check_writable(flag, path)
+
+
+def check_states(states: Iterable[Path]) -> None:
+    """Raise ConfigError when one of the state files of running services is not there."""
+    for path in states:
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such state file; name that of a service with --state")
 
 
 def _named(options: Mapping[str, object], names: tuple[str, ...]) -> Iterator[tuple[str, Path]]:

@@ -257,6 +257,9 @@ def test_a_champion_that_has_decided_nothing_yet_is_not_compared(
         lifecycle.content_of(registry, trial.good)[1],
         ANN,
     )
+    gone = trial.state.with_name("gone.db")
+    assert command("compare", f"--registry={registry.path}", f"--state={gone}") == 2
+    assert capsys.readouterr().err.startswith(f"fraud compare: {gone}: no such state file")
     assert command("compare", f"--registry={registry.path}", f"--state={trial.state}") == 2
     output = capsys.readouterr().err
     assert "has answered none of " in output

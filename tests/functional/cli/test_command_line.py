@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +150,7 @@ def test_each_function_takes_what_its_options_give(command_name: str) -> None:
         ("release pomote", "fraud release: no such command 'pomote'; see `fraud release --help`"),
         ("release shaddow", "(did you mean `shadow` or `show`?); see `fraud release --help`"),
         ("serve --stat s.db", "fraud serve: no such option '--stat' (did you mean `--state`"),
+        ("train --rounds 3", "fraud train: no such option '--rounds'; see `fraud train --help`"),
         ("run --source", "fraud run: option '--source' requires an argument; see `fraud run --help`"),
         ("release", "fraud release: missing command; see `fraud release --help`"),
         ("serve --workers 65", "fraud serve: invalid value for '--workers': 65 is not in the range"),
@@ -178,3 +180,21 @@ def test_a_shell_completes_commands_and_options_without_running_them(tmp_path: P
         )
         assert f"plain,{expected}" in done.stdout.splitlines()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
+def test_help_shows_every_default_in_one_way(name: str, command: click.Command) -> None:
+    text = command.get_help(click.Context(command, info_name=name, show_default=True))
+    assert "[default: (" not in text
+    assert not re.search(r"\((none|unlimited|no limit|\d[\d,]*)\)\.", text)
+
+
+def test_help_says_what_holds_where_an_option_is_not_given() -> None:
+    found = dict(commands())
+    for name, default in {
+        "serve": "build/bundle",
+        "compare": "the only shadow",
+        "api-key": "unlimited",
+    }.items():
+        text = found[name].get_help(click.Context(found[name], info_name=name, show_default=True))
+        assert f"[default: {default}]" in " ".join(text.split())

@@ -227,7 +227,9 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
     [
         (("train",), "params.yaml: no such file"),
         (("train", "--config", "broken.yaml"), "did you mean `event_time`?"),
-        (("score", "nothing.csv"), "bundle"),
+        (("score", "own.jsonl"), "bundle"),
+        (("score", "nothing.csv"), "fraud score: nothing.csv: no such file"),
+        (("score", "own.jsonl", "--history", "gone.csv"), "fraud score: --history gone.csv: no such file"),
         (("score", "payments.xlsx", "--bundle", "{bundle}"), ".xlsx"),
         (("run", "--source", "gone.jsonl", "--bundle", "{bundle}"), "no such file"),
         (("schema-report",), "no such state file"),
@@ -291,6 +293,23 @@ def test_a_refusal_is_one_sentence_and_exit_code_2(
     assert all(path.read_bytes() == content for path, content in before.items())
     assert message in sentence
     assert len(sentence.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        (("score", "nothing.csv", "--bundle", "{bundle}"), "fraud score: nothing.csv: no such file\n"),
+        (("shadow", "--state", "{state}"), "fraud shadow: build/registry: no release yet"),
+        (("compare", "--state", "{state}"), "fraud compare: build/registry: no release yet"),
+    ],
+)
+def test_inputs_are_checked_before_anything_is_said(
+    small_simulation: SmallSimulation, tmp_path: Path, arguments: tuple[str, ...], refusal: str
+) -> None:
+    named = {"{bundle}": small_simulation.bundle, "{state}": made(tmp_path / "state.db")}
+    result = fraud(*(named.get(argument, argument) for argument in arguments), folder=tmp_path)
+    assert result.returncode == 2
+    assert stderr_of(result).startswith(refusal)
 
 
 def test_parity_holds_on_a_short_stream(tmp_path: Path) -> None:

@@ -30,12 +30,20 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "start",
+    cls=options.DefaultOption,
     type=options.MOMENT,
     metavar="TIME",
-    help="Start of the period (end of training).",
+    show_default="end of training",
+    help="Start of the period.",
 )
 @click.option(
-    "--to", "end", type=options.MOMENT, metavar="TIME", help="End of the period, exclusive (end of history)."
+    "--to",
+    "end",
+    cls=options.DefaultOption,
+    type=options.MOMENT,
+    metavar="TIME",
+    show_default="end of history",
+    help="End of the period, exclusive.",
 )
 @options.data
 @options.labels

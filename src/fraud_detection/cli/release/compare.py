@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fraud_detection.cli import options
 from fraud_detection.cli.command import command
+from fraud_detection.cli.paths import check_states
 from fraud_detection.cli.printing import Output, print_line
 from fraud_detection.cli.release.backtest import lines_of
 
@@ -28,8 +29,10 @@ def compare(
     from fraud_detection.releases.registry import ReleaseRegistry
 
     released = ReleaseRegistry(registry)
+    challenger = chosen(released, config_id)
+    check_states(state)
     output.screen.progress("comparing", 0.0)
-    comparison = compare_shadow(released, state, chosen(released, config_id), as_of)
+    comparison = compare_shadow(released, state, challenger, as_of)
     output.screen.finish()
     for line in lines(comparison):
         print_line(line)

@@ -8,6 +8,7 @@ import click
 
 from fraud_detection.cli import options
 from fraud_detection.cli.command import command
+from fraud_detection.cli.paths import check_states
 from fraud_detection.cli.printing import Output, print_line
 from fraud_detection.cli.release.compare import lines
 from fraud_detection.core.errors import ConfigError
@@ -35,6 +36,7 @@ def promote(
 
     screen, registry = output.screen, ReleaseRegistry(request.registry)
     challenger = promotion.chosen(registry, config_id)
+    check_states(state)
     screen.progress("comparing", 0.0)
     comparison = promotion.compare_shadow(registry, state, challenger, as_of)
     screen.finish()

@@ -30,13 +30,25 @@ if TYPE_CHECKING:
 @command("retrain")
 @options.config
 @options.history_options
-@click.option("--bundle", type=options.PATH, help=f"The champion ({options.BUNDLE}, or that of --registry).")
+@click.option(
+    "--bundle",
+    cls=options.DefaultOption,
+    type=options.PATH,
+    show_default=f"{options.BUNDLE}, or that of --registry",
+    help="The champion.",
+)
 @click.option(
     "--registry", type=options.PATH, metavar="DIR", help="Release registry: its champion, its shadows."
 )
 @options.author
 @click.option("--trials", type=click.IntRange(min=0), default=30, help="Trials of tuning, 0 for none.")
-@click.option("--minutes", type=float, help="Minutes after which no trial begins (no limit).")
+@click.option(
+    "--minutes",
+    cls=options.DefaultOption,
+    type=float,
+    show_default="unlimited",
+    help="Minutes after which no trial begins.",
+)
 @click.option(
     "--when-older-than",
     type=options.DURATION,

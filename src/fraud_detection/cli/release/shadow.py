@@ -9,6 +9,7 @@ import click
 
 from fraud_detection.cli import options
 from fraud_detection.cli.command import command
+from fraud_detection.cli.paths import check_states
 from fraud_detection.cli.printing import Output
 from fraud_detection.core.errors import ConfigError
 
@@ -36,15 +37,16 @@ def shadow(
     from fraud_detection.adapters.host.gc_tuning import few_collections
     from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
     from fraud_detection.challengers.shadow import Shadows
+    from fraud_detection.releases.lifecycle import current
     from fraud_detection.releases.registry import ReleaseRegistry
 
     screen, stop = output.screen, Stop()
-    for path in state:
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such state file; name that of a service with --state")
+    check_states(state)
     if history is not None and not history.is_file():
         raise ConfigError(f"{history}: no such file; name the one that the service was started with")
-    shadows = Shadows(ReleaseRegistry(registry), state, history, screen.progress)
+    released = ReleaseRegistry(registry)
+    current(released)  # refuses a registry without a release
+    shadows = Shadows(released, state, history, screen.progress)
     LOG.info("following %s", registry, extra={"event": "started", "registry": str(registry)})
     try:
         with few_collections(), ending_on_signals(stop):

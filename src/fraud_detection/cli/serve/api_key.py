@@ -16,7 +16,14 @@ from fraud_detection.core.errors import ConfigError
 @command("api-key")
 @click.argument("name")
 @click.option("--roles", default="decide,read", help="Comma-separated rights: decide, read, label, operate.")
-@click.option("--rate-limit", type=float, metavar="N", help="Events a second (unlimited).")
+@click.option(
+    "--rate-limit",
+    cls=options.DefaultOption,
+    type=float,
+    metavar="N",
+    show_default="unlimited",
+    help="Events a second.",
+)
 @click.option("--keys", type=options.PATH, default=Path("keys.yaml"), help="File to store it in.")
 def api_key(_output: Output, *, name: str, roles: str, rate_limit: float | None, keys: Path) -> None:
     """Make an API key for `fraud serve` and print it, once.

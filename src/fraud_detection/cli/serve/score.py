@@ -35,6 +35,10 @@ def score(
     from fraud_detection.serving.batch.score_file import score_file, score_pipe
     from fraud_detection.serving.load_engine import load_engine
 
+    if file != "-" and not Path(file).exists():
+        raise ConfigError(f"{file}: no such file")
+    if history is not None and not history.exists():
+        raise ConfigError(f"--history {history}: no such file")
     screen = output.screen
     engine = load_engine(bundle, project_of(config))
     if config is None:

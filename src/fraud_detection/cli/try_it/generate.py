@@ -53,8 +53,16 @@ def history(output: Output, *, out: Path, ground_truth: Path | None, simulated: 
 @generate.command("stream")
 @click.option("--rate", type=float, default=1000.0, help="Payments a second.")
 @click.option("--to", default="-", help="A file, - for standard output, or kinesis://STREAM.")
-@click.option("--seconds", type=float, help="Seconds to stream (until interrupted).")
-@click.option("--events", type=int, help="Number of payments (unlimited).")
+@click.option(
+    "--seconds",
+    cls=options.DefaultOption,
+    type=float,
+    show_default="until interrupted",
+    help="Seconds to stream.",
+)
+@click.option(
+    "--events", cls=options.DefaultOption, type=int, show_default="unlimited", help="Number of payments."
+)
 @options.drift
 @click.option("--late-share", type=float, help="Share of late events.")
 @click.option("--duplicate-share", type=float, help="Share of duplicate events.")
