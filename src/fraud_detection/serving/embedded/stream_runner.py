@@ -139,6 +139,11 @@ def run_stream(
                 releases.look()
             if stop.requested:
                 return
+    _warn_of_end(opened, source, start, is_read=is_read)
+
+
+def _warn_of_end(opened: Source, source: str, start: int, *, is_read: bool) -> None:
+    """Warn of a last line without an end, and of a file in which nothing follows the offset of before."""
     if opened.unfinished:
         message = "the last line of %s has no end yet; it is left for the next start"
         LOG.warning(message, source, extra={"event": "source_unfinished"})
