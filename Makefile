@@ -101,7 +101,7 @@ bench-stream: $(BUILT) $(LOCAL_AWS)/.locked ## Measure the Lambda function on lo
 
 comparison-servers: $(COMPARISON_STAMPS) ## Make the environments of the servers that `make bench ARGS=--comparison` compares with
 
-parity: $(BUILT) ## Prove that served and replayed features are equal to the last bit
+parity: $(BUILT) ## Prove that served and replayed features are bit-identical
 	$(BIN)/fraud parity $(ARGS)
 
 reproduce: $(BUILT) ## Remake every result from the seed (dvc repro)

@@ -47,14 +47,14 @@ IN_PLACE = {"--inplace", "-i", "develop", "editable_wheel"}
 FLAGS = ["-ffp-contract=off", "-Wno-error"]
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print one line where the person who builds sees it."""
     print(f"fraud-detection: {line}", file=sys.stderr, flush=True)
 
 
 def plain(why: str) -> list[Extension]:
     """Say why nothing is compiled, and compile nothing."""
-    say(f"not compiled ({why}); it runs as plain Python: same results, slower")
+    print_line(f"not compiled ({why}); it runs as plain Python: same results, slower")
     return []
 
 
@@ -118,7 +118,7 @@ class BuildAllOrNothing(build_ext):
             discard_compiled("build")
         else:
             if self.extensions:
-                say(f"compiled {', '.join(e.name for e in self.extensions)}")
+                print_line(f"compiled {', '.join(e.name for e in self.extensions)}")
 
 
 setup(ext_modules=hot_extensions(), cmdclass={"build_ext": BuildAllOrNothing})

@@ -28,7 +28,7 @@ from fraud_detection.engine.engine import Engine
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.claims import Claims
-from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, worker_path
 from fraud_detection.serving.workers.replica import WorkerService
 from fraud_detection.simulator.settings import SimulatorSettings
 from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
@@ -82,7 +82,7 @@ def _claim() -> None:
 
 def _decide_and_replicate(engine: Engine, state: Path, events: list[bytes]) -> None:
     new_state(state, 2)
-    paths = [shard_path(state, worker, 2) for worker in range(2)]
+    paths = [worker_path(state, worker, 2) for worker in range(2)]
     services = [
         WorkerService(engine, own, StateFile(paths[own]), {1 - own: StateFile(paths[1 - own], reading=True)})
         for own in range(2)

@@ -19,7 +19,7 @@ from typing import IO
 from fraud_detection.adapters.sqlite.replication_log import ReplicationLog
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decoding import to_plain
-from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, worker_path
 from tests.functional.http.test_service import Served
 from tests.functional.workers.test_workers import HttpClient, alive, children, until
 from tests.states import made
@@ -164,7 +164,8 @@ class ServeWay:
 
     def _replicated(self, state: Path) -> bool:
         state_files = [
-            StateFile(shard_path(state, worker, self.workers), reading=True) for worker in range(self.workers)
+            StateFile(worker_path(state, worker, self.workers), reading=True)
+            for worker in range(self.workers)
         ]
         try:
             return all(

@@ -17,13 +17,13 @@ from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.embedded import stream_runner as stream
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower
 from fraud_detection.serving.embedded.service import EmbeddedService
-from fraud_detection.serving.workers.ownership import shard_path
+from fraud_detection.serving.workers.ownership import worker_path
 from tests.conftest import SmallSimulation
 
 
 def made(state: Path, workers: int = 1) -> Path:
     """Return a state file, a new and empty one where there was none."""
-    if not (state if workers == 1 else shard_path(state, 0, workers)).exists():
+    if not (state if workers == 1 else worker_path(state, 0, workers)).exists():
         new_state(state, workers)
     return state
 
@@ -33,7 +33,7 @@ def created(state: Path, *arguments: str) -> None:
     workers = int(
         dict(argument.split("=", 1) for argument in arguments if "=" in argument).get("--workers", "1")
     )
-    if not (state if workers == 1 else shard_path(state, 0, workers)).exists():
+    if not (state if workers == 1 else worker_path(state, 0, workers)).exists():
         main(["state", "create", str(state), "--plain", *arguments])
 
 

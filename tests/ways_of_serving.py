@@ -42,7 +42,7 @@ from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.routes import Api
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.claims import Claims
-from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, worker_path
 from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
@@ -433,7 +433,7 @@ class WorkersWay:
         return result
 
     def _open(self, case: Case, folder: Path, shared_ids: Sequence[SharedIds], worker: int) -> WorkerService:
-        paths = [shard_path(folder / "state.db", one, self.workers) for one in range(self.workers)]
+        paths = [worker_path(folder / "state.db", one, self.workers) for one in range(self.workers)]
         others = {one: StateFile(paths[one], reading=True) for one in range(self.workers) if one != worker}
         counters = SharedCounters(folder, worker, self.workers)
         state_file = opened(paths[worker], shared_ids=shared_ids[worker])

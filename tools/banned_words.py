@@ -20,12 +20,21 @@ from pathlib import Path
 import msgspec
 
 LIST = Path("tests/docs/banned_words.tsv")
-FOLDERS = ("src", "tests", "benchmarks", "tools", "docs", "examples")
-EXEMPT = ("docs/adr", "CHANGELOG.md", str(LIST))
+FOLDERS = ("", ".github", "src", "tests", "benchmarks", "tools", "docs", "examples")
+"""With all below each; of the root its own files alone."""
+EXEMPT = ("docs/adr", "build", str(LIST))
+HISTORY = "## Before 0.1.0"
+"""From here on the changelog keeps the words of its day."""
 PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 KEY = re.compile(r"[rbf]?['\"][\w.-]+['\"]")
-CODE = {".py"}
-TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".json", ".html"}
+NAMES_IN_TEXT = {
+    ".md": re.compile(r"`([\w.-]+)`"),
+    ".yaml": re.compile(r"([\w.-]+):(?= |$)"),
+    ".yml": re.compile(r"([\w.-]+):(?= |$)"),
+    ".json": re.compile(r'"([\w.-]+)":'),
+}
+"""What is a name in a text that is no Python: code that is one word, and keys."""
+TEXT = {"", ".py", ".toml", ".html", *NAMES_IN_TEXT}
 
 
 class Banned(msgspec.Struct, frozen=True):
@@ -65,19 +74,29 @@ def hits(root: Path, banned: list[Banned]) -> Iterator[Hit]:
     for path in files(root):
         name = str(path.relative_to(root))
         yield from (Hit(name, 0, by_part[part]) for part in parts(path.stem) if part in by_part)
-        text = path.read_text(encoding="utf-8")
-        for number, name_found in names_in(text) if path.suffix in CODE else ():
+        text = path.read_text(encoding="utf-8").partition(HISTORY)[0]
+        for number, name_found in names_in(text, path.suffix):
             yield from (Hit(name, number, by_part[part]) for part in parts(name_found) if part in by_part)
         for number, line in enumerate(text.splitlines(), start=1):
             yield from (Hit(name, number, phrase) for pattern, phrase in prose if pattern.search(line))
 
 
-def names_in(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the identifiers of a module, and the texts that are one word: keys, options, metrics.
+def names_in(text: str, suffix: str = ".py") -> Iterator[tuple[int, str]]:
+    r"""Yield the identifiers of a file, and the texts that are one word: keys, options, metrics.
 
     >>> list(names_in("row['told_at'] = say('two words')"))
     [(1, 'row'), (1, "'told_at'"), (1, 'say')]
+    >>> list(names_in("Set `told_at`, and say\n`why it is told`.", ".md"))
+    [(1, 'told_at')]
+    >>> list(names_in("told_at: 1", ".yaml"))
+    [(1, 'told_at')]
     """
+    if suffix in NAMES_IN_TEXT:
+        for number, line in enumerate(text.splitlines(), start=1):
+            yield from ((number, name) for name in NAMES_IN_TEXT[suffix].findall(line))
+        return
+    if suffix != ".py":
+        return
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         is_key = token.type == tokenize.STRING and KEY.fullmatch(token.string)
         if token.type == tokenize.NAME or is_key:
@@ -87,9 +106,9 @@ def names_in(text: str) -> Iterator[tuple[int, str]]:
 def files(root: Path) -> Iterator[Path]:
     """Yield the files in which words count."""
     for folder in FOLDERS:
-        for path in sorted((root / folder).rglob("*")):
+        for path in sorted((root / folder).glob("**/*" if folder else "*")):
             exempt = str(path.relative_to(root)).startswith(EXEMPT)
-            if path.suffix in TEXT and path.is_file() and not exempt:
+            if path.suffix in TEXT and path.is_file() and not exempt and path.name != ".git":
                 yield path
 
 

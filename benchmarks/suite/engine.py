@@ -155,9 +155,9 @@ def _alone(
         pipeline = service.pipeline
         pipeline.stages = pipeline.decision_engine.stages = StageTimes(list(service.stages))
         for event in events[settings.before : settings.before + settings.alone]:
-            decided_at, put_off = take_alone(service, event)
+            decided_at, defer = take_alone(service, event)
             total.add(decided_at)
-            deferred.add(put_off)
+            deferred.add(defer)
     progress(f"one at a time: p50 {1000 * total.percentile_ms(50):,.0f} us", 1.0)
     stages = {name: micros(histogram) for name, histogram in service.stages.items()}
     return {TOTAL: micros(total)} | stages | {DEFERRED: micros(deferred)}

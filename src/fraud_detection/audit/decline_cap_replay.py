@@ -99,7 +99,7 @@ def replay_decline_cap(
 
 def _has_others(record: StateReader) -> bool:
     """Return whether the file is that of one worker of several."""
-    shard = record.meta("shard")
+    shard = record.meta("worker_state")
     return isinstance(shard, dict) and shard.get("workers", 1) > 1
 
 

@@ -24,7 +24,7 @@ from fraud_detection.core.features.profile_cache import Ids, ProfileCache
 from fraud_detection.core.features.replay import HistoricalPayment, Replay, extract_or_missing
 from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
-from fraud_detection.serving.workers.ownership import Ownership, Shard
+from fraud_detection.serving.workers.ownership import Ownership, WorkerFile
 from fraud_detection.serving.workers.replica import shared_profiles, without_ordering
 
 Progress = Callable[[str, float], None]
@@ -34,7 +34,7 @@ PROGRESS_EVERY = 4096
 class FeatureReplay:
     """Feeds profiles with the history of one payment, as the process that decided it has been fed."""
 
-    def __init__(self, engine: Engine, shard: Shard | None, payment: Transaction) -> None:
+    def __init__(self, engine: Engine, shard: WorkerFile | None, payment: Transaction) -> None:
         """Start with an empty memory.
 
         shard: which of several workers decided; None where one process did.
@@ -133,14 +133,14 @@ def recompute_features(
     return RecomputedFeatures(replay.history, replay.events, len(row), list(_differences(names, values, row)))
 
 
-def shard_of(record: StateReader) -> Shard | None:
+def shard_of(record: StateReader) -> WorkerFile | None:
     """Return which of several workers a file is of; None where one process owns it."""
-    shard = record.meta("shard")
-    return None if shard is None else msgspec.convert(shard, Shard)
+    shard = record.meta("worker_state")
+    return None if shard is None else msgspec.convert(shard, WorkerFile)
 
 
 def _check_same_history(
-    record: StateReader, shard: Shard | None, history: Sequence[HistoricalPayment]
+    record: StateReader, shard: WorkerFile | None, history: Sequence[HistoricalPayment]
 ) -> None:
     payments_at_start = record.meta("history") or 0
     # A worker counts its own payments alone.

@@ -162,13 +162,13 @@ class Features(Settings, frozen=True):
     max_distinct_ids: the number of other ids an entity keeps for distinct counts and first_seen.
     max_category_values: the number of values of a category that get a code of their own.
     night: from and until which hour it is night, in local hours of the event's offset.
-    late: how late a payment may come; it is then seen with what its entities have done meanwhile.
+    allowed_lateness: how late a payment may come; it is then seen with what its entities have done meanwhile.
     """
 
     entities: dict[Name, EntityFeatures] = msgspec.field(default_factory=dict)
     calendar: tuple[Literal["hour", "weekday", "night"], ...] = ("hour", "weekday", "night")
     night: tuple[Hour, Hour] = (22, 6)
-    late: Duration = msgspec.field(default_factory=lambda: Duration.parse("1d"))
+    allowed_lateness: Duration = msgspec.field(default_factory=lambda: Duration.parse("1d"))
     buckets: Annotated[int, Meta(ge=2, le=1000)] = 24
     max_distinct_ids: Annotated[int, Meta(ge=1, le=4096)] = 64
     max_category_values: Annotated[int, Meta(ge=1, le=10000)] = 200

@@ -48,7 +48,7 @@ def backfill_profiles(
                 progress(f"replaying: {number:,} payments", number / len(history))
     replay.memory.store = _Careful(store, replay.memory.size(), progress)
     replay.memory.save_all()
-    young_ms = project.features.late.ms
+    young_ms = project.features.allowed_lateness.ms
     pending = [
         (historical.payment.transaction_id, historical.payment.entities, content_digest(historical.payment))
         for historical in _open_ended(replay, history, young_ms)
@@ -62,11 +62,11 @@ def backfill_profiles(
 
 
 def _open_ended(
-    replay: Replay, history: Sequence[HistoricalPayment], late_ms: int
+    replay: Replay, history: Sequence[HistoricalPayment], allowed_lateness_ms: int
 ) -> list[HistoricalPayment]:
     """Return the payments whose labels are still to come, and those so young that they may come again."""
     pending = {label.transaction_id for label in replay.still_pending()}
-    recent = history[-1].payment.event_time - late_ms
+    recent = history[-1].payment.event_time - allowed_lateness_ms
     return [
         historical
         for historical in history

@@ -213,7 +213,7 @@ class Pipeline:
         known.entities[item.transaction_id] = item.entities
         return payment
 
-    def without_memory(self, raw: bytes, error: Exception, identity: str) -> tuple[Outcome, Failure]:
+    def review_without_profiles(self, raw: bytes, error: Exception, identity: str) -> tuple[Outcome, Failure]:
         """Return the outcome of an event that an error outside of this pipeline keeps from being decided."""
         item = self._parse(raw, identity)
         if not isinstance(item, Transaction):

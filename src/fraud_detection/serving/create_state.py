@@ -24,7 +24,7 @@ from fraud_detection.serving.workers.ownership import (
     Ownership,
     assign_workers,
     check_worker_count,
-    shard_path,
+    worker_path,
 )
 from fraud_detection.serving.workers.replica import WorkerService
 
@@ -45,7 +45,7 @@ def new_state(
     engine: whose features load the history; not needed without one.  Raises ConfigError when a file is
     there already, or another process makes one.
     """
-    paths = [state] if workers == 1 else [shard_path(state, worker, workers) for worker in range(workers)]
+    paths = [state] if workers == 1 else [worker_path(state, worker, workers) for worker in range(workers)]
     check_worker_count(state, workers)
     for path in paths:
         if path.exists():

@@ -403,7 +403,7 @@ def test_files_without_one_order_are_refused(trial: Trial, tmp_path: Path) -> No
     ):
         shadows.step()
     with closing(opened(state)) as state_file, state_file.transaction():
-        state_file.put_meta("shard", {"worker": 0, "workers": 2, "together": "x"})
+        state_file.put_meta("worker_state", {"worker": 0, "workers": 2, "together": "x"})
     with pytest.raises(ConfigError, match="is of one of several workers"):
         decided_by(trial, state, trial.history)
 

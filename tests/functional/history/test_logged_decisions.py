@@ -25,7 +25,7 @@ from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.history.load import read_history
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import preload_history
-from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, worker_path
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import Correction, Dataset, read_dataset
 from tests.conftest import SmallSimulation
@@ -345,7 +345,7 @@ def test_the_files_of_workers_are_found_under_their_common_name(
     owners = Ownership(project.schema, 2)
     payments = [event for event in events if not is_label(event)]
     for worker in range(2):
-        path = shard_path(tmp_path / "state.db", worker, 2)
+        path = worker_path(tmp_path / "state.db", worker, 2)
         service = open_service(small_simulation.bundle, path, project=project)[1]
         serve(service, [event for event in payments if owners.route(event).owner == worker])
         service.close()

@@ -28,7 +28,7 @@ from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.health import TRY_EVERY_S, BrokenError
 from fraud_detection.serving.load_engine import load_engine
-from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, worker_path
 from tests.busy_clock import BusyClock
 from tests.conftest import SmallSimulation
 from tests.functional.http.test_connection import responses
@@ -312,7 +312,7 @@ def test_a_worker_whose_file_is_damaged_reports_it_and_the_others_go_on(
     ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)
     made(state, WORKERS)
     # Read for a label, and not at the start, which would end the worker again and again.
-    damage(shard_path(state, 0, WORKERS), "labels_payment")
+    damage(worker_path(state, 0, WORKERS), "labels_payment")
     theirs = next(json.loads(event) for event in events if ownership.route(event).owner == 0)
     own = [event for event in events if ownership.route(event).owner == 1]
     label = {one: theirs[one] for one in ("transaction_id", "card_id")}
@@ -328,9 +328,9 @@ def test_a_worker_whose_file_is_damaged_reports_it_and_the_others_go_on(
         assert [server.decide(event)[0] for event in own[:10]] == [200] * 10
         wait_for_message = server.stop()
     assert (
-        f"{shard_path(state, 0, WORKERS)}: is damaged (database disk image is malformed)" in wait_for_message
+        f"{worker_path(state, 0, WORKERS)}: is damaged (database disk image is malformed)" in wait_for_message
     )
-    assert f"{shard_path(state, 1, WORKERS)}: is damaged" not in wait_for_message
+    assert f"{worker_path(state, 1, WORKERS)}: is damaged" not in wait_for_message
     assert "worker 0: ended by an error; it stands above" in wait_for_message
     assert "worker 0 ended with code" in wait_for_message
 

@@ -30,7 +30,7 @@ from fraud_detection.core.errors import ConfigError, RetryError
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.embedded import stream_runner as stream
 from fraud_detection.serving.embedded.service import EmbeddedService
-from fraud_detection.serving.workers.ownership import shard_path
+from fraud_detection.serving.workers.ownership import worker_path
 from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import TIMEOUT_S, served
 from tests.functional.workers.test_workers import TWO, until
@@ -547,7 +547,7 @@ def test_the_files_of_all_workers_are_made_together(
     assert main(arguments) == 2
     assert f"`fraud state create {state} --workers 2" in capsys.readouterr().err
     new_state(state, 2)
-    shard_path(state, 1, 2).unlink()
+    worker_path(state, 1, 2).unlink()
     assert main(arguments) == 2
     assert "worker-1-of-2.db: is missing, and the other workers' files" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="is there already"):

@@ -19,7 +19,7 @@ from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.claims import Claims
-from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, worker_path
 from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served, served
@@ -190,7 +190,7 @@ def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
 ) -> None:
     engine, state = load_engine(small_simulation.bundle), tmp_path / "state.db"
     new_state(state, WORKERS)
-    paths = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
+    paths = [worker_path(state, worker, WORKERS) for worker in range(WORKERS)]
     events = small_simulation.events(60, labels="none", late_share=0, duplicate_share=0, malformed_share=0)
     before = WorkerService(engine, 1, StateFile(paths[1]), {})
     before.take(Batch(events, None, 0), "test")

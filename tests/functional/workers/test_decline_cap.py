@@ -25,7 +25,7 @@ from fraud_detection.engine.engine import Engine
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.decline_cap import WorkerDeclineCap
-from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, worker_path
 from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_decline_cap import MAX_DECLINES, PAYMENTS, project_of, stream_of
@@ -89,7 +89,7 @@ def services_of(engine: Engine, folder: Path) -> list[WorkerService]:
 
 
 def service_of(engine: Engine, folder: Path, worker: int) -> WorkerService:
-    paths = [shard_path(folder / "state.db", one, WORKERS) for one in range(WORKERS)]
+    paths = [worker_path(folder / "state.db", one, WORKERS) for one in range(WORKERS)]
     others = {one: StateFile(paths[one], reading=True) for one in range(WORKERS) if one != worker}
     counters = SharedCounters(folder, worker, WORKERS)
     return WorkerService(engine, worker, opened(paths[worker]), others, counters=counters)

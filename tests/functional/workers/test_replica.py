@@ -28,7 +28,7 @@ from fraud_detection.history.load import read_history
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.reapply import reapply_event
-from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, worker_path
 from fraud_detection.serving.workers.replica import WorkerService, shared_profiles
 from tests.conftest import SmallSimulation
 from tests.states import open_service, opened, short_history
@@ -55,7 +55,7 @@ def stream(simulation: SmallSimulation, payments: int) -> list[bytes]:
 def open_workers(
     engine: Engine, state: Path, save_after: int = 200, wait_s: float = WAIT_FOR_LOCK_S
 ) -> list[WorkerService]:
-    paths = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
+    paths = [worker_path(state, worker, WORKERS) for worker in range(WORKERS)]
     services = []
     for worker, path in enumerate(paths):
         others = {one: StateFile(paths[one], reading=True) for one in range(WORKERS) if one != worker}
@@ -216,7 +216,7 @@ def test_a_part_that_cannot_be_written_is_ingested_later(
     ownership = Ownership(engine.project.schema, WORKERS)
     first = next(event for event in events if ownership.route(event).owner == 0)
     services[0].take(Batch([first], None, 0), "test")
-    with closing(sqlite3.connect(shard_path(tmp_path / "state.db", 1, WORKERS), isolation_level=None)) as db:
+    with closing(sqlite3.connect(worker_path(tmp_path / "state.db", 1, WORKERS), isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         with pytest.raises(RetryError, match="busy"):
             services[1].replicate(0)

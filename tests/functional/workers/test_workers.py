@@ -23,7 +23,7 @@ from fraud_detection.core.outcomes import Decided
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.http.api_keys import add_key
 from fraud_detection.serving.load_engine import load_engine
-from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, worker_path
 from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Reply, Served, served
 from tests.functional.workers.test_replica import contents, open_workers, replicate_all
@@ -106,7 +106,7 @@ def stored_decisions(state: Path) -> dict[str, tuple[int, bytes, bytes]]:
     """Return of each payment the worker that decided it, its event and its features; each is there once."""
     by_name: dict[str, tuple[int, bytes, bytes]] = {}
     for worker in range(WORKERS):
-        with closing(sqlite3.connect(shard_path(state, worker, WORKERS))) as db:
+        with closing(sqlite3.connect(worker_path(state, worker, WORKERS))) as db:
             for transaction_id, event, features in db.execute(
                 "SELECT transaction_id, event, features FROM decisions"
             ):
@@ -193,7 +193,7 @@ def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_gets_t
     assert total(server, "fraud_quarantined_total") - before == 2 * len(clients) * len(bad)
     results: list[tuple[bytes, int]] = []
     for worker in range(WORKERS):
-        with closing(StateReader(shard_path(files, worker, WORKERS))) as record:
+        with closing(StateReader(worker_path(files, worker, WORKERS))) as record:
             results += [
                 (refused.event, refused.count)
                 for refused in record.quarantined_events()
@@ -489,10 +489,10 @@ def test_a_state_file_that_is_missing_is_refused(
     small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = made(tmp_path / "state.db", WORKERS)
-    shard_path(state, 1, WORKERS).unlink()
+    worker_path(state, 1, WORKERS).unlink()
     assert main([*serving(small_simulation, state), TWO]) == 2
-    assert f"{shard_path(state, 1, WORKERS)}: is missing" in capsys.readouterr().err
-    assert not shard_path(state, 1, WORKERS).exists()
+    assert f"{worker_path(state, 1, WORKERS)}: is missing" in capsys.readouterr().err
+    assert not worker_path(state, 1, WORKERS).exists()
 
 
 def test_a_worker_that_cannot_start_ends_all_with_its_reason(
@@ -557,7 +557,7 @@ def test_history_is_split_among_the_workers(
     for name, (_, _, features) in stored.items():
         same = [a == b for a, b in zip(_columns(features), _columns(wanted[name]), strict=True)]
         assert all(one for one, column in zip(same, names, strict=True) if column.startswith("card_"))
-    shards = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
+    shards = [worker_path(state, worker, WORKERS) for worker in range(WORKERS)]
     split = []
     for path in shards:
         with closing(sqlite3.connect(path)) as db:

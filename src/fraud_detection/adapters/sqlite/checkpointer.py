@@ -89,7 +89,7 @@ class WalCheckpointer:
         elif not self._warned and time.monotonic() - self._checkpointed_at >= WARN_AFTER_S:
             self._warned = True
             message = "%s grows: no checkpoint succeeded for %.0f s (%s); nothing is lost so far"
-            LOG.warning(message, self._log, WARN_AFTER_S, reason, extra={"event": "log_not_merged"})
+            LOG.warning(message, self._log, WARN_AFTER_S, reason, extra={"event": "log_not_checkpointed"})
 
     def _size(self) -> int:
         return self._log.stat().st_size if self._log.exists() else 0

@@ -5,8 +5,8 @@ nothing; `Extractor.update` adds it; `Extractor.apply_label` adds a label at the
 known.  Live services and the replay of history call the same three.
 
 A window is read at the payment's own event time.  When a late payment is decided, later payments of its
-entity are known already and count too, as far as `features.late` ahead; payments dated further ahead come
-from a wrong clock and are left out.
+entity are known already and count too, up to `features.allowed_lateness` after it; payments dated later than
+that come from a wrong clock and are left out.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class EntityExtractor:
         self.statistics: list[int] = _statistics(settings, has_amount=project.schema.amount is not None)
         self.time_since_last: bool = settings.time_since_last
         self.speed: bool = settings.speed
-        self.late_ms: int = project.features.late.ms
+        self.allowed_lateness_ms: int = project.features.allowed_lateness.ms
         self.scale: float = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
         self.plan: ProfilePlan = ProfilePlan(
             [window.ms for window in settings.windows],
@@ -87,7 +87,7 @@ class EntityExtractor:
                 row.append(NAN)
             return
         time_ms: int = payment.event_time
-        until = time_ms + self.late_ms
+        until = time_ms + self.allowed_lateness_ms
         amount = payment.amount
         value: float = NAN if amount is None else amount / self.scale
         read_each(profile.windows, time_ms, until, self.scratch)

@@ -177,7 +177,9 @@ class Processor:
     def _review(self, shard: str, record: ShardEvent, error: Exception) -> None:
         """Send one payment to review without profiles or model, so that the shard goes on."""
         pipeline = self.engine.pipeline(None, self.dedup_index)
-        outcome, failure = pipeline.without_memory(record.data, error, *identities_of(shard, [record]))
+        outcome, failure = pipeline.review_without_profiles(
+            record.data, error, *identities_of(shard, [record])
+        )
         results = self.results.make([record], [outcome], "", [failure])
         self.quarantine.put(results.quarantined)
         # Otherwise the next batch would meet it again when it finishes this one.

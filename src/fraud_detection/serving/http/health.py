@@ -37,7 +37,7 @@ class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     bundle: str | UnsetType = UNSET
     config_id: str | UnsetType = UNSET
     release: int | UnsetType = UNSET
-    waiting: Annotated[int, Meta(description="events in the queue")] | UnsetType = UNSET
+    queued: Annotated[int, Meta(description="events in the queue")] | UnsetType = UNSET
     background: Annotated[dict[str, str], Meta(description="the problem of each part that is down")] = {}
     look_at: Annotated[list[str], Meta(description="parts that work, with a warning in the log")] = []
     workers_unavailable: Annotated[list[int], Meta(description="workers that do not respond")] = []
@@ -80,9 +80,9 @@ class Health:
         self._look_at = now + LOOK_EVERY_S
         error = self._state_file.look()
         if error:
-            self.put_off(RetryError(error))
+            self.defer(RetryError(error))
 
-    def put_off(self, error: RetryError) -> None:
+    def defer(self, error: RetryError) -> None:
         """Retry a failed commit in the background until it succeeds."""
         if self._retries or not self._state_file.failed:
             return
@@ -95,7 +95,7 @@ class Health:
     def met(self, error: Exception) -> RetryError:
         """Handle an error; return the RetryError for the waiting requests."""
         if isinstance(error, RetryError):
-            self.put_off(error)
+            self.defer(error)
             return error
         return self.fail(error)
 

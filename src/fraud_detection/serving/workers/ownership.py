@@ -162,15 +162,15 @@ def turns_of(owners: Sequence[int], ids: Sequence[str | None]) -> list[dict[int,
     return turns
 
 
-class Shard(msgspec.Struct, frozen=True):
-    """The shard that a state file holds: its worker, of how many, and the set of files it was made with."""
+class WorkerFile(msgspec.Struct, frozen=True):
+    """The worker of a state file, of how many, and the set of files that it was made with."""
 
     worker: int
     workers: int
     set_id: str
 
 
-def shard_path(state: Path, worker: int, workers: int) -> Path:
+def worker_path(state: Path, worker: int, workers: int) -> Path:
     """Return the state file of one worker.
 
     >>> str(shard_path(Path("build/state.db"), 0, 2))
@@ -210,7 +210,7 @@ def check_worker_count(state: Path, workers: int) -> None:
 def check_shards(state: Path, workers: int) -> None:
     """Raise ConfigError unless the state files of all workers are there, and were made together."""
     check_worker_count(state, workers)
-    paths = [shard_path(state, worker, workers) for worker in range(workers)]
+    paths = [worker_path(state, worker, workers) for worker in range(workers)]
     there = [path for path in paths if path.exists()]
     if not there:
         raise ConfigError(
@@ -236,12 +236,12 @@ def assign_workers(paths: list[Path]) -> None:
     for worker, path in enumerate(paths):
         state_file = StateFile(path)
         with state_file.transaction():
-            state_file.put_meta("shard", msgspec.to_builtins(Shard(worker, len(paths), set_id)))
+            state_file.put_meta("worker_state", msgspec.to_builtins(WorkerFile(worker, len(paths), set_id)))
         state_file.close()
 
 
 def _set_id(path: Path) -> str:
     record = StateReader(path)
-    shard = record.meta("shard")
+    shard = record.meta("worker_state")
     record.close()
-    return "" if shard is None else msgspec.convert(shard, Shard).set_id
+    return "" if shard is None else msgspec.convert(shard, WorkerFile).set_id

@@ -45,7 +45,7 @@ from fraud_detection.serving.http.key_follower import KeysFollower, log_no_keys,
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.heartbeat import Heartbeat
-from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, worker_path
 from fraud_detection.serving.workers.replica import WorkerService
 from fraud_detection.serving.workers.replication import Replicator
 from fraud_detection.serving.workers.router import Router
@@ -81,7 +81,7 @@ class Worker:
         replicator = Replicator(self.service)
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
         self.requests = RequestBatcher(self.service, settings.max_queue)
-        replicator.on_error = self.requests.health.put_off
+        replicator.on_error = self.requests.health.defer
         self.requests.lags |= {
             f"worker-{other_worker}": partial(replicator.lag_s, other_worker)
             for other_worker in self.service.others
@@ -176,7 +176,7 @@ class Worker:
     def _open(self, engine: Engine) -> WorkerService:
         settings = self.settings
         paths = [
-            shard_path(Path(settings.state), worker, settings.workers) for worker in range(settings.workers)
+            worker_path(Path(settings.state), worker, settings.workers) for worker in range(settings.workers)
         ]
         state_file = StateFile(
             paths[settings.worker],
