@@ -97,7 +97,7 @@ def measure_engine(
         service.close()
     tally = service.tally
     return EngineFigures(
-        features=len(service.pipeline.memory.extractor.definitions),
+        features=len(service.pipeline.profile_cache.extractor.definitions),
         bulk_payments_per_s=dispersion(rates),
         stages_us=stages,
         profile_bytes_mean=mean,

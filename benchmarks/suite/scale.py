@@ -125,9 +125,9 @@ def main() -> None:
         for event in many_events[: settings.cold]:
             cold.add(take_alone(many, event)[0])
         load_all(few)
-        before, known = memory_of().own_mb, many.pipeline.memory.size()
+        before, known = memory_of().own_mb, many.pipeline.profile_cache.size()
         load_all(many)
-        loaded = many.pipeline.memory.size() - known
+        loaded = many.pipeline.profile_cache.size() - known
         entity_bytes = (memory_of().own_mb - before) * 1e6 / max(loaded, 1)
         for service, events in ((few, few_events), (many, many_events)):
             take_all(service, events[settings.cold : end])
@@ -135,8 +135,8 @@ def main() -> None:
         by_turns(*turns, settings.turn)
     in_memory, stored_bytes = bound(few)
     figures = ScaleFigures(
-        few=few.pipeline.memory.size(),
-        many=many.pipeline.memory.size(),
+        few=few.pipeline.profile_cache.size(),
+        many=many.pipeline.profile_cache.size(),
         few_us=micros(turns[0].decide_times),
         many_us=micros(turns[1].decide_times),
         ratio=quotients(turns[1].medians_s, turns[0].medians_s),
@@ -158,7 +158,7 @@ def load_all(service: EmbeddedService) -> None:
     rows = service.state_file.rows("SELECT entity, id FROM profiles")
     for start in range(0, len(rows), LOADED_AT_ONCE):
         part = rows[start : start + LOADED_AT_ONCE]
-        service.pipeline.memory.prefetch([alone(index, transaction) for index, transaction in part])
+        service.pipeline.profile_cache.prefetch([alone(index, transaction) for index, transaction in part])
 
 
 class Turns:
@@ -201,7 +201,7 @@ def bound(service: EmbeddedService) -> tuple[float, int]:
     """Return the bytes of the largest profile that can be, in memory and stored."""
     in_memory, stored_bytes = 0.0, 0
     tracemalloc.start()
-    for entity in service.pipeline.memory.extractor.entities:
+    for entity in service.pipeline.profile_cache.extractor.entities:
         encoded = msgspec.msgpack.encode(full_profile(entity.plan).to_list())
         before, profiles = tracemalloc.get_traced_memory()[0], []
         for _ in range(FULL):

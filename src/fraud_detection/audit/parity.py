@@ -101,10 +101,10 @@ def _replay(
     report: ParityReport,
 ) -> None:
     state_file, parser = StateFile(state, reading=True), Parser(project.schema)
-    memory = ProfileCache(Extractor(project, category_encoding))
+    profile_cache = ProfileCache(Extractor(project, category_encoding))
     for logged in state_file.since(0):
         if logged.event is None:
-            memory.apply_label(
+            profile_cache.apply_label(
                 logged.ids,
                 logged.known_at,
                 fraud=logged.fraud,
@@ -113,7 +113,9 @@ def _replay(
             continue
         payment = parser.parse(logged.event, logged.transaction_id)
         if isinstance(payment, Transaction):
-            _compare(array("d", extract_or_missing(memory, payment)).tobytes(), logged.features, report)
+            _compare(
+                array("d", extract_or_missing(profile_cache, payment)).tobytes(), logged.features, report
+            )
         if report.rows_compared % BATCH == 0:
             progress(
                 f"replaying: {report.rows_compared:,} rows",
@@ -137,8 +139,10 @@ def _open(project: Project, category_encoding: CategoryEncoding, state: Path) ->
     names = [feature.name for feature in extractor.definitions]
     strategy = DecisionStrategy(Policy("parity", 1.0, 1.0), compile_rules((), project.schema, names))
     state_file = StateFile(state)
-    memory = ProfileCache(extractor, state_file, CAPACITY)
-    pipeline = Pipeline(Parser(project.schema, category_encoding), memory, strategy, state_file.dedup_index)
+    profile_cache = ProfileCache(extractor, state_file, CAPACITY)
+    pipeline = Pipeline(
+        Parser(project.schema, category_encoding), profile_cache, strategy, state_file.dedup_index
+    )
     return EmbeddedService(pipeline, state_file, save_after_events=20_000)
 
 

@@ -39,10 +39,10 @@ class FeatureReplay:
 
         shard: which of several workers decided; None where one process did.
         """
-        self.memory = ProfileCache(
+        self.profile_cache = ProfileCache(
             Extractor(engine.project, engine.bundle.contents.features.category_encoding)
         )
-        self.shared = shared_profiles(engine, self.memory)
+        self.shared = shared_profiles(engine, self.profile_cache)
         self.parser = Parser(engine.project.schema)
         self.ownership = None if shard is None else Ownership(engine.project.schema, shard.workers)
         self.worker = 0 if shard is None else shard.worker
@@ -51,13 +51,13 @@ class FeatureReplay:
 
     def take_history(self, history: Sequence[HistoricalPayment], progress: Progress) -> None:
         """Load history, with the labels that were known by its end."""
-        replay = Replay(self.memory)
+        replay = Replay(self.profile_cache)
         for number, historical in enumerate(history, start=1):
             if self.is_near(historical.payment.entities):
                 self.history += 1
                 replay.apply_labels_until(historical.payment.event_time)
                 if self._owns(historical):
-                    extract_or_missing(self.memory, historical.payment)
+                    extract_or_missing(self.profile_cache, historical.payment)
                     replay.hold_labels_back(historical)
                 else:
                     extract_or_missing(self.shared, historical.payment)
@@ -67,13 +67,13 @@ class FeatureReplay:
         if history:
             replay.apply_labels_until(history[-1].payment.event_time)
 
-    def take(self, logged: LoggedEvent, memory: ProfileCache) -> None:
+    def take(self, logged: LoggedEvent, profile_cache: ProfileCache) -> None:
         """Update the profiles with an event of a log."""
         if not self.is_near(logged.ids):
             return
         self.events += 1
         if logged.event is None:
-            memory.apply_label(
+            profile_cache.apply_label(
                 logged.ids,
                 logged.known_at,
                 fraud=logged.fraud,
@@ -82,7 +82,7 @@ class FeatureReplay:
             return
         payment = self.parser.parse(logged.event, logged.transaction_id)
         if isinstance(payment, Transaction):
-            extract_or_missing(memory, payment)
+            extract_or_missing(profile_cache, payment)
 
     def is_near(self, ids: Ids) -> bool:
         """Return whether these entities share one with the payment."""
@@ -124,10 +124,10 @@ def recompute_features(
         if isinstance(entry, ReplicationEntry):
             _take_part(replay, entry, others)
         else:
-            replay.take(entry, replay.memory)
+            replay.take(entry, replay.profile_cache)
         if number % PROGRESS_EVERY == 0:
             progress(f"replaying the log: number {entry.seq:,}", entry.seq / stored.seq)
-    row = array("d", extract_or_missing(replay.memory, payment))
+    row = array("d", extract_or_missing(replay.profile_cache, payment))
     values = array("d", stored.features)
     names = engine.bundle.contents.features.names
     return RecomputedFeatures(replay.history, replay.events, len(row), list(_differences(names, values, row)))

@@ -131,7 +131,7 @@ class OwnRows:
         self._state_file, self._history, self._until = state_file, history, until
         self._progress = progress
         self._parser = Parser(engine.project.schema, engine.bundle.contents.features.category_encoding)
-        self._memory = ProfileCache(engine.extractor)
+        self._profile_cache = ProfileCache(engine.extractor)
         self._began: int | None = state_file.meta("history", None)
         self._check_same_start()
         self._of_history: dict[str, Ids] = {}
@@ -153,7 +153,7 @@ class OwnRows:
             for logged in batch:
                 payment = self._payment(logged)
                 if payment is not None:
-                    self._memory.reapply_payment(payment)
+                    self._profile_cache.reapply_payment(payment)
             seq = batch[-1].seq
             events += len(batch)
             self._progress(f"loading the log: {events:,} events", seq / self._until)
@@ -176,13 +176,15 @@ class OwnRows:
         for logged in batch:
             payment = self._payment(logged)
             if payment is not None:
-                rows.append(Row(logged, payment, array("d", extract_or_missing(self._memory, payment))))
+                rows.append(
+                    Row(logged, payment, array("d", extract_or_missing(self._profile_cache, payment)))
+                )
         return rows
 
     def _backfill_history(self, history: History) -> Iterator[int]:
         """Add historical payments, with the labels known by the last one; the log has the others."""
         payments = history.payments
-        for number, _ in enumerate(Replay(self._memory).rows(payments), start=1):
+        for number, _ in enumerate(Replay(self._profile_cache).rows(payments), start=1):
             if number % AT_ONCE == 0:
                 self._progress(f"loading history: {number:,} payments", number / len(payments))
                 yield AT_ONCE
@@ -193,11 +195,11 @@ class OwnRows:
 
     def _payment(self, logged: LoggedEvent) -> Transaction | None:
         """Learn a label; return a payment, None where a service would have refused it."""
-        self._memory.sequence = logged.seq
+        self._profile_cache.sequence = logged.seq
         if logged.event is None:
             ids = self._ids(logged.transaction_id)
             if ids is not None:
-                self._memory.apply_label(
+                self._profile_cache.apply_label(
                     ids, logged.known_at, fraud=logged.fraud, supersedes_known_at=logged.supersedes_known_at
                 )
             return None

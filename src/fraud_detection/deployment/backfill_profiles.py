@@ -46,8 +46,8 @@ def backfill_profiles(
         for number, _ in enumerate(replay.rows(history), start=1):
             if number % PROGRESS_EVERY == 0:
                 progress(f"replaying: {number:,} payments", number / len(history))
-    replay.memory.store = _Careful(store, replay.memory.size(), progress)
-    replay.memory.save_all()
+    replay.profile_cache.store = _Careful(store, replay.profile_cache.size(), progress)
+    replay.profile_cache.save_all()
     young_ms = project.features.allowed_lateness.ms
     pending = [
         (historical.payment.transaction_id, historical.payment.entities, content_digest(historical.payment))
@@ -58,7 +58,7 @@ def backfill_profiles(
         progress(f"storing payments with pending labels: {at:,} of {len(pending):,}", at / len(pending))
         dedup_index.store_history(chunk)
     progress(f"storing payments with pending labels: {len(pending):,}", 1.0)
-    return BackfillResult(len(history), replay.memory.size(), len(pending))
+    return BackfillResult(len(history), replay.profile_cache.size(), len(pending))
 
 
 def _open_ended(

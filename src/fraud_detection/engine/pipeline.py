@@ -57,11 +57,11 @@ class Pipeline:
     """
 
     def __init__(
-        self, parser: Parser, memory: ProfileCache, strategy: DecisionStrategy, dedup_index: DedupIndex
+        self, parser: Parser, profile_cache: ProfileCache, strategy: DecisionStrategy, dedup_index: DedupIndex
     ) -> None:
         """Put the stages together."""
         self.parser, self.notes = parser, Notes(parser.schema)
-        self.memory = memory
+        self.profile_cache = profile_cache
         self.stages = StageTimes()
         self.decision_engine = DecisionEngine(strategy, self.stages)
         self.dedup_index = dedup_index
@@ -107,7 +107,7 @@ class Pipeline:
             self._redelivered,
         )
         self.failures += self.decision_engine.failures
-        self.counted_through = max(self.counted_through, self.memory.sequence)
+        self.counted_through = max(self.counted_through, self.profile_cache.sequence)
         for outcome, decision in zip(decided, decisions, strict=True):
             outcome.decision = self.notes.on(outcome.payment, decision)
         name_senders(result.outcomes, senders)
@@ -115,9 +115,9 @@ class Pipeline:
 
     def apply_known_labels(self, time_ms: int) -> list[Outcome]:
         """Apply the labels of history that were known at a time, without a payment; return them."""
-        known = self.dedup_index.batch_state([], [label.transaction_id for label in self._known_by(time_ms)])
-        self.memory.prefetch(list(known.entities.values()))
-        return self._apply_labels_until(time_ms, known)
+        state = self.dedup_index.batch_state([], [label.transaction_id for label in self._known_by(time_ms)])
+        self.profile_cache.prefetch(list(state.entities.values()))
+        return self._apply_labels_until(time_ms, state)
 
     def _parse(self, raw: Event, identity: str | None) -> Transaction | Label | Quarantined:
         if isinstance(raw, Label):
@@ -142,19 +142,21 @@ class Pipeline:
         parsed: Sequence[Parsed],
         sequences: Sequence[int] | None,
     ) -> Processed:
-        known = self._load_state(parsed)
+        state = self._load_state(parsed)
         self.stages.lap(LOOKUP)
         result = Processed([], [])
         for position, (raw, item) in enumerate(zip(events, parsed, strict=True)):
             if isinstance(item, Transaction):
-                result.log += self._apply_labels_until(item.event_time, known)
-            self.memory.sequence = self.memory.sequence + 1 if sequences is None else sequences[position]
+                result.log += self._apply_labels_until(item.event_time, state)
+            self.profile_cache.sequence = (
+                self.profile_cache.sequence + 1 if sequences is None else sequences[position]
+            )
             try:
-                outcome = self._process_one(raw, item, known, result.outcomes)
+                outcome = self._process_one(raw, item, state, result.outcomes)
             except NOT_OF_ONE_EVENT:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one event
-                outcome = self._isolated(raw, item, known, error)
+                outcome = self._isolated(raw, item, state, error)
             result.outcomes.append(outcome)
             result.log.append(outcome)
         return result
@@ -164,53 +166,57 @@ class Pipeline:
         payments = [item for item in parsed if isinstance(item, Transaction)]
         labels = [item for item in parsed if isinstance(item, Label)]
         labels += self._known_by(max([payment.event_time for payment in payments], default=-1))
-        known = self.dedup_index.batch_state(
+        state = self.dedup_index.batch_state(
             [payment.transaction_id for payment in payments], [label.transaction_id for label in labels]
         )
-        self.memory.prefetch([payment.entities for payment in payments] + list(known.entities.values()))
-        return known
+        self.profile_cache.prefetch(
+            [payment.entities for payment in payments] + list(state.entities.values())
+        )
+        return state
 
     def _known_by(self, time_ms: int) -> list[Label]:
         return list(
             itertools.takewhile(lambda label: label.known_at <= time_ms, reversed(self.pending_labels))
         )
 
-    def _apply_labels_until(self, time_ms: int, known: BatchState) -> list[Outcome]:
+    def _apply_labels_until(self, time_ms: int, state: BatchState) -> list[Outcome]:
         """Apply the labels of history that were known at `time_ms`, unless the stream had them before."""
         learned: list[Outcome] = []
         self.watermark = max(self.watermark, time_ms)
         while self.pending_labels and self.pending_labels[-1].known_at <= time_ms:
             label = self.pending_labels.pop()
-            if label.supersedes(known.current_label(label.transaction_id)):
-                self.memory.sequence += 1
-                learned.append(self._apply_label(label, known))
+            if label.supersedes(state.current_label(label.transaction_id)):
+                self.profile_cache.sequence += 1
+                learned.append(self._apply_label(label, state))
         return learned
 
-    def _process_one(self, raw: Event, item: Parsed, known: BatchState, outcomes: list[Outcome]) -> Outcome:
+    def _process_one(self, raw: Event, item: Parsed, state: BatchState, outcomes: list[Outcome]) -> Outcome:
         if isinstance(item, (Quarantined, Forbidden)):
             return item
         if isinstance(raw, Label):
-            return self._apply_label(raw, known)
+            return self._apply_label(raw, state)
         if isinstance(item, Label):
-            return self._apply_label(item, known)
-        earlier = known.already_processed.get(item.transaction_id)
+            return self._apply_label(item, state)
+        earlier = state.already_processed.get(item.transaction_id)
         if earlier is not None:
-            conflict = self._conflict(raw, item, known, outcomes)
+            conflict = self._conflict(raw, item, state, outcomes)
             if conflict is not None:
                 return conflict
-            if earlier == self.memory.sequence:
-                self._reapply(item, known)
+            if earlier == self.profile_cache.sequence:
+                self._reapply(item, state)
             return Duplicate(item.transaction_id)
-        values = array("d", self.memory.extractor.packed(*self.memory.extract_and_update(item)))
+        values = array("d", self.profile_cache.extractor.packed(*self.profile_cache.extract_and_update(item)))
         payment = Decided(self.parser.stored_form(raw), item, values, _UNDECIDED)
-        for label, supersedes_known_at in known.labels_up_to(item.transaction_id, self.memory.sequence):
-            self.memory.apply_label(
+        for label, supersedes_known_at in state.labels_up_to(
+            item.transaction_id, self.profile_cache.sequence
+        ):
+            self.profile_cache.apply_label(
                 item.entities, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at
             )
         # Last: after an error above, the payment is recognised by its absence here.
         self._decided += 1
-        known.already_processed[item.transaction_id] = 0
-        known.entities[item.transaction_id] = item.entities
+        state.already_processed[item.transaction_id] = 0
+        state.entities[item.transaction_id] = item.entities
         return payment
 
     def review_without_profiles(self, raw: bytes, error: Exception, identity: str) -> tuple[Outcome, Failure]:
@@ -221,19 +227,19 @@ class Pipeline:
             return outcome, self.failures[-1]
         transaction_id, conflict = item.transaction_id, None
         try:
-            known = self.dedup_index.batch_state([transaction_id], [])
-            if transaction_id in known.already_processed:
-                conflict = self._conflict(raw, item, known, [])
+            state = self.dedup_index.batch_state([transaction_id], [])
+            if transaction_id in state.already_processed:
+                conflict = self._conflict(raw, item, state, [])
         except NOT_OF_ONE_EVENT:
             raise
         except Exception:  # noqa: BLE001 - the error itself; whether it was decided before cannot be known
             outcome = self._unreadable(raw, error)
         else:
-            isolated = self._isolated(raw, item, known, error)
+            isolated = self._isolated(raw, item, state, error)
             outcome = isolated if conflict is None else conflict
         return outcome, self.failures[-1]
 
-    def _isolated(self, raw: Event, item: Parsed, known: BatchState, error: Exception) -> Outcome:
+    def _isolated(self, raw: Event, item: Parsed, state: BatchState, error: Exception) -> Outcome:
         """Return the outcome of an event whose features or profiles raised an error."""
         if isinstance(raw, Label):
             # A label of history, which no caller waits for: it is no event of the stream.
@@ -242,22 +248,22 @@ class Pipeline:
             return self._unreadable(raw, error)
         transaction_id = item.transaction_id
         self.failures.append(Failure(transaction_id, raw, error))
-        if transaction_id in known.already_processed:
+        if transaction_id in state.already_processed:
             return Duplicate(transaction_id)
-        known.already_processed[transaction_id] = 0
-        known.entities[transaction_id] = item.entities
+        state.already_processed[transaction_id] = 0
+        state.entities[transaction_id] = item.entities
         # The decline cap counts it where it stands, like every payment that is not declined.
         self._redelivered.append(Redelivered(self._decided, item.event_time, declined=False))
-        values = array("d", [math.nan]) * len(self.memory.extractor.definitions)
+        values = array("d", [math.nan]) * len(self.profile_cache.extractor.definitions)
         by = self.decision_engine.champion
         return Decided(raw, item, values, unforeseen(transaction_id, by.policy.name, by.bundle, by.config_id))
 
     def _conflict(
-        self, raw: bytes, payment: Transaction, known: BatchState, outcomes: list[Outcome]
+        self, raw: bytes, payment: Transaction, state: BatchState, outcomes: list[Outcome]
     ) -> Conflict | None:
         """Compare a payment with the first one under its id; rare, so nothing is cached for it."""
         transaction_id, fields = payment.transaction_id, None
-        first = known.first.get(transaction_id)
+        first = state.first.get(transaction_id)
         if first is None:
             of_batch = (outcome for outcome in outcomes if isinstance(outcome, Decided))
             earlier = next(
@@ -291,35 +297,37 @@ class Pipeline:
             else None
         )
 
-    def _reapply(self, payment: Transaction, known: BatchState) -> None:
+    def _reapply(self, payment: Transaction, state: BatchState) -> None:
         """Reapply a payment, and its labels, to every profile whose checkpoint predates it."""
-        self.memory.reapply_payment(payment)
-        if self.memory.sequence > self.counted_through:
-            declined = payment.transaction_id in known.declined
+        self.profile_cache.reapply_payment(payment)
+        if self.profile_cache.sequence > self.counted_through:
+            declined = payment.transaction_id in state.declined
             self._redelivered.append(Redelivered(self._decided, payment.event_time, declined))
         ids = payment.entities
-        for label, supersedes_known_at in known.labels_up_to(payment.transaction_id, self.memory.sequence):
-            self.memory.reapply_label(
+        for label, supersedes_known_at in state.labels_up_to(
+            payment.transaction_id, self.profile_cache.sequence
+        ):
+            self.profile_cache.reapply_label(
                 ids, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at
             )
 
-    def _apply_label(self, label: Label, known: BatchState) -> AppliedLabel | RedundantLabel | Duplicate:
-        transaction_id, sequence = label.transaction_id, self.memory.sequence
-        ids, current = known.entities.get(transaction_id), known.current_label(transaction_id)
-        for earlier, supersedes_known_at in known.labels_up_to(transaction_id, sequence):
+    def _apply_label(self, label: Label, state: BatchState) -> AppliedLabel | RedundantLabel | Duplicate:
+        transaction_id, sequence = label.transaction_id, self.profile_cache.sequence
+        ids, current = state.entities.get(transaction_id), state.current_label(transaction_id)
+        for earlier, supersedes_known_at in state.labels_up_to(transaction_id, sequence):
             if earlier.sequence == sequence and ids is not None:
-                self.memory.reapply_label(
+                self.profile_cache.reapply_label(
                     ids, earlier.known_at, fraud=earlier.fraud, supersedes_known_at=supersedes_known_at
                 )
         if not label.supersedes(current):
-            if known.has_label(label):
+            if state.has_label(label):
                 return Duplicate(transaction_id, is_label=True)
-            known.redundant.setdefault(transaction_id, []).append(label)
+            state.redundant.setdefault(transaction_id, []).append(label)
             return RedundantLabel(label)
-        known.labels.setdefault(transaction_id, []).append(label)
+        state.labels.setdefault(transaction_id, []).append(label)
         supersedes_known_at = None if current is None else current.known_at
         if ids is not None:
-            self.memory.apply_label(
+            self.profile_cache.apply_label(
                 ids, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at
             )
         return AppliedLabel(label, ids, supersedes_known_at)

@@ -13,19 +13,19 @@ from fraud_detection.core.parse import Parser
 LOG = logging.getLogger(__name__)
 
 
-def reapply_event(memory: ProfileCache, parser: Parser, logged: LoggedEvent) -> None:
+def reapply_event(profile_cache: ProfileCache, parser: Parser, logged: LoggedEvent) -> None:
     """Reapply a logged event to every profile whose checkpoint predates it."""
     if logged.event is None:
-        memory.reapply_label(
+        profile_cache.reapply_label(
             logged.ids, logged.known_at, fraud=logged.fraud, supersedes_known_at=logged.supersedes_known_at
         )
         return
     payment = parser.parse(logged.event, logged.transaction_id)
     if not isinstance(payment, Transaction):
         return
-    memory.prefetch([payment.entities])
+    profile_cache.prefetch([payment.entities])
     try:
-        memory.reapply_payment(payment)
+        profile_cache.reapply_payment(payment)
     except NOT_OF_ONE_EVENT:
         raise
     except Exception as error:  # noqa: BLE001 - it met this error before, when it was decided, and went to review

@@ -305,9 +305,9 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
     ]
     stored, compared = undisturbed.decisions(), 0
     for records in by_shard(events).values():
-        memory = ProfileCache(extractor)
+        profile_cache = ProfileCache(extractor)
         for one in valid(small_simulation, [record.data for record in records]).values():
-            replayed = memory.extract_and_update(one)
+            replayed = profile_cache.extract_and_update(one)
             served = array("d", stored[one.transaction_id][5])
             assert (
                 array("d", [replayed[index] for index in of_card]).tobytes()

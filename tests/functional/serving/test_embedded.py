@@ -160,7 +160,7 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
     label["label_known_at"] = payments[0]["event_time"]
     service = service_at(small_simulation, tmp_path / "state.db")
     serve(service, [json.dumps(payment).encode() for payment in (label, label, payments[0], payments[1])], 1)
-    names = [feature.name for feature in service.pipeline.memory.extractor.definitions]
+    names = [feature.name for feature in service.pipeline.profile_cache.extractor.definitions]
     third = service.pipeline.process([json.dumps(payments[2]).encode()]).outcomes[0]
     assert isinstance(third, Decided)
     assert third.values[names.index("terminal_fraud_count_30d")] == 1

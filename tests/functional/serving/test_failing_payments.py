@@ -178,7 +178,7 @@ def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
     decision_engine, at = service.pipeline.decision_engine, MANY // 2
     parsed = [service.pipeline.parser.parse(event) for event in events]
     payments = [one for one in parsed if isinstance(one, Transaction)]
-    rows = [array("d", service.pipeline.memory.extract_and_update(payment)) for payment in payments]
+    rows = [array("d", service.pipeline.profile_cache.extract_and_update(payment)) for payment in payments]
     healthy = decision_engine.decide(payments, rows)
     decision_engine.canary = Canary(decision_engine.champion, 0.5, "salt")
     assert decision_engine.decide(payments, rows) == healthy

@@ -64,7 +64,7 @@ def serve(service: EmbeddedService, events: Iterable[bytes]) -> list[Any]:
 def risk(service: EmbeddedService, outcome: object, window: str = "30d") -> tuple[float, float]:
     """Return the frauds that a payment saw on its card, and their share of the labels."""
     assert isinstance(outcome, Decided)
-    names = [feature.name for feature in service.pipeline.memory.extractor.definitions]
+    names = [feature.name for feature in service.pipeline.profile_cache.extractor.definitions]
     row = dict(zip(names, outcome.values, strict=True))
     return row[f"card_fraud_count_{window}"], row[f"card_fraud_rate_{window}"]
 
@@ -185,7 +185,7 @@ def test_labels_that_came_apart_from_their_payment_are_what_a_stream_would_have_
 
 def test_where_the_stream_carries_the_labels_of_history_they_count_when_it_does(tmp_path: Path) -> None:
     service = open_service(tmp_path / "s.db")
-    replay = Replay(service.pipeline.memory)
+    replay = Replay(service.pipeline.profile_cache)
     for _ in replay.rows(HISTORY):
         pass
     store_replayed_history(service.state_file, replay, HISTORY, labels_in_stream=True)

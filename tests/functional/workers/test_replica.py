@@ -80,15 +80,17 @@ def replicate_all(services: list[WorkerService]) -> None:
         pass
 
 
-def contents(memory: ProfileCache) -> list[dict[str, object]]:
+def contents(profile_cache: ProfileCache) -> list[dict[str, object]]:
     """Return what each profile holds that is in memory, and of the stored ones too."""
-    store = memory.store
+    store = profile_cache.store
     assert isinstance(store, StateFile)
     results: list[dict[str, object]] = []
-    for slot, index in enumerate(memory.indexes):
+    for slot, index in enumerate(profile_cache.indexes):
         at_rest = {one for (one,) in store.rows("SELECT id FROM profiles WHERE entity = ?", (index,))}
-        memory.prefetch([_ids(index, one) for one in at_rest])
-        results.append({one: profile.to_list() for one, profile in sorted(memory.cached[slot].items())})
+        profile_cache.prefetch([_ids(index, one) for one in at_rest])
+        results.append(
+            {one: profile.to_list() for one, profile in sorted(profile_cache.cached[slot].items())}
+        )
     return results
 
 
@@ -105,13 +107,13 @@ def alone(
         service.preload_history(history, lambda: None)
     for event in events:
         service.take(Batch([event], None, 0), "test")
-    profiles_found = contents(service.pipeline.memory)
+    profiles_found = contents(service.pipeline.profile_cache)
     service.close()
     return profiles_found
 
 
 def assert_as_alone(services: list[WorkerService], wanted: list[dict[str, object]]) -> None:
-    profiles_found = [contents(service.pipeline.memory) for service in services]
+    profiles_found = [contents(service.pipeline.profile_cache) for service in services]
     assert profiles_found[0][1:] == profiles_found[1][1:] == wanted[1:]
     assert profiles_found[0][0] | profiles_found[1][0] == wanted[0]
     assert not profiles_found[0][0].keys() & profiles_found[1][0].keys()
@@ -119,24 +121,24 @@ def assert_as_alone(services: list[WorkerService], wanted: list[dict[str, object
 
 def recounted(engine: Engine, service: WorkerService) -> int:
     """Replay a worker's log with what it followed; every served value is recomputed bit-identically."""
-    memory, parser, count = ProfileCache(engine.extractor), Parser(engine.project.schema), 0
-    shared = shared_profiles(engine, memory)
+    profile_cache, parser, count = ProfileCache(engine.extractor), Parser(engine.project.schema), 0
+    shared = shared_profiles(engine, profile_cache)
     own: Iterator[LoggedEvent | ReplicationEntry] = service.state_file.since(0)
     for one in heapq.merge(own, service.log.since(0), key=attrgetter("seq")):
-        memory.sequence = shared.sequence = one.seq
+        profile_cache.sequence = shared.sequence = one.seq
         if isinstance(one, ReplicationEntry):
             for logged in service.others[one.worker].since(one.after):
                 if logged.seq > one.until:
                     break
                 reapply_event(shared, parser, logged)
         elif one.event is None:
-            memory.apply_label(
+            profile_cache.apply_label(
                 one.ids, one.known_at, fraud=one.fraud, supersedes_known_at=one.supersedes_known_at
             )
         else:
             payment = parser.parse(one.event, one.transaction_id)
             assert isinstance(payment, Transaction)
-            assert array("d", memory.extract_and_update(payment)).tobytes() == one.features
+            assert array("d", profile_cache.extract_and_update(payment)).tobytes() == one.features
             count += 1
     return count
 
@@ -221,12 +223,12 @@ def test_a_part_that_cannot_be_written_is_ingested_later(
         with pytest.raises(RetryError, match="busy"):
             services[1].replicate(0)
         db.execute("ROLLBACK")
-    assert (services[1].state_file.seq, services[1].pipeline.memory.size()) == (0, 0)
+    assert (services[1].state_file.seq, services[1].pipeline.profile_cache.size()) == (0, 0)
     assert services[1].replicate(0) == [1]
     assert services[1].replicate(0) == []
     shared = sum(one in first.decode() for one in ("device_id", "merchant_id", "terminal_id"))
     shared -= first.count(b'_id":null')
-    assert (services[1].state_file.seq, services[1].pipeline.memory.size()) == (1, shared)
+    assert (services[1].state_file.seq, services[1].pipeline.profile_cache.size()) == (1, shared)
     for service in services:
         service.close()
 

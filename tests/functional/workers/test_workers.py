@@ -375,11 +375,11 @@ def test_kills_lose_no_decision_decide_nothing_twice_and_count_nothing_twice(
     assert all(ownership.route(event).owner == worker for worker, event, _ in stored.values())
     services = open_workers(engine, state)
     replicate_all(services)
-    profiles = [contents(service.pipeline.memory) for service in services]
+    profiles = [contents(service.pipeline.profile_cache) for service in services]
     _, single = open_service(small_simulation.bundle, tmp_path / "alone.db")
     for _, event, _ in stored.values():
         single.take(Batch([event], None, 0), "test")
-    wanted = contents(single.pipeline.memory)
+    wanted = contents(single.pipeline.profile_cache)
     assert profiles[0][1:] == profiles[1][1:] == wanted[1:]
     assert profiles[0][0] | profiles[1][0] == wanted[0]
     for service in (*services, single):

@@ -101,17 +101,17 @@ def pending_labels(historical: HistoricalPayment, number: int) -> list[PendingLa
     return pending
 
 
-def extract_or_missing(memory: ProfileCache, payment: Transaction) -> list[float]:
+def extract_or_missing(profile_cache: ProfileCache, payment: Transaction) -> list[float]:
     """Return the features of a historical payment, then update its profiles.
 
     All are missing where extraction raises an error, as they are when serving; the error is logged.
     """
     try:
-        return memory.extract_and_update(payment)
+        return profile_cache.extract_and_update(payment)
     except NOT_OF_ONE_EVENT:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and ends at one payment
-        return missing_row(payment, error, len(memory.extractor.definitions))
+        return missing_row(payment, error, len(profile_cache.extractor.definitions))
 
 
 def missing_row(payment: Transaction, error: Exception, features: int) -> list[float]:
@@ -132,9 +132,9 @@ class Replay:
     After the last payment `pending_labels` is a heap of the labels that become known later.
     """
 
-    def __init__(self, memory: ProfileCache) -> None:
+    def __init__(self, profile_cache: ProfileCache) -> None:
         """Take the profiles to update."""
-        self.memory = memory
+        self.profile_cache = profile_cache
         self.pending_labels: list[PendingLabel] = []
         self.seen = 0
 
@@ -142,7 +142,7 @@ class Replay:
         """Yield one feature row a payment, as it would have been served."""
         for historical in history:
             self.apply_labels_until(historical.payment.event_time)
-            row = extract_or_missing(self.memory, historical.payment)
+            row = extract_or_missing(self.profile_cache, historical.payment)
             self.hold_labels_back(historical)
             yield row
 
@@ -151,7 +151,7 @@ class Replay:
         pending = self.pending_labels
         while pending and pending[0].available_from <= time_ms:
             label = heapq.heappop(pending)
-            self.memory.apply_label(
+            self.profile_cache.apply_label(
                 label.ids, label.known_at, fraud=label.fraud, supersedes_known_at=label.supersedes_known_at
             )
 

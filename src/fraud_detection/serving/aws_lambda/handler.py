@@ -271,7 +271,7 @@ class Processor:
 
         Return how many these were.
         """
-        refused = pipeline.memory.save_all()
+        refused = pipeline.profile_cache.save_all()
         write_conflicts = len(refused)
         for turn in range(ROUNDS):
             if not refused:
@@ -280,7 +280,7 @@ class Processor:
             pairs = zip(records, outcomes, strict=True)
             touching = [record for record, outcome in pairs if touches(outcome, refused)]
             self._outcomes(pipeline, touching)
-            refused = pipeline.memory.save_all()
+            refused = pipeline.profile_cache.save_all()
             write_conflicts += len(refused)
         raise RetryError(f"{len(refused)} profiles were changed by others each of {ROUNDS} times")
 

@@ -161,7 +161,7 @@ class _Scoring:
 
     def _preload_history(self, history: Iterable[HistoricalPayment], apart: AbstractSet[str]) -> None:
         """Load the history; the payments `apart` are still to come, only their labels are stored."""
-        replay = Replay(self.pipeline.memory)
+        replay = Replay(self.pipeline.profile_cache)
         to_come = []
         for historical in history:
             if historical.payment.transaction_id in apart:

@@ -149,7 +149,7 @@ class EmbeddedService:
         pipeline = self.pipeline
         self._deferred_events += len(log)
         self.state_file.commit(
-            log, pipeline.memory.oldest_unsaved_seq(), pipeline.watermark, pipeline.parser.drift
+            log, pipeline.profile_cache.oldest_unsaved_seq(), pipeline.watermark, pipeline.parser.drift
         )
 
     def run_deferred_work(self) -> None:
@@ -162,7 +162,7 @@ class EmbeddedService:
             return
         # No event changes more than one profile of a kind: so many saved are as many as those changed.
         self.state_file.flush()
-        self.pipeline.memory.save_changed_before(
+        self.pipeline.profile_cache.save_changed_before(
             self.state_file.seq - self.save_after_events, self._deferred_events
         )
         self.state_file.dedup_index.enter_from_tables(IDS_AN_EVENT * self._deferred_events)
@@ -177,7 +177,7 @@ class EmbeddedService:
         Their labels are learned when they became known, those that were not known by the end of
         history when the stream comes to their time.
         """
-        replay = Replay(self.pipeline.memory)
+        replay = Replay(self.pipeline.profile_cache)
         for _ in replay.rows(history):
             on_payment()
         store_replayed_history(self.state_file, replay, history)
@@ -186,10 +186,10 @@ class EmbeddedService:
     def close(self) -> None:
         """Save the profiles and close the state file."""
         self.state_file.flush()
-        memory = self.pipeline.memory
+        profile_cache = self.pipeline.profile_cache
         with self.state_file.transaction():
-            memory.save_all()
-            self.state_file.store_checkpoint(memory.oldest_unsaved_seq())
+            profile_cache.save_all()
+            self.state_file.store_checkpoint(profile_cache.oldest_unsaved_seq())
             decline_counts.save(self.pipeline.decision_engine.decline_cap, self.state_file)
         self.state_file.close()
 
@@ -207,7 +207,7 @@ class EmbeddedService:
 
     def _check_shape(self) -> None:
         """Check that the stored profiles were made with these features."""
-        extractor = self.pipeline.memory.extractor
+        extractor = self.pipeline.profile_cache.extractor
         shape = [definition.name for definition in extractor.definitions]
         shape += [
             f"{entity.plan.bucket_count} buckets, {entity.plan.limit} distinct ids"
@@ -225,15 +225,15 @@ class EmbeddedService:
 
     def _recover(self) -> int:
         """Reapply what came since the oldest change that was not saved; return how many events."""
-        memory = self.pipeline.memory
+        profile_cache = self.pipeline.profile_cache
         # Another parser, because these events are in the tallies of drift already.
         parser = Parser(self.pipeline.parser.schema)
         count = 0
         for logged in self.state_file.since(self.state_file.checkpoint.recovery_from_seq - 1):
             count += 1
-            memory.sequence = logged.seq
-            reapply_event(memory, parser, logged)
-        memory.sequence = self.state_file.seq
+            profile_cache.sequence = logged.seq
+            reapply_event(profile_cache, parser, logged)
+        profile_cache.sequence = self.state_file.seq
         return count
 
     def _measure(self, outcomes: list[Outcome], seconds: float) -> None:
@@ -276,14 +276,14 @@ def store_replayed_history(
     """
     if has_history(state_file):
         raise ConfigError("the state file is in use: history is only taken into a new one")
-    replay.memory.store = state_file
+    replay.profile_cache.store = state_file
     with state_file.transaction():
         state_file.put_meta("history", len(history))
         pending_labels = replay.still_pending()
         state_file.dedup_index.store_history(history, pending_labels)
         if not labels_in_stream:
             state_file.dedup_index.store_pending_labels(pending_labels)
-        replay.memory.save_all()
+        replay.profile_cache.save_all()
 
 
 def has_history(state_file: StateFile) -> bool:

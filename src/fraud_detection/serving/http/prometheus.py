@@ -98,10 +98,10 @@ def _lags(requests: RequestBatcher) -> Iterator[str]:
     yield from head("fraud_consumer_lag_seconds", "gauge", help_text)
     for source, lag_s in sorted(requests.lags.items()):
         yield f'fraud_consumer_lag_seconds{{source="{source}"}} {lag_s():.6g}'
-    memory = requests.service.pipeline.memory
+    profile_cache = requests.service.pipeline.profile_cache
     help_text = "Events that a restart has to reapply: their profiles are not saved yet."
     yield from head("fraud_unsaved_events", "gauge", help_text)
-    yield f"fraud_unsaved_events {memory.sequence + 1 - memory.oldest_unsaved_seq()}"
+    yield f"fraud_unsaved_events {profile_cache.sequence + 1 - profile_cache.oldest_unsaved_seq()}"
 
 
 def head(name: str, kind: str, help_text: str) -> list[str]:

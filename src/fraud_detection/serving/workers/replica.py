@@ -70,7 +70,7 @@ class WorkerService(EmbeddedService):
         pipeline = engine.pipeline(state_file, state_file.dedup_index)
         self.worker, self.others, self._counters = worker, others, counters
         self.committed: Callable[[CommitTime], None] = _nobody
-        self.shared = shared_profiles(engine, pipeline.memory)
+        self.shared = shared_profiles(engine, pipeline.profile_cache)
         self.log = ReplicationLog(state_file.database)
         for other_worker, file in others.items():
             # Without `--synchronous full` a loss of power may take from that file what was read of it.
@@ -107,11 +107,11 @@ class WorkerService(EmbeddedService):
         Labels that are not known by the end of history are learned by the owner of their payment, and
         replicated from there.
         """
-        replay, mine = Replay(self.pipeline.memory), []
+        replay, mine = Replay(self.pipeline.profile_cache), []
         for historical in history:
             replay.apply_labels_until(historical.payment.event_time)
             if ownership.of(historical.payment.entities, historical.payment.transaction_id) == self.worker:
-                extract_or_missing(self.pipeline.memory, historical.payment)
+                extract_or_missing(self.pipeline.profile_cache, historical.payment)
                 mine.append(historical)
                 replay.hold_labels_back(historical)
             else:
@@ -162,7 +162,7 @@ class WorkerService(EmbeddedService):
                 self.log.append(
                     ReplicationEntry(self.state_file.seq, worker, self.replicated_until[worker], until)
                 )
-                self.state_file.store_checkpoint(self.pipeline.memory.oldest_unsaved_seq())
+                self.state_file.store_checkpoint(self.pipeline.profile_cache.oldest_unsaved_seq())
         except RetryError:
             self.state_file.seq = before
             raise
@@ -176,14 +176,14 @@ class WorkerService(EmbeddedService):
         self.committed((self.state_file.seq, time.monotonic()))
 
     def _apply(self, entries: Sequence[LoggedEvent], number: int) -> None:
-        self.pipeline.memory.sequence = self.shared.sequence = number
+        self.pipeline.profile_cache.sequence = self.shared.sequence = number
         self.shared.prefetch([logged.ids for logged in entries])
         for logged in entries:
             reapply_event(self.shared, self.reader, logged)
 
     def _recover(self) -> int:
         """Reapply own events and parts of the others', in the order of this worker's log."""
-        memory, count = self.pipeline.memory, 0
+        profile_cache, count = self.pipeline.profile_cache, 0
         first = self.state_file.checkpoint.recovery_from_seq
         own: Iterator[LoggedEvent | ReplicationEntry] = self.state_file.since(first - 1)
         for entry in heapq.merge(own, self.log.since(first), key=attrgetter("seq")):
@@ -193,22 +193,22 @@ class WorkerService(EmbeddedService):
                 self._apply(entries, entry.seq)
             else:
                 count += 1
-                memory.sequence = entry.seq
-                reapply_event(memory, self.reader, entry)
-        memory.sequence = self.state_file.seq
+                profile_cache.sequence = entry.seq
+                reapply_event(profile_cache, self.reader, entry)
+        profile_cache.sequence = self.state_file.seq
         return count
 
 
-def shared_profiles(engine: Engine, memory: ProfileCache) -> ProfileCache:
+def shared_profiles(engine: Engine, profile_cache: ProfileCache) -> ProfileCache:
     """Return a memory of the same profiles without those of the ordering entity.
 
     What one of the two changes, the other sees; the number of the event in hand is set in both.
     """
-    entities = memory.extractor.entities
+    entities = profile_cache.extractor.entities
     slots = [slot for slot, entity in enumerate(entities) if entity.index != ORDERING]
     extractor = Extractor(engine.project, engine.bundle.contents.features.category_encoding)
     extractor.entities = [entities[slot] for slot in slots]
-    return memory.part(extractor, slots)
+    return profile_cache.part(extractor, slots)
 
 
 def without_ordering(historical: HistoricalPayment) -> HistoricalPayment:

@@ -53,7 +53,7 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
         category_encoding = _category_encoding(project, history.payments, cut)
     replay = Replay(ProfileCache(Extractor(project, category_encoding)))
     matrix = _replayed(replay, history.payments, progress, exact=exact)
-    definitions = replay.memory.extractor.definitions
+    definitions = replay.profile_cache.extractor.definitions
     info = FeatureTableInfo(
         fingerprint=fingerprint(project, category_encoding),
         features=definitions,

@@ -9,8 +9,8 @@ ROOM = FIRST_BLOCKS * IDS_A_BLOCK
 
 
 def test_every_id_is_seen_by_others_while_layers_are_added_and_its_worker_dies() -> None:
-    memory = shared_memory(0)
-    writer, reader = SharedIds(memory), SharedIds(memory)
+    profile_cache = shared_memory(0)
+    writer, reader = SharedIds(profile_cache), SharedIds(profile_cache)
     assert not reader.may_hold("payment-0")
     for number in range(0, ROOM + ROOM // 4, 7):
         for each in range(number, number + 7):
@@ -19,8 +19,8 @@ def test_every_id_is_seen_by_others_while_layers_are_added_and_its_worker_dies()
         assert reader.may_hold(f"payment-{number}")
         if number == 7 * (ROOM // 10):
             # Another process goes on where this one was killed.
-            writer = SharedIds(memory)
-    late = SharedIds(memory)
+            writer = SharedIds(profile_cache)
+    late = SharedIds(profile_cache)
     for each in range(0, ROOM + ROOM // 4, 3):
         assert reader.may_hold(f"payment-{each}")
         assert late.may_hold(f"payment-{each}")
@@ -28,8 +28,8 @@ def test_every_id_is_seen_by_others_while_layers_are_added_and_its_worker_dies()
 
 
 def test_an_id_that_is_entered_again_takes_no_room() -> None:
-    memory = shared_memory(0)
-    ids = SharedIds(memory)
+    profile_cache = shared_memory(0)
+    ids = SharedIds(profile_cache)
     for _ in range(3):
         for number in range(1_000):
             ids.enter(f"payment-{number}")
@@ -37,13 +37,13 @@ def test_an_id_that_is_entered_again_takes_no_room() -> None:
     for number in range(more):
         ids.enter(f"other-{number}")
     # A new worker over the same memory has the room that is left, and no more.
-    assert not any(SharedIds(memory).may_hold(f"new-{number}") for number in range(3))
+    assert not any(SharedIds(profile_cache).may_hold(f"new-{number}") for number in range(3))
 
 
 def test_it_reports_whether_all_ids_are_there() -> None:
-    memory = shared_memory(0)
-    mine, theirs = SharedIds(memory), SharedIds(memory)
+    profile_cache = shared_memory(0)
+    mine, theirs = SharedIds(profile_cache), SharedIds(profile_cache)
     assert not theirs.is_complete()
     mine.completed()
     assert theirs.is_complete()
-    assert SharedIds(memory).is_complete()
+    assert SharedIds(profile_cache).is_complete()

@@ -152,11 +152,11 @@ def test_profiles_that_could_not_be_saved_are_saved_later(
     service = impatient(small_simulation, state)
     service.save_after_events = 0
     one_by_one(service, events[:60])
-    before = service.pipeline.memory.oldest_unsaved_seq()
+    before = service.pipeline.profile_cache.oldest_unsaved_seq()
     with held(state), pytest.raises(RetryError):
         service.run_deferred_work()
-    assert service.pipeline.memory.oldest_unsaved_seq() == before
+    assert service.pipeline.profile_cache.oldest_unsaved_seq() == before
     service.state_file.flush()
-    assert service.pipeline.memory.save_changed_before(service.state_file.seq + 1) == set()
-    assert service.pipeline.memory.oldest_unsaved_seq() == service.state_file.seq + 1
+    assert service.pipeline.profile_cache.save_changed_before(service.state_file.seq + 1) == set()
+    assert service.pipeline.profile_cache.oldest_unsaved_seq() == service.state_file.seq + 1
     service.close()

@@ -28,7 +28,7 @@ ROOMY = msgspec.structs.replace(
 WINDOWS = {"1h": HOUR, "1d": DAY, "30d": 30 * DAY}
 
 
-def memory(store: StateStore | None = None, capacity: int = 2_000_000) -> ProfileCache:
+def profile_cache(store: StateStore | None = None, capacity: int = 2_000_000) -> ProfileCache:
     return ProfileCache(Extractor(PROJECT, CATEGORY_ENCODING), store, capacity)
 
 
@@ -53,7 +53,7 @@ def in_window(earlier: list[Transaction], entity: int, transaction: Transaction,
 @settings(deadline=None)
 @given(streams())
 def test_every_window_feature_equals_a_naive_recount(stream: list[Transaction]) -> None:
-    engine = memory()
+    engine = profile_cache()
     for position, transaction in enumerate(stream):
         row = named(engine.extract_and_update(transaction))
         for name, length in WINDOWS.items():
@@ -105,7 +105,7 @@ def test_profiles_do_not_depend_on_the_order_of_arrival(stream: list[Transaction
     random.shuffle(shuffled)
     rows = []
     for order in (stream, shuffled):
-        engine = memory()
+        engine = profile_cache()
         for transaction in order:
             engine.extract_and_update(transaction)
         probe = payment(999, START + 41 * DAY, 100, "a", "m")
@@ -118,19 +118,19 @@ def test_profiles_do_not_depend_on_the_order_of_arrival(stream: list[Transaction
 def test_a_state_that_is_saved_dropped_and_loaded_gives_the_same_rows(
     stream: list[Transaction], every: int
 ) -> None:
-    steady, store = memory(), MemoryStore()
-    restless = memory(store=store)
+    steady, store = profile_cache(), MemoryStore()
+    restless = profile_cache(store=store)
     for number, transaction in enumerate(stream):
         if number % every == 0:
             restless.save_all()
-            restless = memory(store=store)
+            restless = profile_cache(store=store)
         assert same(restless.extract_and_update(transaction), steady.extract_and_update(transaction))
 
 
 @settings(deadline=None)
 @given(streams())
 def test_a_memory_without_room_gives_the_same_rows(stream: list[Transaction]) -> None:
-    steady, cramped = memory(), memory(store=MemoryStore(), capacity=0)
+    steady, cramped = profile_cache(), profile_cache(store=MemoryStore(), capacity=0)
     for transaction in stream:
         assert same(cramped.extract_and_update(transaction), steady.extract_and_update(transaction))
         cramped.save_all()
@@ -138,7 +138,7 @@ def test_a_memory_without_room_gives_the_same_rows(stream: list[Transaction]) ->
 
 
 def test_the_oldest_saved_profiles_make_room_and_what_is_unsaved_stays() -> None:
-    engine = memory(store=MemoryStore(), capacity=10)
+    engine = profile_cache(store=MemoryStore(), capacity=10)
     for number in range(20):
         engine.sequence = number
         engine.extract_and_update(payment(number, START + number, 5, card=f"c{number}"))
@@ -152,7 +152,7 @@ def test_the_oldest_saved_profiles_make_room_and_what_is_unsaved_stays() -> None
 
 
 def test_saving_behind_costs_the_same_however_much_was_saved_before() -> None:
-    engine = memory(store=MemoryStore(), capacity=100)
+    engine = profile_cache(store=MemoryStore(), capacity=100)
 
     def seconds(numbers: range) -> float:
         began = time.process_time()
@@ -170,14 +170,14 @@ def test_saving_behind_costs_the_same_however_much_was_saved_before() -> None:
 
 
 def test_a_payment_does_not_see_itself() -> None:
-    row = named(memory().extract_and_update(payment(1, START, 500)))
+    row = named(profile_cache().extract_and_update(payment(1, START, 500)))
     assert row["card_count_1h"] == 0
     assert row["card_merchant_first_seen"] == 1
     assert math.isnan(row["card_seconds_since_last"])
 
 
 def test_the_second_payment_sees_the_first() -> None:
-    engine = memory()
+    engine = profile_cache()
     engine.extract_and_update(payment(1, START, 500))
     row = named(engine.extract_and_update(payment(2, START + 60_000, 1500)))
     assert row["card_count_1h"] == 1
@@ -188,7 +188,7 @@ def test_the_second_payment_sees_the_first() -> None:
 
 
 def test_a_missing_entity_is_missing_and_not_a_new_one() -> None:
-    engine = memory()
+    engine = profile_cache()
     for number in range(3):
         row = named(engine.extract_and_update(payment(number, START + number, 100, card=None, merchant=None)))
         assert all(math.isnan(value) for name, value in row.items() if name.startswith(("card", "merchant")))
@@ -196,7 +196,7 @@ def test_a_missing_entity_is_missing_and_not_a_new_one() -> None:
 
 
 def test_a_label_counts_from_the_moment_it_became_known() -> None:
-    engine = memory()
+    engine = profile_cache()
     engine.extract_and_update(payment(1, START, 500))
     before = named(engine.extract_and_update(payment(2, START + 2 * DAY, 500)))
     engine.apply_label(("c", "m"), START + 3 * DAY, fraud=True)
@@ -213,7 +213,7 @@ def test_a_label_counts_from_the_moment_it_became_known() -> None:
 
 
 def test_a_late_payment_is_seen_with_what_its_card_has_done_meanwhile() -> None:
-    engine = memory()
+    engine = profile_cache()
     engine.extract_and_update(payment(1, START + 10 * DAY, 500))
     late = named(engine.extract_and_update(payment(2, START + 9 * DAY + HOUR, 700)))
     assert (late["card_count_1h"], late["card_seconds_since_last"]) == (1, 0)
@@ -223,7 +223,7 @@ def test_a_late_payment_is_seen_with_what_its_card_has_done_meanwhile() -> None:
 
 @pytest.mark.parametrize("future_payments", [1, 2, 3])
 def test_a_few_payments_and_labels_from_the_far_future_blind_nobody(future_payments: int) -> None:
-    engine, clean = memory(), memory()
+    engine, clean = profile_cache(), profile_cache()
     for number in range(future_payments):
         future = START + (20_000 + 40 * number) * DAY
         engine.extract_and_update(payment(900 + number, future, 100_000))
@@ -239,14 +239,14 @@ def test_a_few_payments_and_labels_from_the_far_future_blind_nobody(future_payme
 
 
 def test_speed_is_distance_over_time_since_the_last_place() -> None:
-    engine = memory()
+    engine = profile_cache()
     engine.extract_and_update(payment(10, START, 500))
     row = named(engine.extract_and_update(payment(20, START + 2 * HOUR, 500)))
     assert row["card_speed_kmh"] == pytest.approx(distance_km(10, 10, 20, 20) / 2)
 
 
 def test_categories_have_a_code_and_a_frequency_and_new_ones_are_unknown() -> None:
-    engine = memory()
+    engine = profile_cache()
     known = named(engine.extract_and_update(payment(1, START, 500)))
     new = Transaction("t", START, 5, ("c", "m"), (), ("fax",))
     missing = Transaction("t", START, 5, ("c", "m"), (), (None,))
@@ -256,7 +256,7 @@ def test_categories_have_a_code_and_a_frequency_and_new_ones_are_unknown() -> No
 
 
 def test_the_calendar_follows_the_event() -> None:
-    row = named(memory().extract_and_update(payment(1, START + 23 * HOUR, 500)))
+    row = named(profile_cache().extract_and_update(payment(1, START + 23 * HOUR, 500)))
     assert (row["hour"], row["weekday"], row["is_night"]) == (23, 3, 1)
 
 

@@ -42,7 +42,7 @@ def bucket(time_ms: int) -> int:
 def test_a_label_counts_only_from_the_moment_it_was_known(rows: Rows) -> None:
     historical_payments = history(rows)
     replay = Replay(ProfileCache(Extractor(PROJECT, {})))
-    names = [feature.name for feature in replay.memory.extractor.definitions]
+    names = [feature.name for feature in replay.profile_cache.extractor.definitions]
     for position, values in enumerate(replay.rows(historical_payments)):
         row, current = dict(zip(names, values, strict=True)), historical_payments[position].payment
         verdicts = [
