@@ -1,6 +1,6 @@
 """Measure how a checkout is built: packages and their imports, sizes, swallowed errors, wheel, start.
 
-    python -m benchmarks.structure [ROOT] [--trace] [--verbose] [--json]
+    python -m benchmarks.structure [ROOT] [--trace] [--suite] [--verbose] [--json]
 
 ROOT is any checkout of this project, by default the one that this file is part of; its libraries are those of
 the Python that runs this.  Nothing but bytecode is written there.
@@ -15,8 +15,10 @@ How things are counted:
 - The wheel is built, without compiling; lines are those of its `.py` files.  `--help` is the median of
   several processes: by the clock, and of the processor, which other work hardly changes.
 - Pages are the Markdown files of `docs`.
+- Banned words are counted by `tools.banned_words`, with the list of this checkout.
 
 `--trace` adds what `benchmarks.payment_trace` of that checkout finds, on a copy without compiled modules.
+`--suite` runs `make test` in the checkout and adds its seconds by the clock, all set-up included.
 `--verbose` prints the way of each payment, move by move, and nothing else.
 """
 
@@ -41,6 +43,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.package_graph import PACKAGE, Imports, import_figures
+from tools.banned_words import banned_words, hits
 
 HERE = Path(__file__).resolve().parents[1]
 STARTS = 9
@@ -62,7 +65,10 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All figures of a checkout; trace: as `benchmarks.payment_trace` measures it."""
+    """All figures of a checkout.
+
+    trace: as `benchmarks.payment_trace` measures it.  suite_seconds: of `make test`.
+    """
 
     imports: dict[str, Imports]
     sizes: Sizes
@@ -70,7 +76,9 @@ class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
     help_seconds: float
     help_cpu_seconds: float
     docs_pages: int
+    banned_words: int
     trace: Trace | None = None
+    suite_seconds: float | None = None
 
 
 def size_figures(folder: Path) -> Sizes:
@@ -177,7 +185,14 @@ def copied(root: Path, folder: Path) -> Path:
     return folder
 
 
-def measure(root: Path, copy: Path, *, traced: bool) -> Figures:
+def suite_seconds(root: Path) -> float:
+    """Run `make test` in a checkout; raise CalledProcessError where it fails."""
+    start = time.monotonic()
+    subprocess.run(["make", "test"], cwd=root, check=True, stdout=sys.stderr)  # noqa: S607
+    return round(time.monotonic() - start, 1)
+
+
+def measure(root: Path, copy: Path, *, traced: bool, suite: bool) -> Figures:
     """Measure a checkout, of which `copy` is a copy without compiled modules."""
     wall, processor = help_seconds(root)
     return Figures(
@@ -187,7 +202,9 @@ def measure(root: Path, copy: Path, *, traced: bool) -> Figures:
         help_seconds=wall,
         help_cpu_seconds=processor,
         docs_pages=sum(1 for _ in (root / "docs").rglob("*.md")),
+        banned_words=sum(1 for _ in hits(root, banned_words(HERE))),
         trace=trace(copy) if traced else None,
+        suite_seconds=suite_seconds(root) if suite else None,
     )
 
 
@@ -208,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("root", type=Path, nargs="?", default=HERE, help="a checkout [this one]")
     parser.add_argument("--trace", action="store_true", help="trace a payment through each way of serving")
+    parser.add_argument("--suite", action="store_true", help="time `make test`")
     parser.add_argument("--verbose", action="store_true", help="print the way of each payment alone")
     parser.add_argument("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args(arguments)
@@ -216,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if chosen.verbose:
             print(_run(copy, "-m", "benchmarks.payment_trace", "--verbose").decode())
             return
-        figures = measure(chosen.root.resolve(), copy, traced=chosen.trace)
+        figures = measure(chosen.root.resolve(), copy, traced=chosen.trace, suite=chosen.suite)
     if chosen.json:
         print(msgspec.json.format(msgspec.json.encode(figures)).decode())
     else:

@@ -142,6 +142,7 @@ def test_a_made_up_checkout_has_the_figures_that_are_counted_by_hand(tmp_path: P
         },
         "wheel_lines": 36,
         "docs_pages": 2,
+        "banned_words": 0,
     }
     assert sorted(tmp_path.rglob("*.py")) == before
     assert not list(tmp_path.rglob("build"))
