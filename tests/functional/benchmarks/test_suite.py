@@ -92,7 +92,7 @@ def test_a_soak_looks_at_every_slice_and_every_card(simulation: BenchmarkSimulat
     assert main(arguments) == 0
     figures = json.loads(report_path.read_bytes())
     assert [minute["load"]["from_s"] for minute in figures["minutes"]] == [0.0, 1.0, 2.0, 3.0]
-    assert figures["whole"]["statuses"] == {"200": 800}
+    assert figures["total"]["statuses"] == {"200": 800}
     assert sum(minute["load"]["latencies"]["count"] for minute in figures["minutes"]) == 800
     assert all(minute["memory"]["own_mb"] > 10 for minute in figures["minutes"])
     assert figures["loaded"]["own_mb"] > figures["at_start"]["own_mb"]
