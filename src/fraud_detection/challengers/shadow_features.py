@@ -243,7 +243,7 @@ class OwnRows:
         what = (
             f"the shadow {self._config_id} needs other features than the services have, and makes them itself"
         )
-        if self._state_file.meta("shard", None) is not None:
+        if self._state_file.meta("worker_state", None) is not None:
             raise ConfigError(
                 f"{self._state_file.path}: is of one of several workers; {what}, of all payments in one "
                 "order, which several files do not have; let it follow a service that is alone"

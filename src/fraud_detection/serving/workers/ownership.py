@@ -173,7 +173,7 @@ class WorkerFile(msgspec.Struct, frozen=True):
 def worker_path(state: Path, worker: int, workers: int) -> Path:
     """Return the state file of one worker.
 
-    >>> str(shard_path(Path("build/state.db"), 0, 2))
+    >>> str(worker_path(Path("build/state.db"), 0, 2))
     'build/state.worker-0-of-2.db'
     """
     return state.with_name(f"{state.stem}.worker-{worker}-of-{workers}{state.suffix}")
