@@ -31,6 +31,7 @@ GRACE_S = 10
 """How long requests in flight may still take when the server stops."""
 
 BACKLOG = 2048
+MAX_PORT = 65_535
 
 OTHER_FILES = 256 + MIN_HANDSHAKES + MAX_CLOSING
 """File descriptors besides client connections: state files, other workers, libraries, and connections
@@ -176,6 +177,9 @@ def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
 
 
 def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    if not 0 <= port <= MAX_PORT:
+        # The C library would take the port modulo 65,536, and listen where nobody looks.
+        raise ConfigError(f"--port {port}: a port is a number from 0 (any that is free) to {MAX_PORT}")
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     bound = socket.socket(family, kind, protocol)
     try:
