@@ -250,7 +250,7 @@ def report(figures: Figures, arguments: argparse.Namespace) -> str:
             f"{figures['backlog_records_per_s']:,.0f} records/s",
         ),
         (
-            "records a batch there; profiles write_conflicts by another shard a batch",
+            "records a batch there; profiles changed by another shard meanwhile, a batch",
             f"{figures['backlog_batch_records_mean']:.0f}; {figures['write_conflicts_per_batch']:.1f}",
         ),
         (

@@ -180,7 +180,7 @@ class GroundTruth:
         return now.arrived_s - oldest
 
     def _known(self, item: DecisionItem, saved: SavedProfiles, index: int, entity_id: str) -> list[Event]:
-        """Return the events that a profile had taken in when it was read for a decision."""
+        """Return the events that a profile included when it was read for a decision."""
         now, name = self.first[item.transaction_id], self.entities[index]
         seen = saved.seen.get((f"{name}#{entity_id}", item.versions[name]), {})
         return [

@@ -106,7 +106,7 @@ approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}
 from the stream to the decision: p50 {figure(report.p50_ms, 0)} ms, p99 {figure(report.p99_ms, 0)} ms, \
 longest {figure(report.max_ms, 0)} ms (the stream was read every {report.poll_ms:.0f} ms)
 {report.batches:,} batches of {report.decisions_per_batch:.1f} decisions; mean ms a batch: {stages}; \
-{report.write_conflicts:,} profiles were write_conflicts by another shard and taken in again
+{report.write_conflicts:,} profiles were changed by another shard meanwhile, and their events reapplied
 {quality_lines(report.quality)}
 first decision {report.seconds_to_first_decision:.1f} s after the start; \
 {report.dead_lettered:,} records dead-lettered"""

@@ -68,7 +68,7 @@ def redrive(queue: SqsQueue, kinesis: Any, stream: str, timeout_s: int = 10) -> 
 
     They come behind what was put meanwhile.  A payment that was decided before is known by its id, or by the
     first sequence number of its record, which goes with it; so a batch that is put twice does no harm.  What
-    profiles had not taken in, the next batch of its shard does.
+    profiles do not include yet, the next batch of its shard applies.
     """
     redriver = _Redriver(kinesis, stream)
     return Redriven(queue.take(redriver, timeout_s), redriver.records, redriver.lost)

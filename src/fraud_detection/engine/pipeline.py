@@ -50,9 +50,9 @@ class Pipeline:
     """Decides batches of raw events, in order, exactly once per transaction id.
 
     pending_labels: labels of history, the latest first; each is applied before the first payment at or after
-    its time.  watermark: the latest event time so far, in ms; every label due by then has been learned.
+    its time.  watermark: the latest event time so far, in ms; every label known by then has been applied.
     counted_through: the number of the last event that the decline cap has counted; what is redelivered up to
-    it is not counted again. failures: events of the last batch with which the program met an error.  Such a
+    it is not counted again.  failures: events of the last batch with which the program met an error.  Such a
     payment goes to review, what is none is quarantined; all others are decided as ever.
     """
 

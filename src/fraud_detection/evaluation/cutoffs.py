@@ -159,7 +159,7 @@ def _best_first(price: np.ndarray, count: np.ndarray, capacity: float) -> np.nda
 def _between(levels: np.ndarray, groups: int) -> float:
     """Return a cut-off that takes in exactly the `groups` highest scores."""
     if groups == 0:
-        # Nothing that was seen may be taken in; above 1 there is nothing.
+        # No score of the sample may reach it; above 1 there is none.
         return round_between(float(levels[0]), 1.0) if levels.size else 1.0
     low = float(levels[groups]) if groups < levels.size else 0.0
     return round_between(low, float(levels[groups - 1]))

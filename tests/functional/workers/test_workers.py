@@ -79,7 +79,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def until_replicated(one: Served, events: int) -> None:
-    """Wait until each worker has taken in what the others decided."""
+    """Wait until each worker has replicated what the others decided."""
     until(lambda: total(one, "fraud_replicated_events_total") == events * (WORKERS - 1))
 
 

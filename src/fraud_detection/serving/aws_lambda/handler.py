@@ -50,7 +50,7 @@ from fraud_detection.serving.aws_lambda.results import ResultMaker
 from fraud_detection.serving.steady_clock import SteadyClock
 
 ROUNDS = 12
-"""How often a batch is taken in again because other shards changed the profiles it shares with them."""
+"""How often a batch is reapplied because other shards changed the profiles that it shares with them."""
 
 BUSY_PAUSE_S = 0.02
 PREFIX = "FRAUD_"

@@ -94,7 +94,7 @@ class ReleaseFollower:
             try:
                 self._take(self._found)
             except RetryError as error:
-                LOG.warning("%s; the release is taken in a moment", error, extra={"event": "release_delayed"})
+                LOG.warning("%s; the release follows in a moment", error, extra={"event": "release_delayed"})
                 return
             self._found = self._loading = None
         now = time.monotonic()

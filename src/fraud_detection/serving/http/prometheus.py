@@ -42,7 +42,7 @@ def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[st
             tally.internal_errors,
             "Payments reviewed, or events quarantined, because of an internal error.",
         ),
-        "fraud_labels_total": (tally.labels, "Labels taken in."),
+        "fraud_labels_total": (tally.labels, "Labels applied."),
         "fraud_decline_cap_total": (tally.capped, "Payments reviewed because no more may be declined."),
         "fraud_control_group_total": (
             tally.control_group,

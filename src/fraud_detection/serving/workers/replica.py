@@ -42,7 +42,7 @@ from fraud_detection.serving.workers.decline_cap import WorkerDeclineCap
 from fraud_detection.serving.workers.ownership import ORDERING, Ownership
 
 MAX_CONCURRENT = 256
-"""Events of another's log that are taken in at once: a few milliseconds in which nothing is decided."""
+"""Events of another's log that are replicated at once: a few milliseconds in which nothing is decided."""
 
 CommitTime = tuple[int, float]
 """The number of the last event of a commit, and the moment of the commit, in seconds of the machine's clock
@@ -53,7 +53,7 @@ class WorkerService(EmbeddedService):
     """Decides the events that it owns, and replicates the others' commits into the shared profiles.
 
     worker: its own number.  others: the other workers' files, for reading.  committed: is called with
-    the time of each commit.  replicated_until: the last event taken in of each other worker's log.  counters:
+    the time of each commit.  replicated_until: the last event replicated of each worker's log.  counters:
     the decline cap counters that all workers share; without one each counts for itself.
     """
 

@@ -1,4 +1,4 @@
-"""What is taken in already, told from memory where that is certain and from the tables where it is not."""
+"""Whether an id came before: by the filter in memory where that is certain, else by the tables."""
 
 from __future__ import annotations
 

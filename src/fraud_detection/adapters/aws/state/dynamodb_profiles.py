@@ -1,7 +1,7 @@
 """Profiles in DynamoDB, shared by all shards of a stream: nothing lost, nothing counted twice.
 
 An item carries, besides the profile, its version and for each shard the number of the last event
-that it has taken in.  A profile is saved only if its version is still the one that was loaded; a batch
+that it includes.  A profile is saved only if its version is still the one that was loaded; a batch
 that comes again changes only what had not seen its events.
 
 Saves go as statements of PartiQL, because only they take a condition each and many a call at the price of

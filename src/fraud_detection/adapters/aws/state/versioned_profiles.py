@@ -1,6 +1,6 @@
 """Common part of profile stores that several shards write: the last event of each shard in a profile.
 
-A stored profile carries, for each shard, the number of the last event that it has taken in.  So a batch
+A stored profile carries, for each shard, the number of the last event that it includes.  So a batch
 that comes again changes only the profiles that had not seen its events.
 """
 
