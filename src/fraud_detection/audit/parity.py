@@ -18,13 +18,12 @@ import msgspec
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.tables import create_state
+from fraud_detection.audit.refeature import replay_event
 from fraud_detection.core.decide.policy import Policy
 from fraud_detection.core.decide.rules import compile_rules
-from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.category_encoding import CategoryEncoding
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.profile_cache import ProfileCache
-from fraud_detection.core.features.replay import extract_or_missing
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import Project
 from fraud_detection.engine.counters import Tally
@@ -103,19 +102,10 @@ def _replay(
     state_file, parser = StateFile(state, reading=True), Parser(project.schema)
     profile_cache = ProfileCache(Extractor(project, category_encoding))
     for logged in state_file.since(0):
-        if logged.event is None:
-            profile_cache.apply_label(
-                logged.ids,
-                logged.known_at,
-                fraud=logged.fraud,
-                supersedes_known_at=logged.supersedes_known_at,
-            )
+        values = replay_event(logged, parser, profile_cache)
+        if values is None:
             continue
-        payment = parser.parse(logged.event, logged.transaction_id)
-        if isinstance(payment, Transaction):
-            _compare(
-                array("d", extract_or_missing(profile_cache, payment)).tobytes(), logged.features, report
-            )
+        _compare(array("d", values).tobytes(), logged.features, report)
         if report.rows_compared % BATCH == 0:
             progress(
                 f"replaying: {report.rows_compared:,} rows",

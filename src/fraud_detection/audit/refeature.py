@@ -31,6 +31,17 @@ Progress = Callable[[str, float], None]
 PROGRESS_EVERY = 4096
 
 
+def replay_event(logged: LoggedEvent, parser: Parser, profile_cache: ProfileCache) -> list[float] | None:
+    """Update the profiles with an event of a log; return the features of a payment, None for a label."""
+    if logged.event is None:
+        profile_cache.apply_label(
+            logged.ids, logged.known_at, fraud=logged.fraud, supersedes_known_at=logged.supersedes_known_at
+        )
+        return None
+    payment = parser.parse(logged.event, logged.transaction_id)
+    return extract_or_missing(profile_cache, payment) if isinstance(payment, Transaction) else None
+
+
 class FeatureReplay:
     """Feeds profiles with the history of one payment, as the process that decided it has been fed."""
 
@@ -72,17 +83,7 @@ class FeatureReplay:
         if not self.is_near(logged.ids):
             return
         self.events += 1
-        if logged.event is None:
-            profile_cache.apply_label(
-                logged.ids,
-                logged.known_at,
-                fraud=logged.fraud,
-                supersedes_known_at=logged.supersedes_known_at,
-            )
-            return
-        payment = self.parser.parse(logged.event, logged.transaction_id)
-        if isinstance(payment, Transaction):
-            extract_or_missing(profile_cache, payment)
+        replay_event(logged, self.parser, profile_cache)
 
     def is_near(self, ids: Ids) -> bool:
         """Return whether these entities share one with the payment."""
