@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from fraud_detection.adapters.http.responses import problem
-from fraud_detection.adapters.ipc.rpc import RpcNode
+from fraud_detection.adapters.ipc.rpc_node import RpcNode
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Sender

@@ -151,9 +151,9 @@ class Worker:
         return stop.requested or broken
 
     async def _rpc_connected(self, stop: Stop) -> bool:
-        """Wait for the RPC connections to all others; return False when stopped before."""
+        """Wait until all workers are connected to one another; return False when stopped before."""
         while not stop.requested:
-            if self.router.rpc.connected:
+            if await self.router.rpc.all_connected():
                 return True
             await asyncio.sleep(LOOK_EVERY_S)
         return False

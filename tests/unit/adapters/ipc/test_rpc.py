@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.ipc.framing import Frame, FrameDecoder, encode_frame
-from fraud_detection.adapters.ipc.rpc import RequestHandler, RpcNode, socket_of
+from fraud_detection.adapters.ipc.rpc import RequestHandler
+from fraud_detection.adapters.ipc.rpc_node import RpcNode, socket_of
 from fraud_detection.core.errors import RetryError
 
 BODIES = st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.lists, max_leaves=5)
@@ -114,6 +115,30 @@ def test_a_connection_that_breaks_reports_it_and_is_made_anew(tmp_path: Path) ->
         assert await first.clients[1].call("x", 2) == [0, "x", 2]
         await first.close()
         await again.close()
+
+    asyncio.run(call())
+
+
+def test_all_are_connected_only_when_the_others_reach_one_another_too(tmp_path: Path) -> None:
+    async def call() -> None:
+        # Each sees the sockets that its own folder leads to: worker 1 does not find worker 2 at first.
+        folders = [tmp_path / str(own) for own in range(3)]
+        for folder in folders:
+            folder.mkdir()
+        nodes = [RpcNode(own, 3, folder, echo, lambda _: None) for own, folder in enumerate(folders)]
+        for own, folder in enumerate(folders):
+            for other in {0, 1, 2} - {own} - ({2} if own == 1 else set()):
+                socket_of(folder, other).symlink_to(socket_of(folders[other], other))
+        for node in nodes:
+            await node.open()
+        await until(lambda: nodes[0].connected and nodes[2].connected)
+        assert [await node.all_connected() for node in nodes] == [False] * 3
+        socket_of(folders[1], 2).symlink_to(socket_of(folders[2], 2))
+        await until(lambda: nodes[1].connected)
+        assert [await node.all_connected() for node in nodes] == [True] * 3
+        for node in nodes:
+            await node.close()
+        assert not await nodes[0].all_connected()
 
     asyncio.run(call())
 
