@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -25,20 +27,29 @@ def run_block(block: Block, folder: Path, environment: dict[str, str], timeout: 
         else:
             lines.append(command)
     script = "\n".join([PRELUDE, *lines, "stop_services"] if services else ["set -eo pipefail", *lines])
-    done = subprocess.run(  # noqa: S603 - our own documentation
+    code, output = _run(script, folder, environment, timeout)
+    assert code == 0, f"{block.page}:{block.line} ended with {code}:\n{script}\n{output}"
+    return output
+
+
+def _run(script: str, folder: Path, environment: dict[str, str], timeout: float) -> tuple[int, str]:
+    """Run a script in a session of its own, of which nothing is left; return exit code and last output."""
+    with subprocess.Popen(  # noqa: S603 - our own documentation
         ["bash", "-c", script],  # noqa: S607
         cwd=folder,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout,
-        check=False,
-    )
-    output = done.stdout[-4_000:] + done.stderr[-4_000:]
-    assert done.returncode == 0, (
-        f"{block.page}:{block.line} ended with {done.returncode}:\n{script}\n{output}"
-    )
-    return output
+        start_new_session=True,
+    ) as bash:
+        try:
+            output, errors = bash.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(bash.pid, signal.SIGKILL)
+            output, errors = bash.communicate()
+            errors += f"\nkilled after {timeout:.0f} s"
+    return bash.returncode, output[-4_000:] + errors[-4_000:]
 
 
 PRELUDE = f"""set -eo pipefail
@@ -55,7 +66,8 @@ ready() {{
 }}
 stop_services() {{
   for one in "${{services[@]}}"; do
-    kill -INT "$one"
+    # Again and again: bash lets a process in the background ignore SIGINT until that handles it by itself.
+    while kill -INT "$one" 2>/dev/null; do sleep 2; done
     wait "$one" || {{ code=$?; [ $code = 130 ] || [ $code = 0 ] || return $code; }}
   done
 }}
