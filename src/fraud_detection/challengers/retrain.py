@@ -169,7 +169,7 @@ def _tracked(
 
 def _table(project: Project, champion: Bundle, settings: RetrainSettings, progress: Progress) -> Dataset:
     history = read_history(project, settings.data, progress, settings.labels, settings.as_of, settings.states)
-    check_not_empty(history, settings.data or settings.states[0])
+    check_not_empty(settings.data or settings.states[0], history.empty)
     as_of_last_payment(history)
     category_encoding = None if settings.new_features else champion.contents.features.category_encoding
     dataset, _ = feature_table(project, history, progress, category_encoding=category_encoding, exact=True)

@@ -82,6 +82,13 @@ class HistoryOptions(NamedTuple):
     state: tuple[Path, ...]
 
 
+class EngineOptions(NamedTuple):
+    """What replays history: which engine, and with how many processes; None where the engine decides."""
+
+    engine: str
+    jobs: int | None
+
+
 class DecidedBy(NamedTuple):
     """What decides: a bundle, with the project file of today where one is named; or what is released."""
 
@@ -246,6 +253,24 @@ def compared(function: Function) -> Function:
 
 
 history_options = gathered("history_options", HistoryOptions, data, labels, as_of, logged_states)
+engine_options = gathered(
+    "engine_options",
+    EngineOptions,
+    click.option(
+        "--engine",
+        type=click.Choice(["local"]),
+        default="local",
+        help="What replays history; the table is the same.",
+    ),
+    click.option(
+        "--jobs",
+        cls=DefaultOption,
+        type=click.IntRange(1, 256),
+        metavar="N",
+        show_default="one a core, one for a small file",
+        help="Processes that replay history.",
+    ),
+)
 decided_by = gathered("by", DecidedBy, any_bundle, registry, own_config)
 releasing = gathered(
     "request",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from fraud_detection.adapters.files.event_sources import open_file
+from fraud_detection.adapters.files.event_sources import JsonLinesFile, TableRows, open_file
 from fraud_detection.adapters.files.source_identity import recognised
 from fraud_detection.adapters.files.tables import is_textual
 from fraud_detection.adapters.host.gc_tuning import few_collections
@@ -17,7 +17,7 @@ from fraud_detection.core.project_schema import Project
 from fraud_detection.core.sources import KnownSource
 from fraud_detection.history.label_file import label_events
 from fraud_detection.history.logged_decisions import DecisionHistory, state_files
-from fraud_detection.history.reader import History, HistoryReader, check_schema_fits
+from fraud_detection.history.reader import History, HistoryReader, check_labels_fit, check_schema_fits
 
 __all__ = ["History", "Progress", "check_not_empty", "read_history"]
 
@@ -57,8 +57,7 @@ def read_history(
 
 
 def _read_file(reader: HistoryReader, path: Path, progress: Progress, states: Sequence[Path]) -> None:
-    rows, opened = 0, open_file(path)
-    recognised(opened, list(_known_sources(states, opened.beginning)))
+    rows, opened = 0, named_file(path, states)
     # Also where the schema declares an id: a row without one is known by its offset.
     for batch in opened.batches(0, READ_ROWS):
         reader.history.source = KnownSource(opened.name, batch.offset, batch.fingerprint)
@@ -68,7 +67,15 @@ def _read_file(reader: HistoryReader, path: Path, progress: Progress, states: Se
         rows += len(batch.events)
         progress(f"reading {path.name}: {rows:,} rows", 0.0)
     progress(f"reading {path.name}: {rows:,} rows", 1.0)
-    check_schema_fits(path, reader.history, rows)
+    refused = reader.history.refused
+    check_schema_fits(path, rows, len(refused), next(iter(refused), None))
+
+
+def named_file(path: Path, states: Sequence[Path]) -> JsonLinesFile | TableRows:
+    """Open a file under the name by which state files know it, or one of its own."""
+    opened = open_file(path)
+    recognised(opened, list(_known_sources(states, opened.beginning)))
+    return opened
 
 
 def _known_sources(states: Sequence[Path], beginning: str) -> Iterator[KnownSource]:
@@ -83,12 +90,7 @@ def _read_labels(reader: HistoryReader, path: Path) -> None:
         reader.take(raw, None)
         rows += 1
     errors = reader.history.refused[refused:]
-    if errors and len(errors) == rows:
-        json_path, reason = errors[0]
-        raise ConfigError(
-            f"{path}: none of {rows:,} labels can be read; the first: {reason} - at `{json_path}`; name the "
-            "columns as `schema.transaction_id` and `schema.label` of the project file do"
-        )
+    check_labels_fit(path, rows, len(errors), next(iter(errors), None))
 
 
 def _read_state(reader: HistoryReader, path: Path, progress: Progress) -> None:
@@ -104,10 +106,10 @@ def _read_state(reader: HistoryReader, path: Path, progress: Progress) -> None:
     progress(f"reading {path.name}: {rows:,} decisions", 1.0)
 
 
-def check_not_empty(history: History, path: Path) -> None:
-    """Raise ConfigError when a declared field has no readable value in any row."""
-    if history.empty:
-        fields = ", ".join(f"`{field}` (at `{json_path}`)" for json_path, field in history.empty)
+def check_not_empty(path: Path, empty: Sequence[tuple[str, str]]) -> None:
+    """Raise ConfigError when a declared field has no readable value in any row, see `History.empty`."""
+    if empty:
+        fields = ", ".join(f"`{field}` (at `{json_path}`)" for json_path, field in empty)
         raise ConfigError(
             f"{path}: no row has a readable value for {fields}; correct the name of the field in the "
             "project file, or remove it there"

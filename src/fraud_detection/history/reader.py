@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from fraud_detection.adapters.sqlite.logged_decisions import LoggedDecision
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Label, Transaction
 from fraud_detection.core.features.replay import HistoricalPayment
-from fraud_detection.core.parse import Parser
 from fraud_detection.core.parse.content import differing_fields
 from fraud_detection.core.project_schema import Schema
 from fraud_detection.core.sources import KnownSource
-from fraud_detection.history.logged_decisions import ControlGroupEligibility, weight_of
+from fraud_detection.history.logged_decisions import ControlGroupEligibility
+from fraud_detection.history.rows import LabelRow, PaymentRow, RowReader
 
 WORST_SHARE_REFUSED = 0.5
 
@@ -50,15 +49,28 @@ class History(msgspec.Struct):
     source: KnownSource | None = None
 
 
-def check_schema_fits(path: Path, history: History, rows: int) -> None:
-    """Raise ConfigError when most rows of a file cannot be read by the project file."""
+def check_schema_fits(path: Path, rows: int, refused: int, first: tuple[str, str] | None) -> None:
+    """Raise ConfigError when most rows of a file cannot be read by the project file.
+
+    first: path and reason of the first one that was refused.
+    """
     if rows == 0:
         raise ConfigError(f"{path}: has no rows")
-    if len(history.refused) > WORST_SHARE_REFUSED * rows:
-        json_path, reason = history.refused[0]
+    if first is not None and refused > WORST_SHARE_REFUSED * rows:
+        json_path, reason = first
         raise ConfigError(
-            f"{path}: {len(history.refused):,} of {rows:,} rows cannot be read; the first: {reason} - at "
+            f"{path}: {refused:,} of {rows:,} rows cannot be read; the first: {reason} - at "
             f"`{json_path}`; does the schema in the project file fit this file?"
+        )
+
+
+def check_labels_fit(path: Path, rows: int, refused: int, first: tuple[str, str] | None) -> None:
+    """Raise ConfigError when no label of a file can be read; for the arguments see `check_schema_fits`."""
+    if first is not None and refused == rows:
+        json_path, reason = first
+        raise ConfigError(
+            f"{path}: none of {rows:,} labels can be read; the first: {reason} - at `{json_path}`; name the "
+            "columns as `schema.transaction_id` and `schema.label` of the project file do"
         )
 
 
@@ -67,9 +79,8 @@ class HistoryReader:
 
     def __init__(self, schema: Schema, *, textual: bool = False) -> None:
         """Read by the schema; textual: the file holds nothing but text."""
-        self.parser = Parser(schema, textual=textual)
-        self.parser.bounds.arrived(int(time.time() * 1000))
-        self.history = History()
+        self.rows = RowReader(schema, textual=textual)
+        self.schema, self.history = schema, History()
         # The indices of the payments in the history, which is put in order at the end.
         self.seen: dict[str, int] = {}
         self.labels: dict[str, list[Label]] = {}
@@ -78,55 +89,40 @@ class HistoryReader:
     def take(self, raw: bytes, identity: str | None) -> None:
         """Add a payment with the label of its row, or a label."""
         try:
-            event = self.parser.decode(raw)
-            if self.parser.is_label(event):
-                label = self.parser.label(event)
-                self.labels.setdefault(label.transaction_id, []).append(label)
-                return
-            payment = self.parser.record(event, identity)
-            historical = HistoricalPayment(
-                payment,
-                self.parser.labels.verdict(event),
-                self.parser.labels.known_at(event, payment.event_time),
-            )
+            row = self.rows.read(raw, identity)
         except RejectError as error:
             self.history.refused.append((error.path, error.reason))
             return
-        if self._is_duplicate(payment):
-            return
-        self.history.payments.append(historical)
-        if historical.fraud is not None and self.parser.labels.states_known_at(event):
-            self.known_until_in_rows = max(self.known_until_in_rows, historical.known_at)
+        if isinstance(row, LabelRow):
+            self.labels.setdefault(row.label.transaction_id, []).append(row.label)
+        else:
+            self._add(row)
 
     def add_logged_decision(
         self, decision: LoggedDecision, eligibility: ControlGroupEligibility | None
     ) -> None:
-        """Take a payment that was decided; the label in its own row was never reported."""
-        transaction_id = decision.transaction_id
+        """Take a payment that was decided."""
         try:
-            payment = self.parser.record(self.parser.decode(decision.event), transaction_id)
+            row = self.rows.read_logged(decision, eligibility)
         except RejectError as error:
             self.history.refused.append((error.path, error.reason))
             return
         self.history.decided += 1
-        weight = weight_of(decision, payment.amount, eligibility)
-        if weight != 1:
-            self.history.weights[transaction_id] = weight
-        if self._is_duplicate(payment):
-            return
-        self.history.payments.append(HistoricalPayment(payment, None, payment.event_time))
+        if row.weight != 1:
+            self.history.weights[decision.transaction_id] = row.weight
+        self._add(row)
 
-    def _is_duplicate(self, payment: Transaction) -> bool:
-        """Return whether the id is a duplicate, and record it otherwise."""
-        transaction_id, payments = payment.transaction_id, self.history.payments
-        position = self.seen.setdefault(transaction_id, len(payments))
-        if position == len(payments):
-            return False
-        self.history.duplicates += 1
-        self.history.conflicts += bool(
-            differing_fields(self.parser.schema, payments[position].payment, payment)
-        )
-        return True
+    def _add(self, row: PaymentRow) -> None:
+        """Add a payment, unless one with its id came before."""
+        payment, payments = row.historical.payment, self.history.payments
+        position = self.seen.setdefault(payment.transaction_id, len(payments))
+        if position < len(payments):
+            self.history.duplicates += 1
+            self.history.conflicts += bool(differing_fields(self.schema, payments[position].payment, payment))
+            return
+        payments.append(row.historical)
+        if row.states_known_at:
+            self.known_until_in_rows = max(self.known_until_in_rows, row.historical.known_at)
 
     def finished(self, schema: Schema, as_of: int | None) -> History:
         """Join labels and payments, and leave out what was not known at `as_of` in ms."""
@@ -159,14 +155,48 @@ class HistoryReader:
 
 
 def _empty_fields(schema: Schema, payments: Sequence[Transaction]) -> Iterator[tuple[str, str]]:
-    for index, (name, entity) in enumerate(schema.entities.items()):
-        if all(payment.entities[index] is None for payment in payments):
-            yield f"$.schema.entities.{name}", entity.field
-    for index, (name, number) in enumerate(schema.numbers.items()):
-        if all(math.isnan(payment.numbers[index]) for payment in payments):
-            yield f"$.schema.numbers.{name}", number.field
-    for index, (name, category) in enumerate(schema.categories.items()):
-        if all(payment.categories[index] is None for payment in payments):
-            yield f"$.schema.categories.{name}", category.field
-    if schema.place is not None and all(payment.place is None for payment in payments):
-        yield "$.schema.place", f"{schema.place.latitude}, {schema.place.longitude}"
+    filled = FilledFields(schema)
+    for payment in payments:
+        filled.add(payment)
+        if all(filled.flags):
+            break
+    return filled.empty()
+
+
+class FilledFields:
+    """Which declared fields have a readable value in at least one payment.
+
+    flags: of the entities, the numbers, the categories and the place, in schema order.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        """Start with none."""
+        self._fields = [
+            *((f"$.schema.entities.{name}", entity.field) for name, entity in schema.entities.items()),
+            *((f"$.schema.numbers.{name}", number.field) for name, number in schema.numbers.items()),
+            *(
+                (f"$.schema.categories.{name}", category.field)
+                for name, category in schema.categories.items()
+            ),
+        ]
+        if schema.place is not None:
+            self._fields.append(("$.schema.place", f"{schema.place.latitude}, {schema.place.longitude}"))
+        self.flags = [False] * len(self._fields)
+
+    def add(self, payment: Transaction) -> None:
+        """Look at the values of a payment."""
+        values = (
+            *(entity is not None for entity in payment.entities),
+            *(not math.isnan(number) for number in payment.numbers),
+            *(category is not None for category in payment.categories),
+            payment.place is not None,
+        )
+        self.merge(values[: len(self.flags)])
+
+    def merge(self, flags: Sequence[bool]) -> None:
+        """Add what was seen elsewhere."""
+        self.flags = [seen or flag for seen, flag in zip(self.flags, flags, strict=True)]
+
+    def empty(self) -> Iterator[tuple[str, str]]:
+        """Yield path and field of those that have none."""
+        return (field for field, seen in zip(self._fields, self.flags, strict=True) if not seen)

@@ -161,7 +161,7 @@ def features(
     with naming_arguments(arguments.FEATURES), TemporaryDirectory(prefix="fraud-") as folder:
         file, out = as_file(payments, Path(folder), "payments"), Path(folder) / "features.parquet"
         history = read_history(project, file, report_progress)
-        check_not_empty(history, file)
+        check_not_empty(file, history.empty)
         end = max(historical.payment.event_time for historical in history.payments) + 1
         dataset, _ = feature_table(
             project, history, report_progress, end, category_encoding=encoding, exact=True

@@ -17,7 +17,9 @@ from fraud_detection.training.evaluate import EVER
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.cache import source_of
 from fraud_detection.training.tables.dataset import Dataset, read_info, write_dataset
+from fraud_detection.training.tables.engines import ONE_PROCESS, EngineSettings
 from fraud_detection.training.tables.historical_rows import declared_columns
+from fraud_detection.training.tables.partitioned_job import FeatureJob, HistoryFiles, PartitionedTable
 from fraud_detection.training.workflow import (
     EvaluateReport,
     TrainReport,
@@ -63,13 +65,21 @@ def make_features(  # noqa: PLR0913 - what makes up the history, and as of when
     *,
     states: Sequence[Path] = (),
     for_training: bool = True,
+    engine: EngineSettings = ONE_PROCESS,
 ) -> FeaturesReport:
     """Replay history into a table of features, with labels of other files, as known at a moment.
 
     It comes from a file, from state files, or from both.  for_training: see `feature_table`.
+    engine: what replays it; the table is the same, whatever it is.
     """
+    jobs = engine.jobs_for(history_path)
+    if jobs > 1:
+        named = HistoryFiles(history_path, tuple(labels), tuple(states))
+        with engine.opened(history_path, out) as flow:
+            job = FeatureJob(flow, project, out, progress)
+            return partitioned_report(job.run(named, as_of, stripes=jobs, for_training=for_training))
     history = read_history(project, history_path, progress, labels, as_of, states)
-    check_not_empty(history, history_path or states[0])
+    check_not_empty(history_path or states[0], history.empty)
     dataset, _ = feature_table(project, history, progress, exact=True, for_training=for_training)
     progress(f"writing {out.name}", 0.0)
     # A state file goes on growing: no table that was made of one is taken for ready later.
@@ -120,6 +130,29 @@ def train_evaluate_and_refit(
         trained = replace(trained, tracked=run.trained(trained.bundle, bundle, trained.rounds))
         run.evaluated(trained.bundle.name, evaluated.metrics, evaluated.pictures)
     return trained, evaluated
+
+
+def partitioned_report(table: PartitionedTable) -> FeaturesReport:
+    """Return the report of a table that was made in partitions."""
+    history, counts = table.history, table.history.counts
+    refused = sum(read.refused for read in counts.files.values())
+    immature_from = table.info.boundaries.test_until
+    return FeaturesReport(
+        payments=len(history.times),
+        refused=refused,
+        duplicates=counts.joined.duplicates,
+        unmatched_labels=counts.joined.unmatched_labels,
+        labelled=history.labelled,
+        frauds=history.frauds,
+        features=len(table.info.features),
+        fingerprint=table.info.fingerprint,
+        decided=counts.joined.decided,
+        control_group=table.control_group,
+        left_out=table.left_out,
+        immature_count=int((history.times >= immature_from).sum()),
+        moment=history.moment,
+        conflicts=counts.joined.conflicts,
+    )
 
 
 def _features_report(history: History, dataset: Dataset) -> FeaturesReport:

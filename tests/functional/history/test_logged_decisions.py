@@ -26,9 +26,12 @@ from fraud_detection.history.load import read_history
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.serving.workers.ownership import Ownership, worker_path
+from fraud_detection.training.stages import FeaturesReport, make_features
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import Correction, Dataset, read_dataset
+from fraud_detection.training.tables.partitioned_job import HistoryFiles
 from tests.conftest import SmallSimulation
+from tests.partitioned_tables import in_partitions, made, silent
 from tests.smaller import third_of_cards
 from tests.states import open_service
 
@@ -379,3 +382,21 @@ def test_the_command_trains_on_files_and_state_together(
     # Without a file of historical payments the state tells all; with a wrong name it is missed.
     assert main(["features", f"--data={tmp_path / 'absent.parquet'}", *options]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_partitions_read_the_same_history_with_the_same_weights(
+    small_simulation: SmallSimulation, before: Path, state: Path, tmp_path: Path
+) -> None:
+    project = small_simulation.project
+
+    def alone(out: Path) -> FeaturesReport:
+        return make_features(project, before, out, silent, states=[state], for_training=False)
+
+    def partitioned(out: Path) -> FeaturesReport:
+        return in_partitions(project, HistoryFiles(before, states=(state,)), out)
+
+    expected = made(alone, tmp_path / "alone.parquet")
+    assert made(partitioned, tmp_path / "partitioned.parquet") == expected
+    assert isinstance(expected[0], FeaturesReport)
+    report = expected[0]
+    assert min(report.decided, report.control_group, report.left_out) > 0

@@ -20,7 +20,7 @@ import msgspec
 from fraud_detection.adapters.files.long_lines import LineCutter, line_hash, read_line
 from fraud_detection.adapters.files.source_identity import DIGITS, FileSource, PrefixDigest
 from fraud_detection.adapters.files.tables import KINDS, Table, open_table
-from fraud_detection.adapters.files.text_tables import JsonTable
+from fraud_detection.adapters.files.text_tables import JsonTable, Stripe
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Sender
 from fraud_detection.core.lenient_json import object_of
@@ -83,17 +83,23 @@ class JsonLinesFile(FileSource):
             prefix = PrefixDigest(file)
             prefix.until(offset)
             while lines := self._lines(file, max_events, offset):
-                starts = [offset]
-                for line in lines:
-                    starts.append(starts[-1] + _length(line))
-                offset = starts.pop()
-                at = [
-                    (start, line if isinstance(line, CutEvent) else line.strip(b"\r\n"))
-                    for start, line in zip(starts, lines, strict=True)
-                    if line.strip()
-                ]
+                starts, offset = _starts(lines, offset)
+                at = _not_blank(starts, lines)
                 names = [f"{self.name}-{start}" for start, _ in at]
                 yield Batch([line for _, line in at], names, offset, prefix.until(offset))
+
+    def stripe(self, stripe: Stripe) -> Iterator[tuple[int, bytes, str]]:
+        """Yield the events of a stripe, each with its offset and the id that it has if it carries none."""
+        offset = 0
+        with self.path.open("rb") as file:
+            for number in itertools.count():
+                lines = self._lines(file, ROWS, offset)
+                if not lines:
+                    return
+                starts, offset = _starts(lines, offset)
+                if stripe.has(number):
+                    for start, line in _not_blank(starts, lines):
+                        yield start, line, f"{self.name}-{start}"
 
     def _lines(self, file: BinaryIO, max_events: int, offset: int) -> list[bytes]:
         """Read at most `max_events` lines; what follows a line without an end is not there yet."""
@@ -182,9 +188,31 @@ class TableRows(FileSource):
                 names = [f"{self.name}-{number}" for number in range(row - len(fresh) + 1, row + 1)]
                 yield Batch(fresh, names, row, prefix.hexdigest()[:DIGITS])
 
+    def stripe(self, stripe: Stripe) -> Iterator[tuple[int, bytes, str]]:
+        """Yield the rows of a stripe, each with its number and the id that it has if it carries none."""
+        for first, records in self.table.stripe(ROWS, stripe):
+            for row, record in enumerate(records, first):
+                yield row, msgspec.json.encode(record), f"{self.name}-{row + 1}"
+
     def _events(self, max_events: int) -> Iterator[list[bytes]]:
         for records in self.table.records(batch_rows=max_events):
             yield [msgspec.json.encode(record) for record in records]
+
+
+def _starts(lines: Sequence[bytes], offset: int) -> tuple[list[int], int]:
+    """Return the offset of each line, and that after the last one."""
+    starts = [offset]
+    for line in lines:
+        starts.append(starts[-1] + _length(line))
+    return starts, starts.pop()
+
+
+def _not_blank(starts: Sequence[int], lines: Sequence[bytes]) -> list[tuple[int, bytes]]:
+    return [
+        (start, line if isinstance(line, CutEvent) else line.strip(b"\r\n"))
+        for start, line in zip(starts, lines, strict=True)
+        if line.strip()
+    ]
 
 
 def _length(line: bytes) -> int:

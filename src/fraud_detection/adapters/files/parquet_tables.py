@@ -20,7 +20,7 @@ from fraud_detection.adapters.files.arrow_values import (
     rows_of,
     time_columns,
 )
-from fraud_detection.adapters.files.text_tables import known
+from fraud_detection.adapters.files.text_tables import Stripe, known
 from fraud_detection.core.errors import ConfigError
 
 Columns = dict[str, "np.ndarray | list[object]"]
@@ -66,6 +66,15 @@ class ParquetTable:
             for batch in file.iter_batches(batch_rows, columns=list(names)):
                 yield rows_of(batch, names, self.path)
 
+    def stripe(self, batch_rows: int, stripe: Stripe) -> Iterator[tuple[int, list[dict[str, object]]]]:
+        """Yield the batches of a stripe, each with the number of its first row."""
+        row = 0
+        with _opened(self.path) as file:
+            for number, batch in enumerate(file.iter_batches(batch_rows)):
+                if stripe.has(number):
+                    yield row, rows_of(batch, self.names, self.path)
+                row += batch.num_rows
+
 
 def write_columns(
     path: Path,
@@ -83,6 +92,23 @@ def write_columns(
             compression="zstd",
             row_group_size=_ROWS_A_GROUP,
         )
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def concatenate(parts: Sequence[Path], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the rows of files that `write_columns` wrote as one, whole or not at all.
+
+    Of a column with several types it takes the widest.  A row group is held in memory at a time.
+    """
+    schemas = [pq.read_schema(part).remove_metadata() for part in parts]
+    schema = pa.unify_schemas(schemas, promote_options="permissive").with_metadata(dict(metadata))
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+            for part in parts:
+                writer.write_table(pq.read_table(part).cast(schema), row_group_size=_ROWS_A_GROUP)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from fraud_detection.adapters.files.parquet_tables import (
     read_columns,
     write_columns,
 )
-from fraud_detection.adapters.files.text_tables import CsvTable, JsonTable
+from fraud_detection.adapters.files.text_tables import CsvTable, JsonTable, Stripe
 from fraud_detection.core.errors import ConfigError
 
 __all__ = [
@@ -62,6 +62,9 @@ class Table(Protocol):
         self, batch_rows: int = 10_000, columns: Sequence[str] | None = None
     ) -> Iterator[list[dict[str, object]]]:
         """Yield all rows in file order, in lists of at most `batch_rows`."""
+
+    def stripe(self, batch_rows: int, stripe: Stripe) -> Iterator[tuple[int, list[dict[str, object]]]]:
+        """Yield the batches of a stripe, each with the number of its first row."""
 
 
 KINDS: Mapping[str, type[Table]] = {

@@ -19,6 +19,26 @@ from fraud_detection.core.lenient_json import read_object
 
 T = TypeVar("T")
 
+
+class Stripe(msgspec.Struct, frozen=True):
+    """Every `count`-th batch of a file, beginning with that of number `index`.
+
+    Stripes share a file among processes without knowing how long it is: each skips what is not its own before
+    it makes values of it.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def has(self, number: int) -> bool:
+        """Return whether a batch is in the stripe.
+
+        >>> [number for number in range(7) if Stripe(1, 3).has(number)]
+        [1, 4]
+        """
+        return number % self.count == self.index
+
+
 _DELIMITERS = (",", ";", "\t", "|")
 _HEAD_CHARACTERS = 65_536
 _HEAD_ROWS = 20
@@ -63,6 +83,15 @@ class CsvTable:
         for rows in batches(self._rows(), batch_rows):
             chosen = rows if indices is None else [[row[index] for index in indices] for row in rows]
             yield [dict(zip(names, _blank_to_none(row), strict=True)) for row in chosen]
+
+    def stripe(self, batch_rows: int, stripe: Stripe) -> Iterator[tuple[int, list[dict[str, object]]]]:
+        """Yield the batches of a stripe, each with the number of its first row."""
+        for number, rows in enumerate(batches(self._rows(), batch_rows)):
+            if stripe.has(number):
+                yield (
+                    number * batch_rows,
+                    [dict(zip(self.names, _blank_to_none(row), strict=True)) for row in rows],
+                )
 
     def _head(self) -> str:
         try:
@@ -142,6 +171,12 @@ class JsonTable:
         names = known(columns, self.names, self.path)
         for rows in batches(self._objects(), batch_rows):
             yield [{name: row.get(name) for name in names} for row in rows]
+
+    def stripe(self, batch_rows: int, stripe: Stripe) -> Iterator[tuple[int, list[dict[str, object]]]]:
+        """Yield the batches of a stripe, each with the number of its first object."""
+        for number, rows in enumerate(batches(self._objects(), batch_rows)):
+            if stripe.has(number):
+                yield number * batch_rows, rows
 
     def _objects(self) -> Iterator[dict[str, object]]:
         decoder = msgspec.json.Decoder(dict[str, object])

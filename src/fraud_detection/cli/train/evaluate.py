@@ -83,7 +83,7 @@ def prequential(
     days = [_day(text) for text in start_dates.split(",")]
     history_path = data or Path(project.history)
     history = read_history(project, history_path, screen.progress)
-    check_not_empty(history, history_path)
+    check_not_empty(history_path, history.empty)
     # What the earliest fold may not know, no fold's categories may be made of.
     apply_labels_until = min(folds.Fold.of(day, plan).until for day in days)
     dataset, _ = feature_table(project, history, screen.progress, apply_labels_until)

@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from fraud_detection.adapters.terminal import Terminal
     from fraud_detection.core.project_schema import Project
     from fraud_detection.training.stages import FeaturesReport
+    from fraud_detection.training.tables.engines import EngineSettings
     from fraud_detection.training.workflow import TrainReport
 
 
 @command("features")
 @options.config
 @options.history_options
+@options.engine_options
 @click.option("--out", type=options.PATH, default=options.FEATURES, help="Where to write it.")
 def features(
     output: Output,
     *,
     config: Path,
     history_options: options.HistoryOptions,
+    engine_options: options.EngineOptions,
     out: Path,
 ) -> None:
     """Replay history into a table of features."""
@@ -37,7 +40,7 @@ def features(
 
     from fraud_detection.project.checks import open_project
 
-    report = make_table(open_project(config), history_options, out, output.screen)
+    report = make_table(open_project(config), history_options, engine_options, out, output.screen)
     output.screen.finish()
     output.write(msgspec.to_builtins(report))
 
@@ -45,6 +48,7 @@ def features(
 @command("train")
 @options.config
 @options.history_options
+@options.engine_options
 @click.option("--features", type=options.PATH, help="Feature table to train on, instead of --data.")
 @click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="Where to write the bundle.")
 @click.option("--refit", is_flag=True, help="Evaluate it, then refit it on all data.")
@@ -54,6 +58,7 @@ def train(
     *,
     config: Path,
     history_options: options.HistoryOptions,
+    engine_options: options.EngineOptions,
     features: Path | None,
     bundle: Path,
     refit: bool,
@@ -80,7 +85,7 @@ def train(
         return
     if features is None:
         features = bundle.parent / "features.parquet"
-        make_table(project, history_options, features, screen)
+        make_table(project, history_options, engine_options, features, screen)
     evaluation = bundle.parent / "evaluation"
     work = stages.train_evaluate_and_refit if refit else stages.train_and_evaluate
     trained, evaluated = work(project, features, bundle, evaluation, screen.progress, tracking=tracking)
@@ -97,8 +102,19 @@ def history_file(project: Project, history_options: options.HistoryOptions) -> P
     return None if history_options.state and history_options.data is None and not named.exists() else named
 
 
+def engine_of(engine_options: options.EngineOptions) -> EngineSettings:
+    """Return the engine that the options name."""
+    from fraud_detection.training.tables.engines import EngineSettings
+
+    return EngineSettings(jobs=engine_options.jobs)
+
+
 def make_table(
-    project: Project, history_options: options.HistoryOptions, out: Path, screen: Terminal
+    project: Project,
+    history_options: options.HistoryOptions,
+    engine_options: options.EngineOptions,
+    out: Path,
+    screen: Terminal,
 ) -> FeaturesReport:
     """Make the table of features, and say what is in it."""
     from fraud_detection.training.stages import make_features
@@ -111,6 +127,7 @@ def make_table(
         history_options.labels,
         history_options.as_of,
         states=history_options.state,
+        engine=engine_of(engine_options),
     )
     screen.print(
         f"{report.payments:,} payments ({report.refused:,} rows refused, {report.duplicates:,} duplicate, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fraud_detection.core.events import Transaction
 
@@ -22,13 +22,37 @@ def learn_category_encoding(
     >>> learn_category_encoding(["channel"], payments, 10)
     {'channel': {'web': 0.5}}
     """
-    tallies: list[Counter[str | None]] = [Counter() for _ in names]
-    total = 0
+    tally = CategoryTally(names)
     for payment in payments:
-        total += 1
-        for tally, value in zip(tallies, payment.categories, strict=True):
+        tally.add(payment)
+    return tally.encoding(limit)
+
+
+class CategoryTally:
+    """Counts the values of each category; tallies of parts add up to the tally of the whole."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Start empty."""
+        self.names = names
+        self.values: list[Counter[str | None]] = [Counter() for _ in names]
+        self.payments = 0
+
+    def add(self, payment: Transaction) -> None:
+        """Count a payment."""
+        self.payments += 1
+        for tally, value in zip(self.values, payment.categories, strict=True):
             tally[value] += 1
-    return {name: _shares(tally, total, limit) for name, tally in zip(names, tallies, strict=True)}
+
+    def merge(self, payments: int, values: Sequence[Mapping[str | None, int]]) -> None:
+        """Add what was counted elsewhere."""
+        self.payments += payments
+        for tally, counted in zip(self.values, values, strict=True):
+            tally.update(counted)
+
+    def encoding(self, limit: int) -> CategoryEncoding:
+        """Return the encoding, see `learn_category_encoding`."""
+        named = zip(self.names, self.values, strict=True)
+        return {name: _shares(tally, self.payments, limit) for name, tally in named}
 
 
 def _shares(tally: Counter[str | None], total: int, limit: int) -> dict[str, float]:

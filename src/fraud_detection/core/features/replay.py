@@ -116,14 +116,19 @@ def extract_or_missing(profile_cache: ProfileCache, payment: Transaction) -> lis
 
 def missing_row(payment: Transaction, error: Exception, features: int) -> list[float]:
     """Log an error in the features of a historical payment; return a row of missing values."""
+    log_missing(payment.transaction_id, Failure(payment.transaction_id, b"", error).trace)
+    return [math.nan] * features
+
+
+def log_missing(transaction_id: str, trace: str) -> None:
+    """Log that a historical payment has no features, because of an error of this program."""
     LOG.error(
         "internal error in the features of historical payment %s: its features are missing. "
         "Please report it:\n%s",
-        payment.transaction_id,
-        Failure(payment.transaction_id, b"", error).trace,
+        transaction_id,
+        trace,
         extra={"event": "internal_error"},
     )
-    return [math.nan] * features
 
 
 class Replay:

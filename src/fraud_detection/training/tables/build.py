@@ -45,7 +45,9 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
     )
     delay_ms = project.schema.label.delay.ms if project.schema.label else 0
     if apply_labels_until is None:
-        cut = _slices(project, history, times, delay_ms, for_training=for_training)
+        labelled = any(historical.fraud is not None for historical in history.payments)
+        moment = history.known_until if history.as_of is None else history.as_of
+        cut = slices(project, times, moment, labelled=labelled, for_training=for_training)
     else:
         until = apply_labels_until
         cut = Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
@@ -63,15 +65,20 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
         as_of=history.as_of,
         known_until=history.known_until,
     )
-    return _dataset(project, history, times, matrix, info), replay
+    return dataset_of(project, history, times, matrix, info), replay
 
 
-def _slices(
-    project: Project, history: History, times: np.ndarray, delay_ms: int, *, for_training: bool
+def slices(
+    project: Project, times: np.ndarray, moment: int | None, *, labelled: bool, for_training: bool
 ) -> Boundaries:
-    if for_training and all(historical.fraud is None for historical in history.payments):
+    """Return the project's split of a history with these event times.
+
+    moment: the last one in ms that is known of.  labelled: whether any payment has a label.
+    for_training: see `feature_table`.
+    """
+    if for_training and not labelled:
         raise ConfigError(_no_labels(project.schema.label))
-    moment = history.known_until if history.as_of is None else history.as_of
+    delay_ms = project.schema.label.delay.ms if project.schema.label else 0
     try:
         return boundaries(_mature(times, moment, delay_ms), project.split, delay_ms)
     except ConfigError:
@@ -128,13 +135,14 @@ def _replayed(
     return np.frombuffer(values, dtype=kind).reshape(len(payments), -1)
 
 
-def _dataset(
+def dataset_of(
     project: Project,
     history: History,
     times: np.ndarray,
     matrix: np.ndarray,
     info: FeatureTableInfo,
 ) -> Dataset:
+    """Return the table of payments and their features, shape (payments, features)."""
     payments, weights = history.payments, history.weights
     scale = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
     return Dataset(

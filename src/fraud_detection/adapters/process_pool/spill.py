@@ -1,0 +1,87 @@
+"""Records in files of one machine: written once by one task, read by those that need a part of them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from fraud_detection.core.dataflow import Record
+
+FLUSH_BYTES = 1 << 25
+"""Of contents that a task holds before it writes them."""
+_OVERHEAD_BYTES = 100
+_SCHEMA = pa.schema(
+    [
+        ("group", pa.string()),
+        ("time", pa.int64()),
+        ("position", pa.int64()),
+        ("rank", pa.int64()),
+        ("number", pa.int64()),
+        ("content", pa.binary()),
+    ]
+)
+_ORDER = [(name, "ascending") for name in ("group", "time", "position", "rank", "number")]
+
+
+class Spilled(msgspec.Struct, frozen=True):
+    """A file of records: for each bucket the numbers of the batches that hold its records, in order."""
+
+    path: str
+    batches: Mapping[int, list[int]]
+
+
+def spill(records: Iterable[Record], path: Path, buckets: int) -> Spilled:
+    """Write records, those of one group into one bucket."""
+    batches: dict[int, list[int]] = {}
+    held: dict[int, list[Record]] = {}
+    size = written = 0
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, _SCHEMA, options=options) as writer:
+
+        def flush() -> None:
+            nonlocal written, size
+            for bucket in sorted(held):
+                writer.write_batch(_batch(held[bucket]))
+                batches.setdefault(bucket, []).append(written)
+                written += 1
+            held.clear()
+            size = 0
+
+        for record in records:
+            bucket = zlib.crc32(record.group.encode()) % buckets if buckets > 1 else 0
+            held.setdefault(bucket, []).append(record)
+            size += len(record.content) + _OVERHEAD_BYTES
+            if size >= FLUSH_BYTES:
+                flush()
+        flush()
+    return Spilled(str(path), batches)
+
+
+def read_bucket(files: Sequence[Spilled], bucket: int, *, ordered: bool) -> Iterator[Record]:
+    """Yield the records of a bucket from all files; ordered: sorted by group and order within it."""
+    tables = [table for spilled in files if (table := _read(spilled, bucket)) is not None]
+    if not tables:
+        return
+    table = pa.concat_tables(tables)
+    del tables
+    if ordered:
+        table = table.sort_by(_ORDER)
+    for batch in table.to_batches(max_chunksize=1 << 14):
+        yield from map(Record, *(column.to_pylist() for column in batch.columns))
+
+
+def _read(spilled: Spilled, bucket: int) -> pa.Table | None:
+    numbers = spilled.batches.get(bucket)
+    if not numbers:
+        return None
+    with pa.memory_map(spilled.path) as file, pa.ipc.open_file(file) as reader:
+        return pa.Table.from_batches([reader.get_batch(number) for number in numbers])
+
+
+def _batch(records: Sequence[Record]) -> pa.RecordBatch:
+    columns = [[getattr(record, name) for record in records] for name in _SCHEMA.names]
+    return pa.record_batch(columns, schema=_SCHEMA)

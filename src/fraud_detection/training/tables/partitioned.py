@@ -1,0 +1,233 @@
+"""Make a table of features in partitions: entity by entity, on as many processes or machines as there are.
+
+Payments were read and joined with their labels (`history/partitioned.py`).  Each entity's events come
+together and are replayed alone (`core/features/entity_replay.py`); what comes of it meets its payment again
+in a part of the table, which covers a stretch of time.  The parts are one table, equal to the one that
+`build` makes by replaying all entities in one process.
+
+These are the functions that run in partitions; `partitioned_job.py` puts them in order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import uuid
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fraud_detection.core.dataflow import Record
+from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure
+from fraud_detection.core.features.category_encoding import CategoryTally
+from fraud_detection.core.features.entity_replay import EntityEvent, events_of, replay_entity
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.replay import log_missing
+from fraud_detection.core.project_schema import Project
+from fraud_detection.history.partitioned import JoinedPayment, known_by
+from fraud_detection.history.reader import FilledFields, History
+from fraud_detection.training.tables.build import dataset_of
+from fraud_detection.training.tables.dataset import FeatureTableInfo, write_dataset
+from fraud_detection.training.tables.historical_rows import declared_columns
+
+PAYMENT = 0
+"""The rank of a payment in its part; the features of its entities follow."""
+FAILED = 1
+"""The number of a record that carries the trace of an error instead of features."""
+
+_EVENTS = msgspec.msgpack.Decoder(EntityEvent)
+_JOINED = msgspec.msgpack.Decoder(JoinedPayment)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Description(msgspec.Struct, frozen=True):
+    """What has to be known of all payments before any table can be made.
+
+    times: event times as int64 bytes, in any order.  filled: see `FilledFields`.
+    """
+
+    times: bytes
+    labelled: int
+    frauds: int
+    filled: list[bool]
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """Payments and their category values in a partition, see `CategoryTally`."""
+
+    payments: int
+    values: list[dict[str | None, int]]
+
+
+class PartSummary(msgspec.Struct, frozen=True):
+    """A part of the table that was written.
+
+    control_group, left_out: payments that stand for others, and those that others stand for.
+    """
+
+    name: str
+    rows: int
+    control_group: int
+    left_out: int
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """The parts of a table: where they are written, and the times in ms at which all but the first begin."""
+
+    folder: str
+    begins: list[int]
+
+    def of(self, time_ms: int) -> str:
+        """Return the name of the part that a time belongs to; names sort as their times do.
+
+        >>> parts = Parts("", [100, 200])
+        >>> [parts.of(time) for time in (99, 100, 250)]
+        ['part-000000', 'part-000001', 'part-000002']
+        """
+        return f"part-{bisect_right(self.begins, time_ms):06d}"
+
+
+def describe(project: Project, as_of: int | None, records: Iterable[Record]) -> Iterator[Record]:
+    """Yield the `Description` of a partition."""
+    times, filled, labelled, frauds = array("q"), FilledFields(project.schema), 0, 0
+    for _, joined in known_by(records, as_of):
+        historical = joined.historical
+        times.append(historical.payment.event_time)
+        filled.add(historical.payment)
+        labelled += historical.fraud is not None
+        frauds += bool(historical.fraud)
+    yield Record("", content=_encode(Description(times.tobytes(), labelled, frauds, filled.flags)))
+
+
+def tally_categories(
+    project: Project, until: int, as_of: int | None, records: Iterable[Record]
+) -> Iterator[Record]:
+    """Yield the `Tally` of the payments before `until` in ms."""
+    tally = CategoryTally(list(project.schema.categories))
+    for _, joined in known_by(records, as_of):
+        if joined.historical.payment.event_time < until:
+            tally.add(joined.historical.payment)
+    yield Record("", content=_encode(Tally(tally.payments, [dict(values) for values in tally.values])))
+
+
+def entity_events(project: Project, as_of: int | None, records: Iterable[Record]) -> Iterator[Record]:
+    """Yield what each payment and its labels change, grouped by entity."""
+    indexes = [entity.index for entity in Extractor(project, {}).entities]
+    for position, joined in known_by(records, as_of):
+        historical = joined.historical
+        encoded = [(order, _encode(event)) for order, event in events_of(historical, position)]
+        for slot, index in enumerate(indexes):
+            entity_id = historical.payment.entities[index]
+            if entity_id is not None:
+                group = f"{slot}={entity_id}"
+                yield from (Record(group, *order, content=content) for order, content in encoded)
+
+
+def replay_entities(project: Project, parts: Parts, records: Iterable[Record]) -> Iterator[Record]:
+    """Yield each payment's features of one entity, as float64 bytes, grouped by parts of the table."""
+    extractors = Extractor(project, {}).entities
+    for group, members in itertools.groupby(records, key=lambda record: record.group):
+        slot = int(group.partition("=")[0])
+        events = ((record.time, record.position, _EVENTS.decode(record.content)) for record in members)
+        for row in replay_entity(extractors[slot], events):
+            place = (parts.of(row.time), row.time, row.position, slot + 1)
+            if row.error is None:
+                yield Record(*place, content=array("d", row.values).tobytes())
+            else:
+                yield Record(*place, FAILED, Failure("", b"", row.error).trace.encode())
+
+
+def payments_by_part(parts: Parts, as_of: int | None, records: Iterable[Record]) -> Iterator[Record]:
+    """Yield the payments, grouped by parts of the table."""
+    for position, joined in known_by(records, as_of):
+        time = joined.historical.payment.event_time
+        yield Record(parts.of(time), time, position, PAYMENT, content=_encode(joined))
+
+
+def write_parts(
+    project: Project, info: FeatureTableInfo, parts: Parts, records: Iterable[Record]
+) -> Iterator[Record]:
+    """Write each part as a table of features, and yield its `PartSummary`."""
+    for name, members in itertools.groupby(records, key=lambda record: record.group):
+        yield Record("", content=_encode(_write_part(project, info, Path(parts.folder) / name, members)))
+
+
+def _write_part(
+    project: Project, info: FeatureTableInfo, path: Path, records: Iterable[Record]
+) -> PartSummary:
+    assembler = _Assembler(project, info)
+    for _, members in itertools.groupby(records, key=lambda record: (record.time, record.position)):
+        assembler.add(*members)
+    weights = {
+        payment.historical.payment.transaction_id: payment.weight
+        for payment in assembler.payments
+        if payment.weight != 1
+    }
+    history = History([payment.historical for payment in assembler.payments], weights=weights)
+    times = np.array([historical.payment.event_time for historical in history.payments], np.int64)
+    dataset = dataset_of(project, history, times, assembler.matrix(), info)
+    declared = declared_columns(project.schema, [historical.payment for historical in history.payments])
+    # An engine may run a task twice at the same time: each writes a file of its own, the last one stays.
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.parquet")
+    write_dataset(unfinished, dataset, declared)
+    unfinished.replace(path.with_name(f"{path.name}.parquet"))
+    weight = dataset.weight
+    return PartSummary(path.name, len(dataset), int((weight > 1).sum()), int((weight == 0).sum()))
+
+
+class _Assembler:
+    """Puts the features of payments together, row by row."""
+
+    def __init__(self, project: Project, info: FeatureTableInfo) -> None:
+        extractor = Extractor(project, info.category_encoding)
+        self._extractor = extractor.payment
+        self._missing = [array("d", [math.nan] * entity.width).tobytes() for entity in extractor.entities]
+        self._width = len(extractor.definitions)
+        self._rows: list[bytes] = []
+        self.payments: list[JoinedPayment] = []
+
+    def add(self, first: Record, *blocks: Record) -> None:
+        """Add a payment and the features of those of its entities that it names."""
+        joined = _JOINED.decode(first.content)
+        self.payments.append(joined)
+        own, payment = list[float](), joined.historical.payment
+        failed = next((block.content.decode() for block in blocks if block.number == FAILED), None)
+        try:
+            self._extractor.read(payment, own)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in `replay`
+            failed = Failure(payment.transaction_id, b"", error).trace
+        if failed is not None:
+            log_missing(payment.transaction_id, failed)
+            self._rows.append(array("d", [math.nan] * self._width).tobytes())
+            return
+        row = [array("d", own).tobytes(), *self._missing]
+        for block in blocks:
+            row[block.rank] = block.content
+        self._rows.append(b"".join(row))
+
+    def matrix(self) -> np.ndarray:
+        """Return the features, shape (payments, features)."""
+        return np.frombuffer(b"".join(self._rows), np.float64).reshape(len(self._rows), -1)
+
+
+def decoded(records: Iterable[Record], kind: type) -> Iterator[object]:
+    """Yield the contents of records."""
+    return (msgspec.msgpack.decode(record.content, type=kind) for record in records)
+
+
+def part_begins(times: Sequence[int] | np.ndarray, rows: int) -> list[int]:
+    """Return where parts of about so many rows begin; `times` are sorted.
+
+    Payments of one time stay together: a part has more rows where a time has more.
+
+    >>> part_begins([1, 2, 2, 2, 3, 4], 2), part_begins([1], 5)
+    ([2, 3], [])
+    """
+    begins = [int(times[row]) for row in range(rows, len(times), rows)]
+    return [begin for begin in dict.fromkeys(begins) if begin > times[0]]
