@@ -17,7 +17,7 @@ from fraud_detection.evaluation.report.charts import Axis, Mark, Series, bar_cha
 PAGE = Path("docs/performance.md")
 PICTURES = "pictures"
 BENCH = ("<!-- bench: written by `make bench` -->", "<!-- end of bench -->")
-SOAK = ("<!-- soak: written by `fraud bench soak --write` -->", "<!-- end of soak -->")
+SOAK = ("<!-- soak: written by `python -m benchmarks soak --write` -->", "<!-- end of soak -->")
 MB_A_GB = 1000
 
 Pictures = Mapping[str, str]
