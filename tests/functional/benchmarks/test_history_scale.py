@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import history_scale
-from benchmarks.messy_history import messy_history
+from benchmarks.history_scale import __main__ as history_scale
+from benchmarks.history_scale.messy_history import messy_history
 from benchmarks.suite import page
 from tests.root import ROOT
 

@@ -1,6 +1,6 @@
 """Replay history in this one process, payment after payment, and compare it with a table that is there.
 
-    python -m benchmarks.replay_reference TABLE PARAMS DATA LABELS
+    python -m benchmarks.history_scale.replay_reference TABLE PARAMS DATA LABELS
 
 Prints how many values were compared, and how many differ in any bit, as JSON.  It holds the history in memory
 and no table.

@@ -2,7 +2,7 @@
 
     python -m benchmarks.history_scale [--payments 1,3,10] [--jobs 2] [--engine local] [--write]
 
-Histories of so many million payments, some late, some repeated, some with corrected labels, become tables of
+Histories of so many million payments, some late, some delivered twice, some corrected, become tables of
 features, by an engine that works in partitions.  One process replays them too (`--no-reference` leaves that
 out), and every value is compared.  Larger histories are extrapolated from the largest one.
 """
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.messy_history import MessyHistory, messy_history
-from benchmarks.process_meter import Usage, run_measured
-from benchmarks.replay_reference import Comparison
+from benchmarks.history_scale.messy_history import MessyHistory, messy_history
+from benchmarks.history_scale.process_meter import Usage, run_measured
+from benchmarks.history_scale.replay_reference import Comparison
 from benchmarks.suite.machine import Meter, machine
 from benchmarks.suite.page import between, page_of
 
@@ -30,7 +30,7 @@ MARKERS = (
 EXTRAPOLATED = (100 * MILLION, 1_000 * MILLION)
 VCPU_HOUR, GB_HOUR, GB_A_VCPU = 0.052624, 0.0057785, 4
 """List prices of EMR Serverless (x86, us-east-1, dollars; Amazon EMR's pricing page), memory of a worker."""
-PARAMS = Path(__file__).parent / "suite" / "params.yaml"
+PARAMS = Path(__file__).parents[1] / "suite" / "params.yaml"
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ def measure(history: MessyHistory, engine: Sequence[str], *, reference: bool) ->
     partitioned = run_measured([*command, "--out", str(table), *engine], folder, ".fraud-*/**/*")
     alone, found = None, Comparison()
     if reference:
-        module = [sys.executable, "-m", "benchmarks.replay_reference"]
+        module = [sys.executable, "-m", "benchmarks.history_scale.replay_reference"]
         with answer.open("wb") as output:
             alone = run_measured([*module, str(table), str(PARAMS), *files], folder, "-", output)
         found = msgspec.json.decode(answer.read_bytes(), type=Comparison)

@@ -1,4 +1,4 @@
-"""A history of any size in which payments are late, repeated and corrected, for tables made in partitions."""
+"""A history of any size in which payments are late, delivered twice and corrected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAYMENTS_A_CARD = 78
 """Of 90 days; a few less than the simulator makes."""
 LATE, LATE_BY = 0.02, 2_000
 """Share of rows that come later in the file, by up to so many rows."""
-REPEATED, CORRECTED = 0.01, 0.005
+DUPLICATE, CORRECTED = 0.01, 0.005
 """Shares of rows that come twice, half of them with another amount, and whose label is corrected later."""
 _GROUP_ROWS = 1 << 17
 
@@ -58,8 +58,8 @@ def _spoil(plain: Path, made: MessyHistory, payments: int, dice: np.random.Gener
 
 
 def _arriving(rows: pa.Table, dice: np.random.Generator) -> pa.Table:
-    """Return rows with some of them late and some repeated."""
-    again = rows.take(np.flatnonzero(dice.random(rows.num_rows) < REPEATED))
+    """Return rows with some of them late and some delivered twice."""
+    again = rows.take(np.flatnonzero(dice.random(rows.num_rows) < DUPLICATE))
     changed = dice.random(again.num_rows) < 0.5
     amount = pc.add(again["amount"], pa.array(np.where(changed, 1.0, 0.0)))
     again = again.set_column(again.schema.get_field_index("amount"), "amount", amount)
@@ -67,8 +67,8 @@ def _arriving(rows: pa.Table, dice: np.random.Generator) -> pa.Table:
     order = np.concatenate([np.arange(rows.num_rows), dice.integers(0, rows.num_rows, again.num_rows)])
     late = dice.random(both.num_rows) < LATE
     order = order + np.where(late, dice.integers(1, LATE_BY, both.num_rows), 0)
-    # What is repeated comes after its first delivery only where both keep their order: half of the content
-    # differs, so which one stands is part of what is compared.
+    # Which of two deliveries comes first is left to chance: half of them have another amount,
+    # so which one stands is part of what is compared.
     return both.take(np.argsort(order, kind="stable"))
 
 

@@ -1,0 +1,1 @@
+"""How making a table of features grows with history; begin at `__main__.py`."""
