@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from fraud_detection.adapters.aws.s3_files import S3Files
 from fraud_detection.adapters.aws.s3_objects import Objects
 from fraud_detection.adapters.aws.s3_quarantine import QuarantinedEvent, S3Quarantine, read_quarantined
 from fraud_detection.core.errors import ConfigError, RetryError
-from fraud_detection.testing.aws_fakes import MAX_LISTED, MAX_OBJECT_KEY_BYTES, FakeS3
+from fraud_detection.testing.aws_fakes import MAX_LISTED, MAX_OBJECT_KEY_BYTES, MIN_PART_BYTES, FakeS3
 
 NUMBERS = count(1)
 ON = ["fake", "local", pytest.param("moto", marks=pytest.mark.long)]
@@ -127,3 +129,57 @@ def test_a_key_has_at_most_1024_bytes(bucket: tuple[Any, str]) -> None:
         pytest.skip("neither the local services nor moto's server refuse a longer one, as S3 does")
     with pytest.raises(ClientError, match="KeyTooLongError"):
         client.put_object(Bucket=name, Key="k" * (MAX_OBJECT_KEY_BYTES + 1), Body=b"")
+
+
+@pytest.mark.parametrize("size", [0, 1, MIN_PART_BYTES, 2 * MIN_PART_BYTES, 2 * MIN_PART_BYTES + 1])
+def test_a_file_is_stored_and_fetched_to_the_byte(bucket: tuple[Any, str], size: int, tmp_path: Path) -> None:
+    client, name = bucket
+    files, uri = S3Files(client, MIN_PART_BYTES), f"s3://{name}/a b/file.parquet"
+    (tmp_path / "sent").write_bytes((bytes(range(251)) * (size // 251 + 1))[:size])
+    files.store(tmp_path / "sent", uri)
+    version = files.version(uri)
+    files.fetch(version, tmp_path / "fetched")
+    assert version.size == size
+    assert (tmp_path / "fetched").read_bytes() == (tmp_path / "sent").read_bytes()
+
+
+def test_a_file_is_fetched_once_a_machine_and_not_when_it_was_replaced(
+    bucket: tuple[Any, str], tmp_path: Path
+) -> None:
+    client, name = bucket
+    files, uri = S3Files(client), f"s3://{name}/payments.csv"
+    files.put(uri, b"first")
+    version = files.version(uri)
+    path = files.fetch_once(version, tmp_path)
+    files.put(uri, b"other")
+    assert files.fetch_once(version, tmp_path) == path
+    assert (path.name, path.read_bytes()) == ("payments.csv", b"first")
+    with pytest.raises(ConfigError, match=r"payments\.csv: was replaced while it was read"):
+        files.fetch_once(version, tmp_path / "another-machine")
+    assert files.fetch_once(files.version(uri), tmp_path).read_bytes() == b"other"
+
+
+@pytest.mark.parametrize("bucket", ["fake"], indirect=True)
+def test_an_upload_that_fails_leaves_what_was_there_and_is_given_up(
+    bucket: tuple[Any, str], tmp_path: Path
+) -> None:
+    """By parts that are too small, which neither the local services nor moto's server refuse."""
+    client, name = bucket
+    files, uri = S3Files(client, MIN_PART_BYTES - 1), f"s3://{name}/table.parquet"
+    files.put(uri, b"the table of before")
+    (tmp_path / "large").write_bytes(bytes(2 * MIN_PART_BYTES))
+    with pytest.raises(RetryError, match="EntityTooSmall"):
+        files.store(tmp_path / "large", uri)
+    assert files.get(uri) == b"the table of before"
+    assert client.uploads == {}
+
+
+def test_an_object_that_is_not_there_is_said_so(bucket: tuple[Any, str]) -> None:
+    client, name = bucket
+    files = S3Files(client)
+    with pytest.raises(ConfigError, match="no such object"):
+        files.version(f"s3://{name}/absent")
+    assert files.get(f"s3://{name}/absent") is None
+    files.remove(f"s3://{name}/absent")
+    with pytest.raises(ConfigError, match="expected an object in S3"):
+        files.version("payments.csv")

@@ -7,7 +7,10 @@ CloudWatch's `embedded metric format specification`.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
+import re
 from collections.abc import Callable, Collection
 from io import BytesIO
 from typing import Any
@@ -19,6 +22,8 @@ from botocore.response import StreamingBody
 MAX_OBJECT_BYTES = 5 << 30
 MAX_LISTED = 1_000
 MAX_OBJECT_KEY_BYTES = 1_024
+MIN_PART_BYTES = 5 << 20
+MAX_PARTS = 10_000
 # Limits of an endpoint's requests and responses, on instances and without.
 MAX_BODY_BYTES = 6 << 20
 MAX_SERVERLESS_BYTES = 4_000_000
@@ -35,7 +40,7 @@ def refusal(code: str, operation: str, **more: object) -> ClientError:
 
 
 class FakeS3:
-    """Objects by bucket and key; `puts` counts the calls that put one.
+    """Objects by bucket and key; `puts` counts the calls that put one, `uploads` are those under way.
 
     Unlike S3 it holds no versions and checks no checksums, and the token of a page is its last key.  Unlike
     moto's server it refuses a key of more than 1,024 bytes (AWS, "Naming Amazon S3 objects").
@@ -56,7 +61,8 @@ class FakeS3:
         """
         self.puts = 0
         self.objects: dict[tuple[str, str], bytes] = {}
-        self._buckets = buckets
+        self.uploads: dict[tuple[str, str, str], dict[int, bytes]] = {}
+        self._buckets, self._numbers = buckets, itertools.count(1)
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Keep an object."""
@@ -69,12 +75,87 @@ class FakeS3:
         self.objects[Bucket, Key] = Body
         return {}
 
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
-        """Return an object."""
+    def get_object(
+        self,
+        *,
+        Bucket: str,  # noqa: N803 - AWS's names
+        Key: str,  # noqa: N803
+        Range: str = "",  # noqa: N803
+        IfMatch: str = "",  # noqa: N803
+    ) -> dict[str, Any]:
+        """Return an object, or a range of its bytes, such as `bytes=0-99`."""
         self._check(Bucket, "GetObject")
         if (Bucket, Key) not in self.objects:
             raise refusal("NoSuchKey", "GetObject")
-        return {"Body": _body(self.objects[Bucket, Key])}
+        content = self.objects[Bucket, Key]
+        if IfMatch not in ("", _etag(content)):
+            raise refusal("PreconditionFailed", "GetObject")
+        if (found := re.fullmatch(r"bytes=(\d+)-(\d+)", Range)) is not None:
+            if int(found[1]) >= len(content):
+                raise refusal("InvalidRange", "GetObject")
+            content = content[int(found[1]) : int(found[2]) + 1]
+        return {"Body": _body(content), "ETag": _etag(self.objects[Bucket, Key])}
+
+    def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        """Return what an object is; a refusal has the number of its HTTP status, since there is no body."""
+        if (Bucket, Key) not in self.objects:
+            raise refusal("404", "HeadObject")
+        content = self.objects[Bucket, Key]
+        return {"ContentLength": len(content), "ETag": _etag(content)}
+
+    def delete_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        """Remove an object, if it is there."""
+        self._check(Bucket, "DeleteObject")
+        self.objects.pop((Bucket, Key), None)
+        return {}
+
+    def create_multipart_upload(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        """Begin to store an object part by part."""
+        self._check(Bucket, "CreateMultipartUpload")
+        upload = f"upload-{next(self._numbers)}"
+        self.uploads[Bucket, Key, upload] = {}
+        return {"UploadId": upload}
+
+    def upload_part(
+        self,
+        *,
+        Bucket: str,  # noqa: N803 - AWS's names
+        Key: str,  # noqa: N803
+        UploadId: str,  # noqa: N803
+        PartNumber: int,  # noqa: N803
+        Body: bytes,  # noqa: N803
+    ) -> dict[str, Any]:
+        """Take a part."""
+        parts = self._parts((Bucket, Key, UploadId), "UploadPart")
+        if not 1 <= PartNumber <= MAX_PARTS:
+            raise refusal("InvalidArgument", "UploadPart")
+        parts[PartNumber] = Body
+        return {"ETag": _etag(Body)}
+
+    def complete_multipart_upload(
+        self,
+        *,
+        Bucket: str,  # noqa: N803 - AWS's names
+        Key: str,  # noqa: N803
+        UploadId: str,  # noqa: N803
+        MultipartUpload: dict[str, Any],  # noqa: N803
+    ) -> dict[str, Any]:
+        """Make the object of the parts that are named; each but the last has at least 5 MiB."""
+        sent = self._parts((Bucket, Key, UploadId), "CompleteMultipartUpload")
+        named = [(part["PartNumber"], part["ETag"]) for part in MultipartUpload["Parts"]]
+        if named != sorted(named) or any(_etag(sent.get(number, b"")) != etag for number, etag in named):
+            raise refusal("InvalidPart", "CompleteMultipartUpload")
+        if any(len(sent[number]) < MIN_PART_BYTES for number, _ in named[:-1]):
+            raise refusal("EntityTooSmall", "CompleteMultipartUpload")
+        self.objects[Bucket, Key] = b"".join(sent[number] for number, _ in named)
+        del self.uploads[Bucket, Key, UploadId]
+        return {}
+
+    def abort_multipart_upload(self, *, Bucket: str, Key: str, UploadId: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        """Give an upload up, with the parts that were sent."""
+        self._parts((Bucket, Key, UploadId), "AbortMultipartUpload")
+        del self.uploads[Bucket, Key, UploadId]
+        return {}
 
     def list_objects_v2(
         self,
@@ -95,6 +176,11 @@ class FakeS3:
         contents = {"Contents": [{"Key": key} for key in page]} if page else {}
         more = {"NextContinuationToken": page[-1]} if page != keys else {}
         return {**contents, "KeyCount": len(page), "IsTruncated": page != keys, **more}
+
+    def _parts(self, upload: tuple[str, str, str], operation: str) -> dict[int, bytes]:
+        if upload not in self.uploads:
+            raise refusal("NoSuchUpload", operation)
+        return self.uploads[upload]
 
     def _check(self, bucket: str, operation: str) -> None:
         if self._buckets is not None and bucket not in self._buckets:
@@ -162,6 +248,10 @@ class FakeLog:
             if len(values) > MAX_METRICS or longest > MAX_METRIC_VALUES:
                 raise refusal("InvalidParameterException", "PutLogEvents")
         self.lines.append(entry)
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
 
 
 def _body(data: bytes) -> StreamingBody:

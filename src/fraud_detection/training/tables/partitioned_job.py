@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -12,7 +11,6 @@ from typing import cast
 import msgspec
 import numpy as np
 
-from fraud_detection.adapters.files.parquet_tables import concatenate
 from fraud_detection.core.dataflow import Collection, Dataflow
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.category_encoding import CategoryEncoding, CategoryTally
@@ -32,6 +30,7 @@ from fraud_detection.history.reader import FilledFields, check_labels_fit, check
 from fraud_detection.training.tables.build import slices
 from fraud_detection.training.tables.cache import source_of
 from fraud_detection.training.tables.dataset import METADATA_KEY, FeatureTableInfo
+from fraud_detection.training.tables.part_store import LocalParts, PartStore
 from fraud_detection.training.tables.partitioned import (
     Description,
     Parts,
@@ -101,10 +100,20 @@ class PartitionedTable(msgspec.Struct, frozen=True):
 class FeatureJob:
     """Makes one table of features with an engine that runs in partitions."""
 
-    def __init__(self, flow: Dataflow, project: Project, out: Path, progress: Progress) -> None:
-        """Take the engine, and where the table goes; its parts are written into a folder beside it."""
+    def __init__(
+        self,
+        flow: Dataflow,
+        project: Project,
+        out: Path,
+        progress: Progress,
+        store: PartStore | None = None,
+    ) -> None:
+        """Take the engine, and where the table goes.
+
+        store: where its parts are until then; a folder beside it where none is given.
+        """
         self.flow, self.project, self.out, self.progress = flow, project, out, progress
-        self.folder = out.with_name(f".{out.name}.parts")
+        self.store = LocalParts(out) if store is None else store
 
     def run(
         self, files: HistoryFiles, as_of: int | None, *, stripes: int, for_training: bool
@@ -113,14 +122,13 @@ class FeatureJob:
 
         as_of, for_training: see `stages.make_features`.  stripes: how many tasks share the file of payments.
         """
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+        self.store.clear()
         try:
             history = self._read(files, as_of, stripes)
             info = self._info(history, files, for_training=for_training)
             return self._write(history, info)
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.store.clear()
 
     def _read(self, files: HistoryFiles, as_of: int | None, stripes: int) -> PartitionedHistory:
         path = files.first
@@ -175,22 +183,21 @@ class FeatureJob:
         return tally.encoding(self.project.features.max_category_values)
 
     def _write(self, history: PartitionedHistory, info: FeatureTableInfo) -> PartitionedTable:
-        parts = Parts(str(self.folder), part_begins(history.times, PART_ROWS))
+        parts = Parts(self.store.folder, part_begins(history.times, PART_ROWS))
         total = len(parts.begins) + 1
         self.progress(f"replaying: {len(history.times):,} payments", 0.0)
         events = history.payments.map(partial(entity_events, self.project, history.as_of)).grouped()
         features = events.map(partial(replay_entities, self.project, parts))
         payments = history.payments.map(partial(payments_by_part, parts, history.as_of))
         written: list[PartSummary] = []
-        records = (
-            payments.union(features).grouped().map(partial(write_parts, self.project, info, parts)).records()
-        )
+        made = payments.union(features).grouped().map(partial(write_parts, self.project, info, parts))
+        records = made.map(self.store.keep).records()
         for summary in cast("Iterator[PartSummary]", decoded(records, PartSummary)):
             written.append(summary)
             self.progress(f"replaying: {len(written)} of {total} parts", len(written) / total)
         self.progress(f"writing {self.out.name}", 0.0)
-        paths = [self.folder / f"{name}.parquet" for name in sorted(summary.name for summary in written)]
-        concatenate(paths, self.out, {METADATA_KEY: msgspec.json.encode(info).decode()})
+        names = sorted(summary.name for summary in written)
+        self.store.join(names, {METADATA_KEY: msgspec.json.encode(info).decode()})
         self.progress(f"writing {self.out.name}", 1.0)
         control_group = sum(summary.control_group for summary in written)
         return PartitionedTable(history, info, control_group, sum(summary.left_out for summary in written))
