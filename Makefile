@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Local services that speak AWS's protocols live apart: they pin libraries of their own.
 LOCAL_AWS := .venv-aws
+# pyspark beside everything that is in .venv; large, so that only tests with Java have it.
+SPARK := .venv-spark
+SPARK_TESTS := $(if $(shell command -v java),$(SPARK)/.locked)
 # So do the servers that `make bench ARGS=--comparison` compares with, each in an environment of its own.
 COMPARISON_SERVERS := fastapi mlflow mlserver bentoml
 COMPARISON_STAMPS := $(COMPARISON_SERVERS:%=.venv-comparison/%/.locked)
@@ -46,6 +49,9 @@ DOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-config $(UPGRADE)
 
+# All but `spark`, which has a lock of its own.
+EXTRAS := aws dvc track tune docs dev
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo aws-demo test test-long check format cover bench bench-stream docs comparison-servers parity reproduce mlflow lock lock-comparison \
@@ -65,10 +71,10 @@ demo: $(BUILT) ## Run the whole system on a small simulation
 aws-demo: $(BUILT) $(LOCAL_AWS)/.locked ## The same on local AWS services: deployed, streamed, removed
 	$(BIN)/python -m tools.aws_demo $(ARGS)
 
-test: $(BUILT) $(LOCAL_AWS)/.locked ## Run the tests and the examples in docstrings
+test: $(BUILT) $(LOCAL_AWS)/.locked $(SPARK_TESTS) ## Run the tests and the examples in docstrings
 	$(BIN)/pytest -m 'not long' $(PARALLEL) $(ARGS)
 
-test-long: $(BUILT) $(LOCAL_AWS)/.locked ## Run what is too long for `make test`, and its properties on random examples
+test-long: $(BUILT) $(LOCAL_AWS)/.locked $(SPARK_TESTS) ## Run what is too long for `make test`, and its properties on random examples
 	HYPOTHESIS_PROFILE=random $(BIN)/pytest -m 'long or hypothesis' $(PARALLEL) $(ARGS)
 
 check: $(BUILT) ## Lint, formatting, types, import contracts; changes nothing
@@ -117,8 +123,8 @@ mlflow: $(BUILT) ## Open the MLflow pages on the local runs
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db $(ARGS)
 
 lock: $(VENV)/.locked ## Remake requirements/*.lock (UPGRADE=--upgrade takes newer versions)
-	$(LOCK) --all-extras --output-file requirements/all.lock
-	for part in engine container build; do \
+	$(LOCK) $(EXTRAS:%=--extra %) --output-file requirements/all.lock
+	for part in engine container build spark; do \
 		$(LOCK:pyproject.toml=requirements/$$part.in) --constraints requirements/all.lock \
 			--output-file requirements/$$part.lock || exit 1; \
 	done
@@ -138,7 +144,7 @@ pure: ## Remove compiled modules
 	@$(FORGET_COMPILED)
 
 clean: pure ## Remove .venv and everything that was built
-	rm -rf $(VENV) $(LOCAL_AWS) .venv-comparison build dist htmlcov .coverage src/*.egg-info .pytest_cache .mypy_cache \
+	rm -rf $(VENV) $(LOCAL_AWS) $(SPARK) .venv-comparison build dist htmlcov .coverage src/*.egg-info .pytest_cache .mypy_cache \
 		.ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -163,6 +169,14 @@ $(LOCAL_AWS)/.locked: requirements/local-aws.lock $(VENV)/.locked
 	$(PYTHON) -m venv $(LOCAL_AWS)
 	$(LOCAL_AWS)/bin/python -m pip install $(QUIETLY) --require-hashes --no-deps -r $<
 	-@$(LOCAL_AWS)/bin/python $(BYTECODE) $(LOCAL_AWS)/lib
+	@touch $@
+
+# It adds pyspark to what .venv has.  There is no wheel of pyspark: setuptools of .venv makes it.
+$(SPARK)/.locked: requirements/spark.lock $(VENV)/.locked
+	$(PYTHON) -m venv --clear $(SPARK)
+	echo 'import site, sys; site.addsitedir("$(CURDIR)/$(VENV)/lib/python%d.%d/site-packages" % sys.version_info[:2])' \
+		>"$$($(SPARK)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	$(SPARK)/bin/python -m pip install $(QUIETLY) --require-hashes --no-deps --no-build-isolation -r $<
 	@touch $@
 
 # Made whole or not at all: pip removes nothing that an older lock had.

@@ -23,7 +23,11 @@ sys.dont_write_bytecode = False
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Other environments run these; what they import is not in this one.
-collect_ignore = ["benchmarks/suite/comparison/services"]
+collect_ignore = [
+    "benchmarks/suite/comparison/services",
+    "src/fraud_detection/adapters/spark/dataflow.py",
+    "src/fraud_detection/adapters/spark/session.py",
+]
 
 
 def compiled() -> dict[Path, Path]:

@@ -6,12 +6,15 @@ import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import hypothesis
 import msgspec
 import pytest
 
+from fraud_detection.adapters.spark.java import check_java
 from fraud_detection.core.decoding import decode
+from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.simulator.settings import SimulatorSettings
 from fraud_detection.simulator.stream import SimulatedStream, StreamOptions
@@ -51,6 +54,29 @@ def small_simulation(tmp_path_factory: pytest.TempPathFactory) -> SmallSimulatio
     folder = made_once("small_simulation", recipe.make_simulation, tmp_path_factory.mktemp("simulation"))
     simulation: SmallSimulation = recipe.simulation_in(folder)
     return simulation
+
+
+SPARK = ROOT / ".venv-spark"
+"""The environment that has pyspark, made by make."""
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test; fail it where everything has to be there, as on the machines of the build."""
+    if os.environ.get("FRAUD_REQUIRE_ALL") == "1":
+        pytest.fail(f"FRAUD_REQUIRE_ALL is set, and {what}", pytrace=False)
+    pytest.skip(what)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs Java where it is missing."""
+    if item.get_closest_marker("java") is None:
+        return
+    try:
+        check_java(os.environ)
+    except ConfigError as error:
+        missing(str(error))
+    if not (SPARK / ".locked").exists():
+        missing(f"pyspark is not here: make {SPARK.name}/.locked")
 
 
 @pytest.fixture(scope="module")

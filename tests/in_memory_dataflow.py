@@ -48,6 +48,8 @@ class InMemoryCollection:
 
 
 class InMemoryDataflow:
+    parallelism = 3
+
     def __init__(self, seed: int = 0) -> None:
         self._dice = random.Random(seed)
 

@@ -32,7 +32,7 @@ def in_partitions(
 ) -> FeaturesReport:
     """Make a table in partitions, which the seed draws."""
     job = FeatureJob(InMemoryDataflow(seed), project, out, silent)
-    return partitioned_report(job.run(files, as_of, stripes=3, for_training=False))
+    return partitioned_report(job.run(files, as_of, for_training=False))
 
 
 def silent(_stage: str, _share: float) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fraud_detection.core.project_schema import Project
 
 DISTRIBUTION = "fraud-detection-system"
-EXTRAS = {"boto3": "aws", "botocore": "aws", "mlflow": "track", "optuna": "tune"}
+EXTRAS = {"boto3": "aws", "botocore": "aws", "mlflow": "track", "optuna": "tune", "pyspark": "spark"}
 """The extra that brings a library."""
 
 

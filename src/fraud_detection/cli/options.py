@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
 
@@ -83,10 +83,11 @@ class HistoryOptions(NamedTuple):
 
 
 class EngineOptions(NamedTuple):
-    """What replays history: which engine, and with how many processes; None where the engine decides."""
+    """What replays history: which engine, on how many processes or which cluster; None where it decides."""
 
-    engine: str
+    engine: Literal["local", "spark"]
     jobs: int | None
+    master: str | None
 
 
 class DecidedBy(NamedTuple):
@@ -258,7 +259,7 @@ engine_options = gathered(
     EngineOptions,
     click.option(
         "--engine",
-        type=click.Choice(["local"]),
+        type=click.Choice(["local", "spark"]),
         default="local",
         help="What replays history; the table is the same.",
     ),
@@ -269,6 +270,13 @@ engine_options = gathered(
         metavar="N",
         show_default="one a core, one for a small file",
         help="Processes that replay history.",
+    ),
+    click.option(
+        "--master",
+        cls=DefaultOption,
+        metavar="URL",
+        show_default="local[*]",
+        help="Spark's cluster, such as spark://host:7077.",
     ),
 )
 decided_by = gathered("by", DecidedBy, any_bundle, registry, own_config)

@@ -54,5 +54,9 @@ class Collection(Protocol):
 class Dataflow(Protocol):
     """An engine that runs transforms."""
 
+    @property
+    def parallelism(self) -> int:
+        """Return how many partitions are processed at the same time."""
+
     def collection(self, records: Sequence[Record]) -> Collection:
         """Return a collection in which each of the records is a partition of its own."""

@@ -141,15 +141,15 @@ def history_files(path: Path | None, states: Sequence[Path], labels: Sequence[Pa
 
 
 def read_partitioned(
-    flow: Dataflow, project: Project, files: Sequence[HistoryFile], stripes: int, now_ms: int
+    flow: Dataflow, project: Project, files: Sequence[HistoryFile], now_ms: int
 ) -> Collection:
     """Return the payments with their labels, and records of the group SUMMARY with counts.
 
-    stripes: how many tasks share a file.  now_ms: rows that are dated later are refused.
+    As many tasks as run at the same time share a file.  now_ms: rows that are dated later are refused.
     """
     tasks = [
         ReadTask(file, Stripe(index, count))
-        for file, count in ((file, stripes if file.kind == "payments" else 1) for file in files)
+        for file, count in ((file, flow.parallelism if file.kind == "payments" else 1) for file in files)
         for index in range(count)
     ]
     records = [Record("", position=number, content=_encode(task)) for number, task in enumerate(tasks)]

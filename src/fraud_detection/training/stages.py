@@ -72,12 +72,11 @@ def make_features(  # noqa: PLR0913 - what makes up the history, and as of when
     It comes from a file, from state files, or from both.  for_training: see `feature_table`.
     engine: what replays it; the table is the same, whatever it is.
     """
-    jobs = engine.jobs_for(history_path)
-    if jobs > 1:
+    if engine.in_partitions(history_path):
         named = HistoryFiles(history_path, tuple(labels), tuple(states))
-        with engine.opened(history_path, out) as flow:
+        with engine.opened(history_path, out, progress) as flow:
             job = FeatureJob(flow, project, out, progress)
-            return partitioned_report(job.run(named, as_of, stripes=jobs, for_training=for_training))
+            return partitioned_report(job.run(named, as_of, for_training=for_training))
     history = read_history(project, history_path, progress, labels, as_of, states)
     check_not_empty(history_path or states[0], history.empty)
     dataset, _ = feature_table(project, history, progress, exact=True, for_training=for_training)

@@ -78,7 +78,12 @@ def test_values_reach_commands_through_the_environment_alone(path: Path) -> None
 
 
 def test_every_target_of_make_exists(path: Path) -> None:
-    makefile = (ROOT / "Makefile").read_text().replace("$(LOCAL_AWS)", ".venv-aws")
+    makefile = (
+        (ROOT / "Makefile")
+        .read_text()
+        .replace("$(LOCAL_AWS)", ".venv-aws")
+        .replace("$(SPARK)", ".venv-spark")
+    )
     targets = set(re.findall(r"^([\w./-]+):(?!=)", makefile, re.MULTILINE))
     assert set(re.findall(r"\bmake ([\w./-]+)", commands(path))) <= targets
 

@@ -94,9 +94,10 @@ class PoolDataflow:
     buckets: into how many partitions groups are distributed.
     """
 
-    def __init__(self, executor: ProcessPoolExecutor, folder: Path, buckets: int) -> None:
-        """Take the processes and a folder for what they hand on."""
+    def __init__(self, executor: ProcessPoolExecutor, folder: Path, buckets: int, parallelism: int) -> None:
+        """Take the processes, how many they are, and a folder for what they hand on."""
         self._executor, self._folder, self.buckets = executor, folder, buckets
+        self.parallelism = parallelism
         self._tasks = 0
 
     @classmethod
@@ -110,7 +111,7 @@ class PoolDataflow:
             ProcessPoolExecutor(jobs, mp_context=context) as executor,
         ):
             try:
-                yield cls(executor, Path(folder), buckets)
+                yield cls(executor, Path(folder), buckets, jobs)
             except BrokenProcessPool:
                 raise RetryError(
                     "a process of the pool was killed, by the system where memory ran out: nothing was "

@@ -9,22 +9,17 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from fraud_detection.adapters.host.record_batches import (
+    ORDER,
+    OVERHEAD_BYTES,
+    SCHEMA,
+    batch_of,
+    records_of,
+)
 from fraud_detection.core.dataflow import Record
 
 FLUSH_BYTES = 1 << 25
 """Of contents that a task holds before it writes them."""
-_OVERHEAD_BYTES = 100
-_SCHEMA = pa.schema(
-    [
-        ("group", pa.string()),
-        ("time", pa.int64()),
-        ("position", pa.int64()),
-        ("rank", pa.int64()),
-        ("number", pa.int64()),
-        ("content", pa.binary()),
-    ]
-)
-_ORDER = [(name, "ascending") for name in ("group", "time", "position", "rank", "number")]
 
 
 class Spilled(msgspec.Struct, frozen=True):
@@ -40,12 +35,12 @@ def spill(records: Iterable[Record], path: Path, buckets: int) -> Spilled:
     held: dict[int, list[Record]] = {}
     size = written = 0
     options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, _SCHEMA, options=options) as writer:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA, options=options) as writer:
 
         def flush() -> None:
             nonlocal written, size
             for bucket in sorted(held):
-                writer.write_batch(_batch(held[bucket]))
+                writer.write_batch(batch_of(held[bucket]))
                 batches.setdefault(bucket, []).append(written)
                 written += 1
             held.clear()
@@ -54,7 +49,7 @@ def spill(records: Iterable[Record], path: Path, buckets: int) -> Spilled:
         for record in records:
             bucket = zlib.crc32(record.group.encode()) % buckets if buckets > 1 else 0
             held.setdefault(bucket, []).append(record)
-            size += len(record.content) + _OVERHEAD_BYTES
+            size += len(record.content) + OVERHEAD_BYTES
             if size >= FLUSH_BYTES:
                 flush()
         flush()
@@ -69,9 +64,9 @@ def read_bucket(files: Sequence[Spilled], bucket: int, *, ordered: bool) -> Iter
     table = pa.concat_tables(tables)
     del tables
     if ordered:
-        table = table.sort_by(_ORDER)
+        table = table.sort_by([(name, "ascending") for name in ORDER])
     for batch in table.to_batches(max_chunksize=1 << 14):
-        yield from map(Record, *(column.to_pylist() for column in batch.columns))
+        yield from records_of(batch)
 
 
 def _read(spilled: Spilled, bucket: int) -> pa.Table | None:
@@ -80,8 +75,3 @@ def _read(spilled: Spilled, bucket: int) -> pa.Table | None:
         return None
     with pa.memory_map(spilled.path) as file, pa.ipc.open_file(file) as reader:
         return pa.Table.from_batches([reader.get_batch(number) for number in numbers])
-
-
-def _batch(records: Sequence[Record]) -> pa.RecordBatch:
-    columns = [[getattr(record, name) for record in records] for name in _SCHEMA.names]
-    return pa.record_batch(columns, schema=_SCHEMA)

@@ -106,7 +106,7 @@ def engine_of(engine_options: options.EngineOptions) -> EngineSettings:
     """Return the engine that the options name."""
     from fraud_detection.training.tables.engines import EngineSettings
 
-    return EngineSettings(jobs=engine_options.jobs)
+    return EngineSettings(engine_options.engine, engine_options.jobs, engine_options.master)
 
 
 def make_table(

@@ -115,27 +115,25 @@ class FeatureJob:
         self.flow, self.project, self.out, self.progress = flow, project, out, progress
         self.store = LocalParts(out) if store is None else store
 
-    def run(
-        self, files: HistoryFiles, as_of: int | None, *, stripes: int, for_training: bool
-    ) -> PartitionedTable:
+    def run(self, files: HistoryFiles, as_of: int | None, *, for_training: bool) -> PartitionedTable:
         """Read the history and write the table, whole or not at all.
 
-        as_of, for_training: see `stages.make_features`.  stripes: how many tasks share the file of payments.
+        as_of, for_training: see `stages.make_features`.
         """
         self.store.clear()
         try:
-            history = self._read(files, as_of, stripes)
+            history = self._read(files, as_of)
             info = self._info(history, files, for_training=for_training)
             return self._write(history, info)
         finally:
             self.store.clear()
 
-    def _read(self, files: HistoryFiles, as_of: int | None, stripes: int) -> PartitionedHistory:
+    def _read(self, files: HistoryFiles, as_of: int | None) -> PartitionedHistory:
         path = files.first
         self.progress(f"reading {path.name}", 0.0)
         named = history_files(files.payments, files.states, files.labels)
         now_ms = int(time.time() * 1000)
-        payments = read_partitioned(self.flow, self.project, named, stripes, now_ms)
+        payments = read_partitioned(self.flow, self.project, named, now_ms)
         counts = counts_of(payments)
         _check_files(named, counts)
         if files.states and as_of is None and counts.joined.payments:
