@@ -264,13 +264,20 @@ def only_counts(records: Iterable[Record]) -> Iterator[Record]:
     return (record for record in records if record.group == SUMMARY)
 
 
+def payments_known_by(records: Iterable[Record], as_of: int | None) -> Iterator[Record]:
+    """Yield the payments as they were known at a moment in ms; all of them where it is None."""
+    payments = (record for record in records if record.group != SUMMARY)
+    if as_of is None:
+        yield from payments
+        return
+    for record in payments:
+        if record.time <= as_of:
+            joined = _JOINED.decode(record.content)
+            known = JoinedPayment(joined.historical.known_by(as_of), joined.weight)
+            yield Record(record.group, record.time, record.position, content=_encode(known))
+
+
 def known_by(records: Iterable[Record], as_of: int | None) -> Iterator[tuple[int, JoinedPayment]]:
-    """Yield positions and payments as they were known at a moment in ms; all of them where it is None."""
-    for record in records:
-        if record.group == SUMMARY:
-            continue
-        joined = _JOINED.decode(record.content)
-        if as_of is None:
-            yield record.position, joined
-        elif joined.historical.payment.event_time <= as_of:
-            yield record.position, JoinedPayment(joined.historical.known_by(as_of), joined.weight)
+    """Yield positions and payments, see `payments_known_by`."""
+    for record in payments_known_by(records, as_of):
+        yield record.position, _JOINED.decode(record.content)

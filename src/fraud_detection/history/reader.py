@@ -158,8 +158,6 @@ def _empty_fields(schema: Schema, payments: Sequence[Transaction]) -> Iterator[t
     filled = FilledFields(schema)
     for payment in payments:
         filled.add(payment)
-        if all(filled.flags):
-            break
     return filled.empty()
 
 
@@ -185,6 +183,8 @@ class FilledFields:
 
     def add(self, payment: Transaction) -> None:
         """Look at the values of a payment."""
+        if all(self.flags):
+            return
         values = (
             *(entity is not None for entity in payment.entities),
             *(not math.isnan(number) for number in payment.numbers),

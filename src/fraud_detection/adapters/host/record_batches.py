@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from fraud_detection.core.dataflow import Record
@@ -31,13 +32,21 @@ def batch_of(records: Sequence[Record]) -> Any:  # noqa: ANN401 - pyarrow ships 
     >>> batch_of([Record("a", content=b"x")]).num_rows
     1
     """
-    columns = [[getattr(record, name) for record in records] for name in SCHEMA.names]
-    return pa.record_batch(columns, schema=SCHEMA)
+    columns = zip(*map(msgspec.structs.astuple, records), strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SCHEMA)
 
 
 def records_of(batch: Any) -> Iterator[Record]:  # noqa: ANN401 - pyarrow ships no types
     """Yield the records of a batch, whatever its columns are called."""
-    return map(Record, *(column.to_pylist() for column in batch.columns))
+    return map(Record, *map(_values, batch.columns))
+
+
+def _values(column: Any) -> list[Any]:  # noqa: ANN401 - pyarrow ships no types
+    if not pa.types.is_integer(column.type):
+        return list(column.to_pylist())
+    values: list[Any] = column.to_numpy().tolist()  # several times faster
+    return values
 
 
 def batches_of(records: Iterable[Record], max_bytes: int) -> Iterator[Any]:

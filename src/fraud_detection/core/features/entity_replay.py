@@ -1,20 +1,20 @@
 """Replay history entity by entity, each alone: the same features as `replay`, without its one order.
 
 Why the values are equal to the bit.  An entity's features read the profile of that entity and the payment,
-nothing else, and a profile changes by the payments and labels of its entity alone.  So each entity needs its
-own events, in the order in which `Replay` applies them: payments in the order of history; a label before the
-first payment, of any entity, whose time has reached the moment from which it is available, though never
-before the payment that it is about.  Of two labels that wait for the same payment, the one that is available
-earlier comes first, then the one of the earlier payment.
+nothing else, and a profile changes by the payments and labels of its entity alone.  `Replay` applies a label
+before the first payment, of any entity, that comes after its own payment and whose time has reached the
+moment from which the label is available.  Payments are in order of time, so that is before the first payment
+of the same entity for which both holds: what lies between are payments of others.
 
-That order needs no look at other entities.  Payments are sorted by time and position.  A label that is
-available later than its own payment, at a, comes before every payment of time a or later and after every
-earlier one: it is sorted as (a, -1), with its payment's position behind.  One that is available no later
-than its own payment comes directly after that payment.
+Of two labels that wait for the same payment of the entity, `Replay` may apply the one that is available later
+first, where the other was available before its own payment was made.  A profile does not tell the two orders
+apart: it is a function of the set of what was added (`profile.py`), and a label is only taken back after it
+was added, by a later one of the same payment.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -24,92 +24,78 @@ from fraud_detection.core.errors import NOT_OF_ONE_EVENT
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.extract import EntityExtractor, entity_keys
 from fraud_detection.core.features.profile import Profile
-from fraud_detection.core.features.replay import HistoricalPayment, PendingLabel, pending_labels
-
-BEFORE_PAYMENTS = -1
+from fraud_detection.core.features.replay import HistoricalPayment, pending_labels
 
 
-class Order(NamedTuple):
-    """Sorts the events of one entity."""
+class EntityLabel(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A label of a payment, see `PendingLabel`."""
 
-    time: int
-    position: int
-    rank: int = 0
-    number: int = 0
-
-
-class EntityPayment(msgspec.Struct, frozen=True, gc=False, tag="p", array_like=True):
-    """What an entity's features need of a payment, beside its time and position.
-
-    keys: checksums of the ids of all its entities, see `entity_keys`.
-    """
-
-    amount: int | None
-    place: tuple[float, float] | None
-    keys: list[int]
-
-
-class EntityLabel(msgspec.Struct, frozen=True, gc=False, tag="l", array_like=True):
-    """A label of a payment of the entity, see `PendingLabel`."""
-
+    available_from: int
     fraud: bool
     known_at: int
     supersedes_known_at: int | None
 
 
-EntityEvent = EntityPayment | EntityLabel
+class EntityPayment(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What an entity's features need of a payment, beside its time.
+
+    keys: checksums of the ids of all its entities, see `entity_keys`.  labels: in the order in which they
+    became known.
+    """
+
+    amount: int | None
+    place: tuple[float, float] | None
+    keys: list[int]
+    labels: list[EntityLabel]
 
 
 class EntityRow(NamedTuple):
-    """The features of one payment that are those of one entity; no values where extraction raised `error`."""
+    """The features of one payment that are those of one entity; none where extraction raised `error`."""
 
-    time: int
-    position: int
     values: list[float]
     error: Exception | None = None
 
 
-def events_of(historical: HistoricalPayment, position: int) -> list[tuple[Order, EntityEvent]]:
-    """Return what a payment and its labels change in each of the payment's entities.
-
-    position: that of the payment in history, among payments of the same time.
-    """
+def entity_payment(historical: HistoricalPayment) -> EntityPayment:
+    """Return what the features of each entity need of a payment."""
     payment = historical.payment
-    time = payment.event_time
-    event = EntityPayment(payment.amount, payment.place, entity_keys(payment))
-    events: list[tuple[Order, EntityEvent]] = [(Order(time, position), event)]
-    for rank, label in enumerate(sorted(pending_labels(historical, 0)), start=1):
-        if label.available_from > time:
-            order = Order(label.available_from, BEFORE_PAYMENTS, position, label.number)
-        else:
-            order = Order(time, position, rank)
-        events.append((order, _label(label)))
-    return events
-
-
-def _label(pending: PendingLabel) -> EntityLabel:
-    return EntityLabel(pending.fraud, pending.known_at, pending.supersedes_known_at)
+    labels = [
+        EntityLabel(label.available_from, label.fraud, label.known_at, label.supersedes_known_at)
+        for label in pending_labels(historical, 0)
+    ]
+    return EntityPayment(payment.amount, payment.place, entity_keys(payment), labels)
 
 
 def replay_entity(
-    extractor: EntityExtractor, events: Iterable[tuple[int, int, EntityEvent]]
+    extractor: EntityExtractor, payments: Iterable[tuple[int, EntityPayment]]
 ) -> Iterator[EntityRow]:
-    """Yield the features of an entity's payments; its events are (time, position, event), in their order."""
-    profile = Profile(extractor.plan)
-    for time, position, event in events:
-        if isinstance(event, EntityLabel):
-            if event.supersedes_known_at is not None:
-                profile.subtract_label(event.supersedes_known_at, 0 if event.fraud else 1)
-            profile.add_label(event.known_at, 1 if event.fraud else 0)
-            continue
-        payment = Transaction("", time, event.amount, place=event.place)
-        values: list[float] = []
-        error: Exception | None = None
-        try:
-            extractor.read(profile, payment, event.keys, values)
-        except NOT_OF_ONE_EVENT:
-            raise
-        except Exception as raised:  # noqa: BLE001 - as in `replay`: its payment has no features
-            values, error = [], raised
-        extractor.update(profile, payment, event.keys)
-        yield EntityRow(time, position, values, error)
+    """Yield the features of an entity's payments, which are given with their times, in order of history."""
+    profile, seen = Profile(extractor.plan), 0
+    pending: list[tuple[int, int, EntityLabel]] = []
+    for time, event in payments:
+        while pending and pending[0][0] <= time:
+            _apply(heapq.heappop(pending)[2], profile)
+        yield _row(extractor, profile, Transaction("", time, event.amount, place=event.place), event.keys)
+        for label in event.labels:
+            heapq.heappush(pending, (label.available_from, seen, label))
+            seen += 1
+
+
+def _apply(label: EntityLabel, profile: Profile) -> None:
+    if label.supersedes_known_at is not None:
+        profile.subtract_label(label.supersedes_known_at, 0 if label.fraud else 1)
+    profile.add_label(label.known_at, 1 if label.fraud else 0)
+
+
+def _row(extractor: EntityExtractor, profile: Profile, payment: Transaction, keys: list[int]) -> EntityRow:
+    """Return the features of a payment, then update the profile, also where they raise an error."""
+    values: list[float] = []
+    try:
+        extractor.read(profile, payment, keys, values)
+    except NOT_OF_ONE_EVENT:
+        raise
+    except Exception as error:  # noqa: BLE001 - as in `replay`: the payment has no features
+        return EntityRow([], error)
+    finally:
+        extractor.update(profile, payment, keys)
+    return EntityRow(values)

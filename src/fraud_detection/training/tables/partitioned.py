@@ -1,6 +1,6 @@
 """Make a table of features in partitions: entity by entity, on as many processes or machines as there are.
 
-Payments were read and joined with their labels (`history/partitioned.py`).  Each entity's events come
+Payments were read and joined with their labels (`history/partitioned.py`).  Each entity's payments come
 together and are replayed alone (`core/features/entity_replay.py`); what comes of it meets its payment again
 in a part of the table, which covers a stretch of time.  The parts are one table, equal to the one that
 `build` makes by replaying all entities in one process.
@@ -24,11 +24,11 @@ import numpy as np
 from fraud_detection.core.dataflow import Record
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure
 from fraud_detection.core.features.category_encoding import CategoryTally
-from fraud_detection.core.features.entity_replay import EntityEvent, events_of, replay_entity
+from fraud_detection.core.features.entity_replay import EntityPayment, entity_payment, replay_entity
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.replay import log_missing
 from fraud_detection.core.project_schema import Project
-from fraud_detection.history.partitioned import JoinedPayment, known_by
+from fraud_detection.history.partitioned import JoinedPayment, known_by, payments_known_by
 from fraud_detection.history.reader import FilledFields, History
 from fraud_detection.training.tables.build import dataset_of
 from fraud_detection.training.tables.dataset import FeatureTableInfo, write_dataset
@@ -39,7 +39,7 @@ PAYMENT = 0
 FAILED = 1
 """The number of a record that carries the trace of an error instead of features."""
 
-_EVENTS = msgspec.msgpack.Decoder(EntityEvent)
+_ENTITY_PAYMENTS = msgspec.msgpack.Decoder(EntityPayment)
 _JOINED = msgspec.msgpack.Decoder(JoinedPayment)
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -114,17 +114,15 @@ def tally_categories(
     yield Record("", content=_encode(Tally(tally.payments, [dict(values) for values in tally.values])))
 
 
-def entity_events(project: Project, as_of: int | None, records: Iterable[Record]) -> Iterator[Record]:
-    """Yield what each payment and its labels change, grouped by entity."""
+def payments_by_entity(project: Project, as_of: int | None, records: Iterable[Record]) -> Iterator[Record]:
+    """Yield what each entity needs of its payments, grouped by entity."""
     indexes = [entity.index for entity in Extractor(project, {}).entities]
     for position, joined in known_by(records, as_of):
-        historical = joined.historical
-        encoded = [(order, _encode(event)) for order, event in events_of(historical, position)]
+        payment, content = joined.historical.payment, _encode(entity_payment(joined.historical))
         for slot, index in enumerate(indexes):
-            entity_id = historical.payment.entities[index]
+            entity_id = payment.entities[index]
             if entity_id is not None:
-                group = f"{slot}={entity_id}"
-                yield from (Record(group, *order, content=content) for order, content in encoded)
+                yield Record(f"{slot}={entity_id}", payment.event_time, position, content=content)
 
 
 def replay_entities(project: Project, parts: Parts, records: Iterable[Record]) -> Iterator[Record]:
@@ -132,9 +130,10 @@ def replay_entities(project: Project, parts: Parts, records: Iterable[Record]) -
     extractors = Extractor(project, {}).entities
     for group, members in itertools.groupby(records, key=lambda record: record.group):
         slot = int(group.partition("=")[0])
-        events = ((record.time, record.position, _EVENTS.decode(record.content)) for record in members)
-        for row in replay_entity(extractors[slot], events):
-            place = (parts.of(row.time), row.time, row.position, slot + 1)
+        replayed, own = itertools.tee(members)
+        payments = ((record.time, _ENTITY_PAYMENTS.decode(record.content)) for record in replayed)
+        for row, record in zip(replay_entity(extractors[slot], payments), own, strict=True):
+            place = (parts.of(record.time), record.time, record.position, slot + 1)
             if row.error is None:
                 yield Record(*place, content=array("d", row.values).tobytes())
             else:
@@ -143,9 +142,8 @@ def replay_entities(project: Project, parts: Parts, records: Iterable[Record]) -
 
 def payments_by_part(parts: Parts, as_of: int | None, records: Iterable[Record]) -> Iterator[Record]:
     """Yield the payments, grouped by parts of the table."""
-    for position, joined in known_by(records, as_of):
-        time = joined.historical.payment.event_time
-        yield Record(parts.of(time), time, position, PAYMENT, content=_encode(joined))
+    for record in payments_known_by(records, as_of):
+        yield Record(parts.of(record.time), record.time, record.position, PAYMENT, content=record.content)
 
 
 def write_parts(

@@ -38,8 +38,8 @@ from fraud_detection.training.tables.partitioned import (
     Tally,
     decoded,
     describe,
-    entity_events,
     part_begins,
+    payments_by_entity,
     payments_by_part,
     replay_entities,
     tally_categories,
@@ -184,8 +184,8 @@ class FeatureJob:
         parts = Parts(self.store.folder, part_begins(history.times, PART_ROWS))
         total = len(parts.begins) + 1
         self.progress(f"replaying: {len(history.times):,} payments", 0.0)
-        events = history.payments.map(partial(entity_events, self.project, history.as_of)).grouped()
-        features = events.map(partial(replay_entities, self.project, parts))
+        by_entity = history.payments.map(partial(payments_by_entity, self.project, history.as_of)).grouped()
+        features = by_entity.map(partial(replay_entities, self.project, parts))
         payments = history.payments.map(partial(payments_by_part, parts, history.as_of))
         written: list[PartSummary] = []
         made = payments.union(features).grouped().map(partial(write_parts, self.project, info, parts))
