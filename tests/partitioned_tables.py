@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy as np
 from fraud_detection.adapters.files.tables import read_columns
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
-from fraud_detection.training.stages import FeaturesReport, partitioned_report
 from fraud_detection.training.tables.partitioned_job import FeatureJob, HistoryFiles
+from fraud_detection.training.tables.report import FeaturesReport, partitioned_report
 from tests.in_memory_dataflow import InMemoryDataflow
 
 Made = tuple[FeaturesReport | str, dict[str, object], dict[str, str]]
@@ -24,7 +24,7 @@ def made(make: Callable[[Path], FeaturesReport], out: Path) -> Made:
     except ConfigError as error:
         return str(error), {}, {}
     columns, metadata = read_columns(out)
-    return report, {name: _bits(column) for name, column in columns.items()}, metadata
+    return report, bits(columns), metadata
 
 
 def in_partitions(
@@ -37,6 +37,11 @@ def in_partitions(
 
 def silent(_stage: str, _share: float) -> None:
     """Ignore progress."""
+
+
+def bits(columns: Mapping[str, np.ndarray | list[object]]) -> dict[str, object]:
+    """Return columns that are equal where every number is, to the bit."""
+    return {name: _bits(column) for name, column in columns.items()}
 
 
 def _bits(column: np.ndarray | list[object]) -> object:

@@ -19,7 +19,8 @@ from fraud_detection.training.tables.cache import source_of
 from fraud_detection.training.tables.dataset import Dataset, read_info, write_dataset
 from fraud_detection.training.tables.engines import ONE_PROCESS, EngineSettings
 from fraud_detection.training.tables.historical_rows import declared_columns
-from fraud_detection.training.tables.partitioned_job import FeatureJob, HistoryFiles, PartitionedTable
+from fraud_detection.training.tables.partitioned_job import FeatureJob, HistoryFiles
+from fraud_detection.training.tables.report import FeaturesReport, partitioned_report
 from fraud_detection.training.workflow import (
     EvaluateReport,
     TrainReport,
@@ -28,31 +29,6 @@ from fraud_detection.training.workflow import (
     tracker,
     train,
 )
-
-
-class FeaturesReport(msgspec.Struct, frozen=True):
-    """Result of making a feature table.
-
-    decided: payments of state files; control_group: those of them that stand for others, left_out: those
-    that others stand for.
-    immature_count: payments in no slice, since their labels are immature at `moment`, in ms: the one that was
-    named, or the last one that history knows of.
-    """
-
-    payments: int
-    refused: int
-    duplicates: int
-    unmatched_labels: int
-    labelled: int
-    frauds: int
-    features: int
-    fingerprint: str
-    decided: int = 0
-    control_group: int = 0
-    left_out: int = 0
-    immature_count: int = 0
-    moment: int | None = None
-    conflicts: int = 0
 
 
 def make_features(  # noqa: PLR0913 - what makes up the history, and as of when
@@ -129,29 +105,6 @@ def train_evaluate_and_refit(
         trained = replace(trained, tracked=run.trained(trained.bundle, bundle, trained.rounds))
         run.evaluated(trained.bundle.name, evaluated.metrics, evaluated.pictures)
     return trained, evaluated
-
-
-def partitioned_report(table: PartitionedTable) -> FeaturesReport:
-    """Return the report of a table that was made in partitions."""
-    history, counts = table.history, table.history.counts
-    refused = sum(read.refused for read in counts.files.values())
-    immature_from = table.info.boundaries.test_until
-    return FeaturesReport(
-        payments=len(history.times),
-        refused=refused,
-        duplicates=counts.joined.duplicates,
-        unmatched_labels=counts.joined.unmatched_labels,
-        labelled=history.labelled,
-        frauds=history.frauds,
-        features=len(table.info.features),
-        fingerprint=table.info.fingerprint,
-        decided=counts.joined.decided,
-        control_group=table.control_group,
-        left_out=table.left_out,
-        immature_count=int((history.times >= immature_from).sum()),
-        moment=history.moment,
-        conflicts=counts.joined.conflicts,
-    )
 
 
 def _features_report(history: History, dataset: Dataset) -> FeaturesReport:

@@ -26,10 +26,11 @@ from fraud_detection.history.load import read_history
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.serving.workers.ownership import Ownership, worker_path
-from fraud_detection.training.stages import FeaturesReport, make_features
+from fraud_detection.training.stages import make_features
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import Correction, Dataset, read_dataset
 from fraud_detection.training.tables.partitioned_job import HistoryFiles
+from fraud_detection.training.tables.report import FeaturesReport
 from tests.conftest import SmallSimulation
 from tests.partitioned_tables import in_partitions, made, silent
 from tests.smaller import third_of_cards

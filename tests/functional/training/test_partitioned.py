@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.project_schema import Project
-from fraud_detection.training.stages import FeaturesReport, make_features
+from fraud_detection.training.stages import make_features
 from fraud_detection.training.tables import partitioned_job
 from fraud_detection.training.tables.engines import EngineSettings
 from fraud_detection.training.tables.partitioned_job import HistoryFiles
+from fraud_detection.training.tables.report import FeaturesReport
 from tests.conftest import SmallSimulation
 from tests.partitioned_tables import in_partitions, made, silent
 from tests.unit.core.features.sample_payments import HOUR, START

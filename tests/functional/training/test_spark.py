@@ -14,7 +14,8 @@ from fraud_detection.adapters.files.tables import open_table
 from fraud_detection.adapters.spark.java import check_java
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.training.stages import FeaturesReport, make_features
+from fraud_detection.training.stages import make_features
+from fraud_detection.training.tables.report import FeaturesReport
 from tests.conftest import SPARK, SmallSimulation
 from tests.partitioned_tables import made, silent
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fraud_detection.adapters.aws.s3_objects import Objects
 from fraud_detection.core.errors import ConfigError, RetryError
 
 PART_BYTES = 1 << 26
@@ -133,6 +134,12 @@ class S3Files:
     def remove(self, uri: str) -> None:
         """Remove an object, if it is there."""
         self._call(Location.of(uri), "delete_object")
+
+    def below(self, prefix: str) -> Iterator[str]:
+        """Yield the URIs of the objects that begin so."""
+        where = Location.of(prefix)
+        for key in Objects(self._client, where.bucket).keys(where.key):
+            yield f"s3://{where.bucket}/{key}"
 
     def _ranges(self, version: ObjectVersion) -> Iterator[bytes]:
         where = Location.of(version.uri)

@@ -14,6 +14,8 @@ from pyspark.sql import SparkSession
 
 from fraud_detection.adapters.spark.java import check_java
 
+SUBMITTED = "spark-submit"
+"""In a master's place: the program was started by spark-submit, which named it, with Java and settings."""
 LOG4J = Path(__file__).with_name("log4j2.properties")
 ALWAYS = {
     "spark.app.name": "fraud-detection",
@@ -39,19 +41,29 @@ LOCAL = {
 def started(master: str, scratch: Path) -> Iterator[SparkSession]:
     """Start a session, and stop it; on this machine alone its files lie in a folder in `scratch` meanwhile.
 
-    Raises ConfigError where there is no Java that Spark runs on.
+    master: as Spark names it, or SUBMITTED.  Raises ConfigError where there is no Java that Spark runs on.
     """
+    if master == SUBMITTED:
+        with _context(SparkConf().setAll(list(ALWAYS.items()))) as session:
+            yield session
+        return
     check_java(os.environ)
     with TemporaryDirectory(prefix=".fraud-spark-", dir=scratch) as folder:
         conf = SparkConf().setMaster(master).setAll(list(settings(master, Path(folder)).items()))
         # Workers of a cluster have a Python of their own; those of this machine have this one.
         if master.startswith("local"):
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        context = SparkContext(conf=conf)
-        try:
-            yield SparkSession(context)
-        finally:
-            context.stop()
+        with _context(conf) as session:
+            yield session
+
+
+@contextmanager
+def _context(conf: SparkConf) -> Iterator[SparkSession]:
+    context = SparkContext(conf=conf)
+    try:
+        yield SparkSession(context)
+    finally:
+        context.stop()
 
 
 def settings(master: str, folder: Path) -> Mapping[str, str]:

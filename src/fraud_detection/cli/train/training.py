@@ -17,8 +17,8 @@ from fraud_detection.cli.train.quality import quality_lines, quality_warnings
 if TYPE_CHECKING:
     from fraud_detection.adapters.terminal import Terminal
     from fraud_detection.core.project_schema import Project
-    from fraud_detection.training.stages import FeaturesReport
     from fraud_detection.training.tables.engines import EngineSettings
+    from fraud_detection.training.tables.report import FeaturesReport
     from fraud_detection.training.workflow import TrainReport
 
 

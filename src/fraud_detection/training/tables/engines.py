@@ -23,6 +23,8 @@ MIN_BUCKETS = 8
 BYTES_A_SPARK_PARTITION = 1 << 25
 """Of a file of history; Spark sorts on disk what is too large for memory."""
 LOCAL_SPARK = "local[*]"
+SUBMITTED = "spark-submit"
+"""As a master: the one that spark-submit named, which started this program."""
 
 
 class EngineSettings(msgspec.Struct, frozen=True):
