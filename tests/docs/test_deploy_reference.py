@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from fraud_detection.deployment.settings import Deployment
+from fraud_detection.deployment.settings import Deployment, History
 from fraud_detection.serving.aws_lambda.handler import ProcessorSettings
 from tests.root import ROOT
 
@@ -21,7 +21,7 @@ def keys(kind: type[msgspec.Struct]) -> Iterator[str]:
             yield from keys(type(field.default))
 
 
-@pytest.mark.parametrize("key", sorted(set(keys(Deployment))))
+@pytest.mark.parametrize("key", sorted({*keys(Deployment), *keys(History)}))
 def test_every_key_of_a_deployment_is_explained(key: str) -> None:
     assert f"`{key}`" in TEXT or f".{key}`" in TEXT
 

@@ -47,6 +47,7 @@ from tools.local_aws.services import LocalServices
 __all__ = ["case", "setting", "stream_events", "wanted", "without_amount"]
 TOOLS = ROOT / ".venv-aws"
 STACK = "fraud-typed"
+PROJECT = ROOT / "src/fraud_detection/simulated.yaml"
 
 pytestmark = [
     pytest.mark.skipif(
@@ -115,6 +116,15 @@ def test_before_anything_is_deployed_each_command_reports_it(fraud: Fraud) -> No
         assert "`fraud deploy apply` creates it" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     assert "there was none" in fraud("deploy", "destroy", "--yes").stderr
+
+
+def test_history_without_an_application_says_how_it_gets_one(fraud: Fraud) -> None:
+    at = "s3://fraud-typed/history/payments.csv"
+    done = fraud(
+        "deploy", "history", f"--config={PROJECT}", f"--data={at}", "--out=s3://fraud-typed/features/a"
+    )
+    assert done.returncode == 2
+    assert "write `history: {}` into its settings" in done.stderr
 
 
 def test_a_plan_changes_nothing(fraud: Fraud, clients: Callable[[str], Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.aws.cloudformation import EMPTY, GOOD, NEVER_MADE, WORKING, Stack
+from fraud_detection.adapters.aws.emr_serverless import ACTIVE, EmrApplication
 from fraud_detection.adapters.aws.s3_objects import Objects
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.deployment.plan import Plan, Running, compare
@@ -19,10 +20,17 @@ from fraud_detection.deployment.settings import Deployment
 from fraud_detection.deployment.template.template import build, render
 
 CHANGE_SET = "fraud-deploy"
+APPLICATION = "HistoryApplication"
+"""The resource, and the output with its id."""
 WATCHED = ("function-errors", "decline-rate")
 """Alarms that take back a change of the function for some minutes after it."""
 
 Log = Callable[[str], object]
+
+
+def no_application(application_id: str) -> EmrApplication:
+    """Refuse: local services have no EMR Serverless, so that no stack there has an application."""
+    raise ConfigError(f"application {application_id}: there is no EMR Serverless here")
 
 
 class Cloud(msgspec.Struct, frozen=True):
@@ -35,6 +43,7 @@ class Cloud(msgspec.Struct, frozen=True):
     objects: Callable[[str], Objects]
     local: bool
     environment: Mapping[str, str] = {}
+    application: Callable[[str], EmrApplication] = no_application
 
 
 def running(stack: Stack) -> Running:
@@ -73,7 +82,10 @@ def apply(
         _upload(artefacts, cloud, log)
         _protect(stack, settings)
         return wanted
-    if "Bucket" not in stack.outputs():
+    outputs = stack.outputs()
+    if APPLICATION in outputs and any(change.name == APPLICATION for change in wanted.changes):
+        _rest(cloud.application(outputs[APPLICATION]))
+    if "Bucket" not in outputs:
         log("making the bucket that the release has to lie in first")
         _change(stack, render(build(settings)), [], log)
     _upload(artefacts, cloud, log)
@@ -105,7 +117,10 @@ def destroy(settings: Deployment, cloud: Cloud, log: Log) -> bool:
         raise ConfigError(
             f"stack {stack.name} is being changed ({description['StackStatus']}); wait until it is done"
         )
-    if (bucket := stack.outputs().get("Bucket")) is not None:
+    outputs = stack.outputs()
+    if APPLICATION in outputs:
+        _end_runs(cloud.application(outputs[APPLICATION]), log)
+    if (bucket := outputs.get("Bucket")) is not None:
         removed = cloud.objects(bucket).empty()
         log(f"removed {removed:,} objects from {bucket}")
     seen = stack.seen()
@@ -120,6 +135,27 @@ def destroy(settings: Deployment, cloud: Cloud, log: Log) -> bool:
     if (left := stack.status()) != "":
         raise ConfigError(f"stack {stack.name} could not be removed ({left}); the events above say why")
     return True
+
+
+def _rest(application: EmrApplication) -> None:
+    """Stop the application, which AWS changes at rest alone; refuse while it replays a history."""
+    if (run := next(application.runs(sorted(ACTIVE)), None)) is not None:
+        raise ConfigError(
+            f"the application for history would be changed while run {run.id} is {run.state.lower()}: apply "
+            "again when it has ended, see `fraud deploy status`"
+        )
+    application.stop()
+
+
+def _end_runs(application: EmrApplication, log: Log) -> None:
+    """End what the application does, and stop it: AWS removes it at rest alone."""
+    runs = [run for run in application.runs(sorted(ACTIVE)) if run.state != "CANCELLING"]
+    for run in runs:
+        log(f"cancelling run {run.id} of the application for history")
+        application.cancel(run.id)
+    while next(application.runs(sorted(ACTIVE)), None) is not None:
+        application.pause()
+    application.stop()
 
 
 def _upload(artefacts: Sequence[Artefact], cloud: Cloud, log: Log) -> None:

@@ -32,7 +32,7 @@ def package(bundle: Bundle, function: Function) -> bytes:
     check_same_machine(function, platform.system(), platform.machine(), sys.version_info[:2])
     content: dict[str, bytes] = {}
     for module, path in modules(HANDLER.rpartition(".")[0]).items():
-        content[_path_in_package(module, path)] = path.read_bytes()
+        content[path_in_package(module, path)] = path.read_bytes()
     for library in LIBRARIES:
         content |= _library(library)
     content |= {f"{BUNDLE_FOLDER}/{name}": data for name, data in bundle.files().items()}
@@ -45,12 +45,27 @@ def check_same_machine(function: Function, system: str, machine: str, version: t
     >>> check_same_machine(Function(), "Linux", "x86_64", (3, 11))
     """
     here = f"{system} {machine}, python{version[0]}.{version[1]}"
-    wanted = f"Linux {MACHINES[function.architecture]}, {function.runtime}"
+    keys = "function.runtime and function.architecture"
+    check_machine(here, function.architecture, function.runtime, "function", keys)
+
+
+def check_machine(here: str, architecture: str, python: str, runner: str, keys: str) -> None:
+    """Raise ConfigError unless libraries of a machine run on Linux of an architecture with a Python.
+
+    here: as "Linux x86_64, python3.11".  runner: what runs them there; keys: of the settings that say where.
+    """
+    wanted = f"Linux {MACHINES[architecture]}, {python}"
     if here != wanted:
         raise ConfigError(
-            f"the package is made of libraries installed here ({here}), but the function runs on {wanted}: "
-            "set function.runtime and function.architecture, or deploy from such a machine"
+            f"the package is made of libraries installed here ({here}), but the {runner} runs on {wanted}: "
+            f"set {keys}, or deploy from such a machine"
         )
+
+
+def this_machine() -> str:
+    """Return the system, the processor and the Python that libraries installed here are for."""
+    version = sys.version_info
+    return f"{platform.system()} {platform.machine()}, python{version[0]}.{version[1]}"
 
 
 def zipped(content: Mapping[str, bytes]) -> bytes:
@@ -124,7 +139,12 @@ def _source(module: str) -> Path | None:
     return None
 
 
-def _path_in_package(module: str, path: Path) -> str:
+def path_in_package(module: str, path: Path) -> str:
+    """Return where a module's source is in a package.
+
+    >>> path_in_package("fraud_detection.core", Path("core/__init__.py"))
+    'fraud_detection/core/__init__.py'
+    """
     parts = module.split(".")
     return "/".join([*parts, "__init__.py"] if path.name == "__init__.py" else [*parts[:-1], path.name])
 

@@ -23,6 +23,9 @@ LOCAL_IMAGE = "000000000000.dkr.ecr.local.amazonaws.com/fraud-detection:local"
 """What local services take for an image: they run none."""
 
 LogDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096]
+ReleaseLabel = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/-]{1,64}$")]
+S3Prefix = Annotated[str, Meta(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^*?$]*/)?$")]
+"""A bucket, or a folder of one; it ends in a slash."""
 InstanceType = Annotated[str, Meta(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
 
 
@@ -122,6 +125,23 @@ class Retention(Settings, frozen=True):
     capture: Annotated[int, Meta(ge=1)] = 90
 
 
+class History(Settings, frozen=True):
+    """Where history that outgrows one machine is replayed: an application of EMR Serverless.
+
+    release: of EMR, with Spark 4.0.  python: of the release, that runs the job.  executors: at most, beside
+    the driver; each of them has 4 cores and 16 GB, and the driver too.  disk_gb: of each; 20 GB cost nothing.
+    timeout_minutes: a run that takes longer is ended.  read: what it may read beside the bucket of the stack.
+    """
+
+    release: ReleaseLabel = "emr-spark-8.0.0"
+    architecture: Literal["x86_64", "arm64"] = "x86_64"
+    python: Literal["python3.11", "python3.12", "python3.13"] = "python3.11"
+    executors: Annotated[int, Meta(ge=1, le=500)] = 3
+    disk_gb: Annotated[int, Meta(ge=20, le=200)] = 20
+    timeout_minutes: Annotated[int, Meta(ge=5, le=10_080)] = 120
+    read: tuple[S3Prefix, ...] = ()
+
+
 class Alarms(Settings, frozen=True):
     """When somebody is notified, and when a new model is rolled back.
 
@@ -150,7 +170,8 @@ class Deployment(Settings, frozen=True):
 
     environment: part of every name.  region: null takes the one of the AWS profile or environment.
     image: of the container, in ECR.  profiles: where those of the ordering entity are stored; all
-    others are in DynamoDB.  protect: refuse `destroy`, and let AWS refuse it too.
+    others are in DynamoDB.  protect: refuse `destroy`, and let AWS refuse it too.  history: null means that
+    history is replayed elsewhere, and nothing is made for it.
     """
 
     environment: str = "demo"
@@ -164,6 +185,7 @@ class Deployment(Settings, frozen=True):
     endpoint: Endpoint = Endpoint()
     retention: Retention = Retention()
     alarms: Alarms = Alarms()
+    history: History | None = None
 
     @property
     def name(self) -> str:

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from fraud_detection.adapters.aws.cloudformation import Stack
 from fraud_detection.adapters.aws.cloudwatch_logs import LogTail
+from fraud_detection.adapters.aws.emr_serverless import EmrApplication, JobRun
 from fraud_detection.adapters.aws.monitoring import StackMonitor
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.deployment.logs import CloudTally, entries
 from fraud_detection.deployment.settings import Deployment
 
 LOOKED_BACK_S = 60
+SHOWN_RUNS = 3
+
+
+class HistoryStatus(msgspec.Struct, frozen=True):
+    """The application that replays history, and its last job runs, the newest first."""
+
+    state: str
+    runs: tuple[JobRun, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """Yield it as a person reads it."""
+        yield f"history    application {self.state}" + ("" if self.runs else ", no run yet")
+        for run in self.runs:
+            details = f": {run.details}" if run.details else ""
+            yield f"           {run.created_at} run {run.id} {run.state}{details}"
+
+
+def history_status(application: EmrApplication) -> HistoryStatus:
+    """Ask the application."""
+    return HistoryStatus(application.state(), tuple(itertools.islice(application.runs(), SHOWN_RUNS)))
 
 
 class CloudStatus(msgspec.Struct, frozen=True):
@@ -22,6 +44,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
 
     model: the bundle that scored last, and `bundle` the one that was deployed: while a canary is out they
     may differ.  iterator_age_ms: the age of the oldest record that waited; None where AWS has not counted it.
+    history: None where the settings do not ask for an application that replays it.
     """
 
     stack: str
@@ -40,6 +63,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
     failures: int
     alarms: dict[str, str]
     endpoint_error: str = ""
+    history: HistoryStatus | None = None
 
     def __str__(self) -> str:
         """Return it as a person reads it."""
@@ -64,7 +88,8 @@ class CloudStatus(msgspec.Struct, frozen=True):
             f"failed     {self.failures:,} batches in the dead-letter queue",
             f"alarms     {', '.join(risen) or quiet}",
         ]
-        return "\n".join([*lines, *([f"endpoint   {self.endpoint_error}"] if self.endpoint_error else [])])
+        lines += [f"endpoint   {self.endpoint_error}"] if self.endpoint_error else []
+        return "\n".join([*lines, *(() if self.history is None else self.history.lines())])
 
 
 def read_status(
@@ -72,6 +97,7 @@ def read_status(
     stack: Stack,
     monitor: StackMonitor,
     log: Callable[[str, int], LogTail],
+    application: Callable[[str], EmrApplication],
     *,
     local: bool,
 ) -> CloudStatus:
@@ -81,7 +107,7 @@ def read_status(
         raise ConfigError(
             f"stack {stack.name} does not exist, or is incomplete: `fraud deploy apply` creates it"
         )
-    tally = CloudTally()
+    tally, history = CloudTally(), outputs.get("HistoryApplication")
     for entry in entries(log(outputs["LogGroup"], round(1000 * (time.time() - LOOKED_BACK_S))).news()):
         tally.add(entry)
     return CloudStatus(
@@ -101,4 +127,5 @@ def read_status(
         failures=monitor.waiting(outputs["Failures"]),
         alarms=monitor.alarms(f"{settings.name}-"),
         endpoint_error=tally.endpoint_error,
+        history=history_status(application(history)) if history is not None else None,
     )

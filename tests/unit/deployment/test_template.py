@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -24,6 +25,7 @@ from fraud_detection.deployment.settings import (
     Deployment,
     Endpoint,
     Function,
+    History,
     Scaling,
     Serverless,
     Stream,
@@ -36,6 +38,7 @@ from fraud_detection.deployment.template.template import build, render
 from fraud_detection.serving.aws_lambda.handler import ProcessorSettings
 
 GOLDEN = Path(__file__).parent / "golden" / "template.json"
+HISTORY_GOLDEN = GOLDEN.with_name("history.json")
 FEW = {"ecr:GetAuthorizationToken"}
 """Actions that AWS gives no resource to."""
 
@@ -47,6 +50,7 @@ VARIANTS = {
     "serverless": Deployment(endpoint=Endpoint(serverless=Serverless())),
     "scaled": Deployment(endpoint=Endpoint(instance_type="ml.c6i.large", scaling=Scaling())),
     "feature store": Deployment(profiles="feature-store"),
+    "history on many machines": Deployment(history=History(read=("s3://lake/payments/",))),
     "one instance, nothing captured, concurrency kept": Deployment(
         endpoint=Endpoint(instances=1, capture=0.0), function=Function(reserved_concurrency=8)
     ),
@@ -74,6 +78,42 @@ def test_the_template_is_the_golden_file(
     if pytestconfig.getoption("--golden"):
         GOLDEN.write_text(made)
     assert made == GOLDEN.read_text(), "if the change is wanted: make test ARGS='--golden -k golden'"
+
+
+def test_history_adds_what_its_golden_file_says_and_changes_nothing_else(
+    settings: Deployment, release: Release, pytestconfig: pytest.Config
+) -> None:
+    without = build(settings, release)
+    chosen = msgspec.structs.replace(settings, history=History(read=("s3://lake/payments/",)))
+    whole = build(check(chosen), release)
+    added = {
+        part: {name: value for name, value in whole[part].items() if without[part].get(name) != value}
+        for part in ("Resources", "Outputs")
+    }
+    rules = [
+        made["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+        for made in (without, whole)
+    ]
+    assert set(added["Resources"]) == {"Bucket", "HistoryRole", "HistoryApplication"}
+    added["Resources"]["Bucket"] = {"rules": rules[1][len(rules[0]) :]}
+    made = json.dumps(added, indent=2) + "\n"
+    if pytestconfig.getoption("--golden"):
+        HISTORY_GOLDEN.write_text(made)
+    assert made == HISTORY_GOLDEN.read_text(), "if the change is wanted: make test ARGS='--golden -k golden'"
+
+
+def test_history_is_off_unless_it_is_asked_for(release: Release) -> None:
+    assert not of_type(build(Deployment(), release), "EMRServerless::Application")
+
+
+def test_an_application_takes_no_more_than_its_driver_and_executors(release: Release) -> None:
+    chosen = Deployment(history=History(executors=9, disk_gb=100))
+    (application,) = of_type(build(chosen, release), "EMRServerless::Application").values()
+    assert application["Properties"]["MaximumCapacity"] == {
+        "Cpu": "40 vCPU",
+        "Memory": "160 GB",
+        "Disk": "1000 GB",
+    }
 
 
 def test_cfn_lint_finds_nothing(release: Release, tmp_path: Path) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from fraud_detection.adapters.aws.clients import is_local, patient_client
 from fraud_detection.adapters.aws.cloudformation import Stack
+from fraud_detection.adapters.aws.emr_serverless import EmrApplication
+from fraud_detection.adapters.aws.s3_files import S3Files
 from fraud_detection.adapters.aws.s3_objects import Objects
 from fraud_detection.adapters.xgboost.bundle_trial import try_bundle
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.deployment.apply import Cloud
+from fraud_detection.deployment.history_run import HistoryRuns, Target, asked_for
 from fraud_detection.deployment.package import package
 from fraud_detection.deployment.release import Artefact, Release, prepare
-from fraud_detection.deployment.settings import LOCAL_IMAGE, Deployment, check, load_settings
+from fraud_detection.deployment.settings import LOCAL_IMAGE, Deployment, History, check, load_settings
 
 
 def open_cloud(path: Path) -> tuple[Deployment, Cloud]:
@@ -25,7 +29,22 @@ def open_cloud(path: Path) -> tuple[Deployment, Cloud]:
     region = settings.region
     local = is_local()
     stack = Stack(patient_client("cloudformation", region), settings.name, 0.1 if local else 2.0)
-    return settings, Cloud(stack, lambda name: Objects(patient_client("s3", region), name), local, os.environ)
+    return settings, Cloud(
+        stack,
+        lambda name: Objects(patient_client("s3", region), name),
+        local,
+        os.environ,
+        lambda application: EmrApplication(patient_client("emr-serverless", region), application),
+    )
+
+
+def open_runs(path: Path, log: Callable[[str], object]) -> tuple[HistoryRuns, History]:
+    """Return the runs of the application for history that a settings file names, and its settings."""
+    settings, cloud = open_cloud(path)
+    chosen = asked_for(settings)
+    target = Target.of(settings, outputs_of(cloud.stack))
+    files = S3Files(patient_client("s3", settings.region))
+    return HistoryRuns(chosen, target, cloud.application(target.application), files, log), chosen
 
 
 def release_of(settings: Deployment, path: Path, image: str | None) -> tuple[Release, list[Artefact]]:

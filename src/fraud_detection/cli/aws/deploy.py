@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fraud_detection.cli import options
+from fraud_detection.cli.aws.history import history
 from fraud_detection.cli.aws.status import status
 from fraud_detection.cli.command import group
 from fraud_detection.cli.printing import Figures, Output, print_line
@@ -159,6 +160,7 @@ def redrive(output: Output, *, settings: Path, quarantine: str | None) -> None:
     output.write(msgspec.to_builtins(done))
 
 
+deploy.add_command(history)
 deploy.add_command(status)
 
 

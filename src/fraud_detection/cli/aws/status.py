@@ -34,6 +34,7 @@ def status(output: Output, *, settings: Path) -> None:
         cloud.stack,
         StackMonitor(lambda service: patient_client(service, deployment.region)),
         lambda group, since_ms: LogTail(patient_client("logs", deployment.region), group, since_ms),
+        cloud.application,
         local=cloud.local,
     )
     print_line(str(stack_status))

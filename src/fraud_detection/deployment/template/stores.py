@@ -152,7 +152,19 @@ def _lifecycle(settings: Deployment) -> list[dict[str, Any]]:
             {"Id": prefix, "Status": "Enabled", "Prefix": f"{prefix}/", "ExpirationInDays": retention_days}
             for prefix, retention_days in days.items()
         ),
+        *([] if settings.history is None else [_runs(settings)]),
     ]
+
+
+def _runs(settings: Deployment) -> dict[str, Any]:
+    """Return how long the logs of history jobs stay; the parts of a table that was made go at once."""
+    return {
+        "Id": "history-runs",
+        "Status": "Enabled",
+        "Prefix": "history-runs/",
+        "ExpirationInDays": settings.retention.logs,
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+    }
 
 
 def _encrypted_only() -> dict[str, Any]:

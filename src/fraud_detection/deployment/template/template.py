@@ -13,6 +13,7 @@ from fraud_detection.deployment.release import Release
 from fraud_detection.deployment.secrets import parameters
 from fraud_detection.deployment.settings import Deployment
 from fraud_detection.deployment.template.dashboard import dashboard
+from fraud_detection.deployment.template.history import history, history_outputs
 from fraud_detection.deployment.template.model import endpoint, endpoint_name
 from fraud_detection.deployment.template.monitoring import alarms
 from fraud_detection.deployment.template.resources import ON_AWS, Resources, ref
@@ -40,7 +41,7 @@ PARAMETERS = {
 
 def build(settings: Deployment, release: Release | None = None) -> Template:
     """Return the template."""
-    template = {
+    template: Template = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Real-time fraud detection, environment {settings.environment}",
         "Resources": bucket(settings) | ({} if release is None else _whole(settings, release)),
@@ -48,6 +49,7 @@ def build(settings: Deployment, release: Release | None = None) -> Template:
     }
     if release is not None:
         template["Parameters"] = PARAMETERS | parameters(release.secrets)
+        template["Outputs"] |= history_outputs(settings)
         template["Conditions"] = {ON_AWS: {"Fn::Equals": [ref("Local"), "false"]}}
     return template
 
@@ -68,6 +70,7 @@ def _whole(settings: Deployment, release: Release) -> Resources:
         **endpoint(settings, release),
         **processor(settings, release),
         **dashboard(settings, release, stream_name(settings), at),
+        **history(settings),
     }
 
 
