@@ -18,6 +18,7 @@ import msgspec
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.tables import create_state
+from fraud_detection.audit.partitioned_parity import Compared, compare_log
 from fraud_detection.audit.refeature import replay_event
 from fraud_detection.core.decide.policy import Policy
 from fraud_detection.core.decide.rules import compile_rules
@@ -31,11 +32,11 @@ from fraud_detection.engine.decision_engine import DecisionStrategy
 from fraud_detection.engine.pipeline import Pipeline
 from fraud_detection.history.load import Progress
 from fraud_detection.serving.embedded.service import EmbeddedService
+from fraud_detection.training.tables.engines import ONE_PROCESS, EngineSettings
 
 BATCH = 512
 RESTARTS = 4
 CAPACITY = 5_000
-VALUE_BYTES = 8
 SOURCE = "parity"
 
 
@@ -53,19 +54,31 @@ class ParityReport(msgspec.Struct):
     values_different: int = 0
 
 
-def check_parity(
+def check_parity(  # noqa: PLR0913 - what is served, where, and what replays it
     project: Project,
     category_encoding: CategoryEncoding,
     events: Iterable[bytes],
     expected: int,
     state: Path,
     progress: Progress,
+    *,
+    engine: EngineSettings = ONE_PROCESS,
 ) -> ParityReport:
-    """Serve the events into a new state file, replay its log, and compare; `expected` are announced."""
+    """Serve the events into a new state file, replay its log, and compare; `expected` are announced.
+
+    engine: what replays the log, this process by default.
+    """
     report = ParityReport()
     create_state(state)
     _serve(partial(_open, project, category_encoding, state), events, expected, progress, report)
-    _replay(project, category_encoding, state, progress, report)
+    if engine.in_partitions(None):
+        with engine.opened(state, state.with_name("replayed"), progress) as flow:
+            compared = compare_log(flow, project, category_encoding, state)
+    else:
+        compared = _replay(project, category_encoding, state, progress, report.transactions)
+    progress(f"replayed {compared.rows:,} rows", 1.0)
+    report.rows_compared, report.values_compared = compared.rows, compared.values
+    report.values_different = compared.different
     return report
 
 
@@ -97,31 +110,19 @@ def _replay(
     category_encoding: CategoryEncoding,
     state: Path,
     progress: Progress,
-    report: ParityReport,
-) -> None:
-    state_file, parser = StateFile(state, reading=True), Parser(project.schema)
+    total: int,
+) -> Compared:
+    state_file, parser, compared = StateFile(state, reading=True), Parser(project.schema), Compared()
     profile_cache = ProfileCache(Extractor(project, category_encoding))
     for logged in state_file.since(0):
         values = replay_event(logged, parser, profile_cache)
         if values is None:
             continue
-        _compare(array("d", values).tobytes(), logged.features, report)
-        if report.rows_compared % BATCH == 0:
-            progress(
-                f"replaying: {report.rows_compared:,} rows",
-                report.rows_compared / max(report.transactions, 1),
-            )
-    progress(f"replayed {report.rows_compared:,} rows", 1.0)
+        compared.add(array("d", values).tobytes(), logged.features)
+        if compared.rows % BATCH == 0:
+            progress(f"replaying: {compared.rows:,} rows", compared.rows / max(total, 1))
     state_file.close()
-
-
-def _compare(replayed: bytes, served: bytes, report: ParityReport) -> None:
-    report.rows_compared += 1
-    report.values_compared += max(len(replayed), len(served)) // VALUE_BYTES
-    if replayed != served:
-        width = VALUE_BYTES
-        starts = range(0, max(len(replayed), len(served)), width)
-        report.values_different += sum(replayed[at : at + width] != served[at : at + width] for at in starts)
+    return compared
 
 
 def _open(project: Project, category_encoding: CategoryEncoding, state: Path) -> EmbeddedService:

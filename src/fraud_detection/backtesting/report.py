@@ -25,6 +25,7 @@ from fraud_detection.history.load import Progress
 from fraud_detection.project.change_set import described, load_change
 from fraud_detection.training.stages import check_same_features, make_features
 from fraud_detection.training.tables.cache import ready_table
+from fraud_detection.training.tables.engines import ONE_PROCESS, EngineSettings
 from fraud_detection.training.tables.historical_rows import HistoricalTable
 
 DEFAULT_TABLE = Path("build/features.parquet")
@@ -34,7 +35,7 @@ class BacktestSettings(msgspec.Struct, frozen=True):
     """Which changes, on which payments, with what known; times in ms.
 
     features: a table that is used as it is; without one, `data` is replayed into KEPT_TABLE when that
-    does not fit.  data: without one, the history of the project file.
+    does not fit.  data: without one, the history of the project file.  engine: what replays it.
     """
 
     changes: tuple[Path, ...]
@@ -45,6 +46,7 @@ class BacktestSettings(msgspec.Struct, frozen=True):
     start: int | None = None
     end: int | None = None
     as_of: int | None = None
+    engine: EngineSettings = ONE_PROCESS
 
 
 def backtest(
@@ -103,7 +105,9 @@ def _table(
         project,
         table,
         [data, *settings.labels],
-        lambda out: make_features(project, data, out, progress, settings.labels, for_training=False),
+        lambda out: make_features(
+            project, data, out, progress, settings.labels, for_training=False, engine=settings.engine
+        ),
         log,
     )
 

@@ -6,9 +6,12 @@ import datetime as dt
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from fraud_detection.training.tables.engines import EngineSettings
 
 BUNDLE = Path("build/bundle")
 STATE = Path("build/state.db")
@@ -88,6 +91,12 @@ class EngineOptions(NamedTuple):
     engine: Literal["local", "spark"]
     jobs: int | None
     master: str | None
+
+    def settings(self) -> EngineSettings:
+        """Return the engine."""
+        from fraud_detection.training.tables.engines import EngineSettings
+
+        return EngineSettings(self.engine, self.jobs, self.master)
 
 
 class DecidedBy(NamedTuple):

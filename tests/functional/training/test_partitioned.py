@@ -9,6 +9,8 @@ import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,9 +20,11 @@ from fraud_detection.core.errors import RetryError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.training.stages import make_features
 from fraud_detection.training.tables import partitioned_job
+from fraud_detection.training.tables.dataset import COLUMNS
 from fraud_detection.training.tables.engines import EngineSettings
 from fraud_detection.training.tables.partitioned_job import HistoryFiles
 from fraud_detection.training.tables.report import FeaturesReport
+from fraud_detection.training.tables.replayed import replayed_table
 from tests.conftest import SmallSimulation
 from tests.partitioned_tables import in_partitions, made, silent
 from tests.unit.core.features.sample_payments import HOUR, START
@@ -132,6 +136,28 @@ def test_a_pool_of_processes_makes_the_table_of_one_process(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.parquet", "several.parquet"]
 
 
+def test_a_pool_makes_the_table_that_prequential_training_reads(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
+    until = START + 20 * 24 * HOUR
+    tables = [
+        replayed_table(
+            small_simulation.project,
+            small_simulation.history,
+            until,
+            silent,
+            EngineSettings(jobs=jobs),
+            tmp_path,
+        )
+        for jobs in (1, 2)
+    ]
+    for column in (*COLUMNS, "features"):
+        assert _bits(getattr(tables[0], column)) == _bits(getattr(tables[1], column)), column
+    assert tables[0].info == msgspec.structs.replace(tables[1].info, source=tables[0].info.source)
+    assert tables[0].info.boundaries.train_until == until
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_process_of_the_pool_that_is_killed_leaves_no_table_and_nothing_behind(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
@@ -148,3 +174,7 @@ def test_a_process_of_the_pool_that_is_killed_leaves_no_table_and_nothing_behind
             engine=EngineSettings(jobs=2),
         )
     assert not list(tmp_path.iterdir())
+
+
+def _bits(column: np.ndarray) -> object:
+    return list(column) if column.dtype == object else column.tobytes()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from fraud_detection.cli import options
 from fraud_detection.cli.command import command
 from fraud_detection.cli.printing import Output
 from fraud_detection.core.errors import ConfigError, FraudDetectionError
@@ -17,10 +18,12 @@ CATEGORY_ENCODING = {"channel": {"in_store": 0.6, "online": 0.4}}
 @command("parity")
 @click.option("--events", type=int, default=1_000_000, help="Number of events.")
 @click.option("--seed", type=int, default=7, help="Seed of the simulation.")
-def parity(output: Output, *, events: int, seed: int) -> None:
+@options.engine_options
+def parity(output: Output, *, events: int, seed: int, engine_options: options.EngineOptions) -> None:
     """Compare served and replayed features: they must be bit-identical.
 
-    A stream is served and its log replayed; exit code 2 where a single bit differs.
+    A stream is served and its log replayed, in partitions with --jobs or --engine spark; exit code 2 where a
+    single bit differs.
     """
     import msgspec
 
@@ -30,12 +33,18 @@ def parity(output: Output, *, events: int, seed: int) -> None:
 
     if events < 1:
         raise ConfigError("--events: expected at least 1")
-    screen = output.screen
+    screen, engine = output.screen, engine_options.settings()
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "parity.db"
         stream = simulated_events(seed, events)
         report = check_parity(
-            beyond_the_clock(demo_project()), CATEGORY_ENCODING, stream, events, state, screen.progress
+            beyond_the_clock(demo_project()),
+            CATEGORY_ENCODING,
+            stream,
+            events,
+            state,
+            screen.progress,
+            engine=engine,
         )
     screen.finish()
     screen.print(

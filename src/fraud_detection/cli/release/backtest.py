@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 @options.data
 @options.labels
 @options.as_of
+@options.engine_options
 @click.option("--features", type=options.PATH, help="Feature table to use; with --data it is written there.")
 @click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="Bundle of the baseline.")
 @click.option("--out", type=options.PATH, default=Path("build/backtest"), help="Folder of the report.")
@@ -61,6 +62,7 @@ def backtest(
     data: Path | None,
     labels: tuple[Path, ...],
     as_of: int | None,
+    engine_options: options.EngineOptions,
     features: Path | None,
     bundle: Path,
     out: Path,
@@ -72,7 +74,8 @@ def backtest(
     from fraud_detection.project.checks import open_project
 
     project, screen = open_project(config), output.screen
-    settings = work.BacktestSettings(change, bundle, features, data, labels, start, end, as_of)
+    engine = engine_options.settings()
+    settings = work.BacktestSettings(change, bundle, features, data, labels, start, end, as_of, engine)
     report = work.backtest(project, settings, screen.progress, screen.print)
     screen.finish()
     files = write_report(report, out)

@@ -58,11 +58,13 @@ def evaluate(
     default=Path("scores.parquet"),
     help="Table of fold, id and score per payment.",
 )
+@options.engine_options
 def prequential(
     output: Output,
     *,
     config: Path,
     data: Path | None,
+    engine_options: options.EngineOptions,
     start_dates: str,
     train_days: int,
     delay_days: int,
@@ -73,20 +75,18 @@ def prequential(
 ) -> None:
     """Train anew for each start date and score the days that follow."""
     from fraud_detection.adapters.files.tables import write_columns
-    from fraud_detection.history.load import check_not_empty, read_history
     from fraud_detection.project.checks import open_project
     from fraud_detection.training import prequential as folds
-    from fraud_detection.training.tables.build import feature_table
+    from fraud_detection.training.tables.replayed import replayed_table
 
     project, screen = open_project(config), output.screen
     plan = folds.WalkForwardPlan(train_days, delay_days, test_days, history_days, seeds)
     days = [_day(text) for text in start_dates.split(",")]
     history_path = data or Path(project.history)
-    history = read_history(project, history_path, screen.progress)
-    check_not_empty(history_path, history.empty)
     # What the earliest fold may not know, no fold's categories may be made of.
     apply_labels_until = min(folds.Fold.of(day, plan).until for day in days)
-    dataset, _ = feature_table(project, history, screen.progress, apply_labels_until)
+    engine, scratch = engine_options.settings(), out.parent
+    dataset = replayed_table(project, history_path, apply_labels_until, screen.progress, engine, scratch)
     scores = folds.prequential(dataset, days, plan, project.model, screen.progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_columns(out, scores.columns(project.schema.transaction_id.field or "transaction_id"), None)

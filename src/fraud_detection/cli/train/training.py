@@ -17,7 +17,6 @@ from fraud_detection.cli.train.quality import quality_lines, quality_warnings
 if TYPE_CHECKING:
     from fraud_detection.adapters.terminal import Terminal
     from fraud_detection.core.project_schema import Project
-    from fraud_detection.training.tables.engines import EngineSettings
     from fraud_detection.training.tables.report import FeaturesReport
     from fraud_detection.training.workflow import TrainReport
 
@@ -102,13 +101,6 @@ def history_file(project: Project, history_options: options.HistoryOptions) -> P
     return None if history_options.state and history_options.data is None and not named.exists() else named
 
 
-def engine_of(engine_options: options.EngineOptions) -> EngineSettings:
-    """Return the engine that the options name."""
-    from fraud_detection.training.tables.engines import EngineSettings
-
-    return EngineSettings(engine_options.engine, engine_options.jobs, engine_options.master)
-
-
 def make_table(
     project: Project,
     history_options: options.HistoryOptions,
@@ -127,7 +119,7 @@ def make_table(
         history_options.labels,
         history_options.as_of,
         states=history_options.state,
-        engine=engine_of(engine_options),
+        engine=engine_options.settings(),
     )
     screen.print(
         f"{report.payments:,} payments ({report.refused:,} rows refused, {report.duplicates:,} duplicate, "

@@ -74,28 +74,31 @@ def replay_entity(
     pending: list[tuple[int, int, EntityLabel]] = []
     for time, event in payments:
         while pending and pending[0][0] <= time:
-            _apply(heapq.heappop(pending)[2], profile)
-        yield _row(extractor, profile, Transaction("", time, event.amount, place=event.place), event.keys)
+            apply_label(heapq.heappop(pending)[2], profile)
+        yield replay_payment(extractor, profile, time, event)
         for label in event.labels:
             heapq.heappush(pending, (label.available_from, seen, label))
             seen += 1
 
 
-def _apply(label: EntityLabel, profile: Profile) -> None:
+def apply_label(label: EntityLabel, profile: Profile) -> None:
+    """Add a label to a profile, and take back the one that it supersedes."""
     if label.supersedes_known_at is not None:
         profile.subtract_label(label.supersedes_known_at, 0 if label.fraud else 1)
     profile.add_label(label.known_at, 1 if label.fraud else 0)
 
 
-def _row(extractor: EntityExtractor, profile: Profile, payment: Transaction, keys: list[int]) -> EntityRow:
-    """Return the features of a payment, then update the profile, also where they raise an error."""
-    values: list[float] = []
+def replay_payment(
+    extractor: EntityExtractor, profile: Profile, time: int, event: EntityPayment
+) -> EntityRow:
+    """Return the features of a payment, made at `time` in ms, then update the profile, also where they fail."""
+    payment, values = Transaction("", time, event.amount, place=event.place), list[float]()
     try:
-        extractor.read(profile, payment, keys, values)
+        extractor.read(profile, payment, event.keys, values)
     except NOT_OF_ONE_EVENT:
         raise
     except Exception as error:  # noqa: BLE001 - as in `replay`: the payment has no features
         return EntityRow([], error)
     finally:
-        extractor.update(profile, payment, keys)
+        extractor.update(profile, payment, event.keys)
     return EntityRow(values)

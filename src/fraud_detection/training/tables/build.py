@@ -49,8 +49,7 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
         moment = history.known_until if history.as_of is None else history.as_of
         cut = slices(project, times, moment, labelled=labelled, for_training=for_training)
     else:
-        until = apply_labels_until
-        cut = Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
+        cut = uncut(times, apply_labels_until)
     if category_encoding is None:
         category_encoding = _category_encoding(project, history.payments, cut)
     replay = Replay(ProfileCache(Extractor(project, category_encoding)))
@@ -66,6 +65,11 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
         known_until=history.known_until,
     )
     return dataset_of(project, history, times, matrix, info), replay
+
+
+def uncut(times: np.ndarray, until: int) -> Boundaries:
+    """Return the boundaries of a table without slices, whose categories are learned until a moment in ms."""
+    return Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
 
 
 def slices(

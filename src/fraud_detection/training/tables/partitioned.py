@@ -23,8 +23,14 @@ import numpy as np
 
 from fraud_detection.core.dataflow import Record
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure
-from fraud_detection.core.features.category_encoding import CategoryTally
-from fraud_detection.core.features.entity_replay import EntityPayment, entity_payment, replay_entity
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.features.category_encoding import CategoryEncoding, CategoryTally
+from fraud_detection.core.features.entity_replay import (
+    EntityPayment,
+    EntityRow,
+    entity_payment,
+    replay_entity,
+)
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.replay import log_missing
 from fraud_detection.core.project_schema import Project
@@ -126,18 +132,21 @@ def payments_by_entity(project: Project, as_of: int | None, records: Iterable[Re
 
 
 def replay_entities(project: Project, parts: Parts, records: Iterable[Record]) -> Iterator[Record]:
-    """Yield each payment's features of one entity, as float64 bytes, grouped by parts of the table."""
+    """Yield each payment's features of one entity, grouped by parts of the table, see `block`."""
     extractors = Extractor(project, {}).entities
     for group, members in itertools.groupby(records, key=lambda record: record.group):
         slot = int(group.partition("=")[0])
         replayed, own = itertools.tee(members)
         payments = ((record.time, _ENTITY_PAYMENTS.decode(record.content)) for record in replayed)
         for row, record in zip(replay_entity(extractors[slot], payments), own, strict=True):
-            place = (parts.of(record.time), record.time, record.position, slot + 1)
-            if row.error is None:
-                yield Record(*place, content=array("d", row.values).tobytes())
-            else:
-                yield Record(*place, FAILED, Failure("", b"", row.error).trace.encode())
+            yield block((parts.of(record.time), record.time, record.position), slot, row)
+
+
+def block(place: tuple[str, int, int], slot: int, row: EntityRow) -> Record:
+    """Return the features of one entity as `RowAssembler` takes them: float64 bytes, sorted to a place."""
+    if row.error is None:
+        return Record(*place, slot + 1, content=array("d", row.values).tobytes())
+    return Record(*place, slot + 1, FAILED, Failure("", b"", row.error).trace.encode())
 
 
 def payments_by_part(parts: Parts, as_of: int | None, records: Iterable[Record]) -> Iterator[Record]:
@@ -157,17 +166,19 @@ def write_parts(
 def _write_part(
     project: Project, info: FeatureTableInfo, path: Path, records: Iterable[Record]
 ) -> PartSummary:
-    assembler = _Assembler(project, info)
-    for _, members in itertools.groupby(records, key=lambda record: (record.time, record.position)):
-        assembler.add(*members)
+    assembler = RowAssembler(project, info.category_encoding)
+    payments, rows = list[JoinedPayment](), list[bytes]()
+    for _, (first, *blocks) in itertools.groupby(records, key=lambda record: (record.time, record.position)):
+        joined = _JOINED.decode(first.content)
+        payments.append(joined)
+        rows.append(assembler.row(joined.historical.payment, blocks))
     weights = {
-        payment.historical.payment.transaction_id: payment.weight
-        for payment in assembler.payments
-        if payment.weight != 1
+        joined.historical.payment.transaction_id: joined.weight for joined in payments if joined.weight != 1
     }
-    history = History([payment.historical for payment in assembler.payments], weights=weights)
+    history = History([joined.historical for joined in payments], weights=weights)
     times = np.array([historical.payment.event_time for historical in history.payments], np.int64)
-    dataset = dataset_of(project, history, times, assembler.matrix(), info)
+    matrix = np.frombuffer(b"".join(rows), np.float64).reshape(len(rows), -1)
+    dataset = dataset_of(project, history, times, matrix, info)
     declared = declared_columns(project.schema, [historical.payment for historical in history.payments])
     # An engine may run a task twice at the same time: each writes a file of its own, the last one stays.
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.parquet")
@@ -177,22 +188,22 @@ def _write_part(
     return PartSummary(path.name, len(dataset), int((weight > 1).sum()), int((weight == 0).sum()))
 
 
-class _Assembler:
-    """Puts the features of payments together, row by row."""
+class RowAssembler:
+    """Puts the features of a payment together: its own, and those of its entities."""
 
-    def __init__(self, project: Project, info: FeatureTableInfo) -> None:
-        extractor = Extractor(project, info.category_encoding)
+    def __init__(self, project: Project, category_encoding: CategoryEncoding) -> None:
+        """Take what features are made by."""
+        extractor = Extractor(project, category_encoding)
         self._extractor = extractor.payment
         self._missing = [array("d", [math.nan] * entity.width).tobytes() for entity in extractor.entities]
         self._width = len(extractor.definitions)
-        self._rows: list[bytes] = []
-        self.payments: list[JoinedPayment] = []
 
-    def add(self, first: Record, *blocks: Record) -> None:
-        """Add a payment and the features of those of its entities that it names."""
-        joined = _JOINED.decode(first.content)
-        self.payments.append(joined)
-        own, payment = list[float](), joined.historical.payment
+    def row(self, payment: Transaction, blocks: Sequence[Record]) -> bytes:
+        """Return a payment's features as float64 bytes, all missing where one raised an error.
+
+        blocks: those of the entities that it names, see `block`.
+        """
+        own = list[float]()
         failed = next((block.content.decode() for block in blocks if block.number == FAILED), None)
         try:
             self._extractor.read(payment, own)
@@ -202,16 +213,11 @@ class _Assembler:
             failed = Failure(payment.transaction_id, b"", error).trace
         if failed is not None:
             log_missing(payment.transaction_id, failed)
-            self._rows.append(array("d", [math.nan] * self._width).tobytes())
-            return
+            return array("d", [math.nan] * self._width).tobytes()
         row = [array("d", own).tobytes(), *self._missing]
-        for block in blocks:
-            row[block.rank] = block.content
-        self._rows.append(b"".join(row))
-
-    def matrix(self) -> np.ndarray:
-        """Return the features, shape (payments, features)."""
-        return np.frombuffer(b"".join(self._rows), np.float64).reshape(len(self._rows), -1)
+        for entity in blocks:
+            row[entity.rank] = entity.content
+        return b"".join(row)
 
 
 def decoded(records: Iterable[Record], kind: type) -> Iterator[object]:

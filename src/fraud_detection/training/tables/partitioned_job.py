@@ -27,7 +27,7 @@ from fraud_detection.history.partitioned import (
     read_partitioned,
 )
 from fraud_detection.history.reader import FilledFields, check_labels_fit, check_schema_fits
-from fraud_detection.training.tables.build import slices
+from fraud_detection.training.tables.build import slices, uncut
 from fraud_detection.training.tables.cache import source_of
 from fraud_detection.training.tables.dataset import METADATA_KEY, FeatureTableInfo
 from fraud_detection.training.tables.part_store import LocalParts, PartStore
@@ -115,15 +115,23 @@ class FeatureJob:
         self.flow, self.project, self.out, self.progress = flow, project, out, progress
         self.store = LocalParts(out) if store is None else store
 
-    def run(self, files: HistoryFiles, as_of: int | None, *, for_training: bool) -> PartitionedTable:
+    def run(
+        self,
+        files: HistoryFiles,
+        as_of: int | None,
+        *,
+        for_training: bool,
+        apply_labels_until: int | None = None,
+    ) -> PartitionedTable:
         """Read the history and write the table, whole or not at all.
 
-        as_of, for_training: see `stages.make_features`.
+        as_of, for_training: see `stages.make_features`.  apply_labels_until: see `feature_table`.
         """
         self.store.clear()
         try:
             history = self._read(files, as_of)
-            info = self._info(history, files, for_training=for_training)
+            cut = self._cut(history, apply_labels_until, for_training=for_training)
+            info = self._info(history, files, cut)
             return self._write(history, info)
         finally:
             self.store.clear()
@@ -152,13 +160,18 @@ class FeatureJob:
         self.progress(f"reading {path.name}: {len(ordered):,} payments", 1.0)
         return PartitionedHistory(payments, counts, ordered, labelled, frauds, as_of, known_until)
 
-    def _info(
-        self, history: PartitionedHistory, files: HistoryFiles, *, for_training: bool
-    ) -> FeatureTableInfo:
-        project = self.project
-        cut = slices(
-            project, history.times, history.moment, labelled=history.labelled > 0, for_training=for_training
+    def _cut(
+        self, history: PartitionedHistory, apply_labels_until: int | None, *, for_training: bool
+    ) -> Boundaries:
+        if apply_labels_until is not None:
+            return uncut(history.times, apply_labels_until)
+        labelled = history.labelled > 0
+        return slices(
+            self.project, history.times, history.moment, labelled=labelled, for_training=for_training
         )
+
+    def _info(self, history: PartitionedHistory, files: HistoryFiles, cut: Boundaries) -> FeatureTableInfo:
+        project = self.project
         encoding = self._category_encoding(history, cut)
         return FeatureTableInfo(
             fingerprint=fingerprint(project, encoding),
