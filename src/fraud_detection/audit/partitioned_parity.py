@@ -48,7 +48,7 @@ class Compared(msgspec.Struct):
     different: int = 0
 
     def add(self, replayed: bytes, served: bytes) -> None:
-        """Compare a row of float64 values, bit by bit."""
+        """Compare the bits of a row of float64 values."""
         self.rows += 1
         size = max(len(replayed), len(served))
         self.values += size // VALUE_BYTES

@@ -23,8 +23,8 @@ from fraud_detection.training.tables import partitioned_job
 from fraud_detection.training.tables.dataset import COLUMNS
 from fraud_detection.training.tables.engines import EngineSettings
 from fraud_detection.training.tables.partitioned_job import HistoryFiles
-from fraud_detection.training.tables.report import FeaturesReport
 from fraud_detection.training.tables.replayed import replayed_table
+from fraud_detection.training.tables.report import FeaturesReport
 from tests.conftest import SmallSimulation
 from tests.partitioned_tables import in_partitions, made, silent
 from tests.unit.core.features.sample_payments import HOUR, START

@@ -13,9 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 
+from fraud_detection.adapters.host.scratch import scratch_folder
 from fraud_detection.adapters.process_pool.spill import Spilled, read_bucket, spill
 from fraud_detection.core.dataflow import Collection, Record, Transform
 from fraud_detection.core.errors import RetryError
@@ -107,11 +107,11 @@ class PoolDataflow:
         # Not forked: a thread of a library may hold a lock in the process that forks.
         context = multiprocessing.get_context("spawn")
         with (
-            TemporaryDirectory(prefix=".fraud-dataflow-", dir=scratch) as folder,
+            scratch_folder(scratch) as folder,
             ProcessPoolExecutor(jobs, mp_context=context) as executor,
         ):
             try:
-                yield cls(executor, Path(folder), buckets, jobs)
+                yield cls(executor, folder, buckets, jobs)
             except BrokenProcessPool:
                 raise RetryError(
                     "a process of the pool was killed, by the system where memory ran out: nothing was "

@@ -26,6 +26,8 @@ COLUMNS = "group string, time long, position long, rank long, number long, conte
 BATCH_BYTES = 1 << 22
 """Of a batch that a Python process hands to Spark."""
 POLL_S = 0.3
+TASKS_A_CORE = 2
+"""At least: groups fall into partitions by chance, and the longest task sets the end."""
 Progress = Callable[[str, float], None]
 T = TypeVar("T")
 
@@ -87,10 +89,14 @@ class SparkDataflow:
     def opened(
         cls, master: str, scratch: Path, partitions: int, progress: Progress
     ) -> Iterator[SparkDataflow]:
-        """Start Spark, and stop it; without a cluster its files lie in a folder in `scratch` meanwhile."""
+        """Start Spark, and stop it; without a cluster its files lie in a folder in `scratch` meanwhile.
+
+        partitions: at least so many, and more where there are more cores.
+        """
         progress("spark: starting", 0.0)
         with started(master, scratch) as session:
-            yield cls(session, partitions, progress)
+            tasks = int(session.sparkContext.defaultParallelism)
+            yield cls(session, max(partitions, TASKS_A_CORE * tasks), progress)
 
     @property
     def parallelism(self) -> int:

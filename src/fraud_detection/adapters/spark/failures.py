@@ -17,7 +17,8 @@ from fraud_detection.core.errors import ConfigError, RetryError
 _KINDS: Mapping[str, type[Exception]] = {"ConfigError": ConfigError, "RetryError": RetryError}
 _WORD = re.compile(r"fraud-detection-error:([A-Za-z0-9+/=]+)")
 _LOST = re.compile(
-    r"ExecutorLost|FetchFailed|executor \S+ exited|Master removed|All masters are unresponsive"
+    r"ExecutorLost|FetchFailed|executor \S+ exited|Python worker exited unexpectedly|Master removed"
+    r"|All masters are unresponsive"
 )
 
 
@@ -42,7 +43,7 @@ def carried() -> Iterator[None]:
 
 
 def as_raised(error: Exception) -> Exception:
-    """Return the error that a task raised, or RetryError where executors were lost; else the error itself.
+    """Return the error that a task raised, or RetryError where processes were lost; else the error itself.
 
     >>> try:
     ...     with carried():
@@ -59,8 +60,8 @@ def as_raised(error: Exception) -> Exception:
     lost = _LOST.search(text)
     if lost is not None:
         return RetryError(
-            f"Spark lost executors too often ({lost[0]}): nothing was written; run it again, with more "
-            "memory an executor if it happens again"
+            f"Spark lost processes too often ({lost[0]}): nothing was written; run it again, with more "
+            "memory for each of them if it happens again"
         )
     return error
 

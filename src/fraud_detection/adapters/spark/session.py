@@ -12,7 +12,9 @@ from tempfile import TemporaryDirectory
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from fraud_detection.adapters.host.scratch import scratch_folder
 from fraud_detection.adapters.spark.java import check_java
+from fraud_detection.adapters.spark.shipping import archive_settings, code_archive
 
 SUBMITTED = "spark-submit"
 """In a master's place: the program was started by spark-submit, which named it, with Java and settings."""
@@ -33,33 +35,34 @@ LOCAL = {
     "spark.ui.enabled": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.memory": "2g",
 }
+LOCAL_MEMORY = "2g"
+"""Of the JVM that does the work where there is no cluster, unless the user says something else."""
 
 
 @contextmanager
 def started(master: str, scratch: Path) -> Iterator[SparkSession]:
-    """Start a session, and stop it; on this machine alone its files lie in a folder in `scratch` meanwhile.
+    """Start a session, and stop it.  Without a cluster its files lie in a folder in `scratch` meanwhile.
 
     master: as Spark names it, or SUBMITTED.  Raises ConfigError where there is no Java that Spark runs on.
     """
     if master == SUBMITTED:
-        with _context(SparkConf().setAll(list(ALWAYS.items()))) as session:
+        with _context(ALWAYS) as session:
             yield session
         return
     check_java(os.environ)
-    with TemporaryDirectory(prefix=".fraud-spark-", dir=scratch) as folder:
-        conf = SparkConf().setMaster(master).setAll(list(settings(master, Path(folder)).items()))
-        # Workers of a cluster have a Python of their own; those of this machine have this one.
-        if master.startswith("local"):
-            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        with _context(conf) as session:
-            yield session
+    if _is_local(master):
+        # As variables, since settings would not yield to the user's own, and pyspark asks for no other name.
+        os.environ.setdefault("SPARK_DRIVER_MEMORY", LOCAL_MEMORY)
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    place = scratch_folder(scratch) if _is_local(master) else _temporary()
+    with place as folder, _context(settings(master, folder)) as session:
+        yield session
 
 
 @contextmanager
-def _context(conf: SparkConf) -> Iterator[SparkSession]:
-    context = SparkContext(conf=conf)
+def _context(chosen: Mapping[str, str]) -> Iterator[SparkSession]:
+    context = SparkContext(conf=SparkConf().setAll(list(chosen.items())))
     try:
         yield SparkSession(context)
     finally:
@@ -68,7 +71,21 @@ def _context(conf: SparkConf) -> Iterator[SparkSession]:
 
 def settings(master: str, folder: Path) -> Mapping[str, str]:
     """Return the settings of a session; those of the user's own spark-defaults.conf stand beside them."""
-    quiet = {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOG4J.as_uri()}"}
-    own = {"spark.sql.warehouse.dir": str(folder / "warehouse")}
-    local = {**LOCAL, "spark.local.dir": str(folder)} if master.startswith("local") else {}
-    return {**ALWAYS, **quiet, **own, **local}
+    own = {
+        "spark.master": master,
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOG4J.as_uri()}",
+    }
+    if _is_local(master):
+        return {**ALWAYS, **own, **LOCAL, "spark.local.dir": str(folder)}
+    return {**ALWAYS, **own, **archive_settings(code_archive(folder / "code.zip"))}
+
+
+def _is_local(master: str) -> bool:
+    return master.startswith("local")
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="fraud-spark-") as name:
+        yield Path(name)

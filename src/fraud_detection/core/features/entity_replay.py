@@ -91,7 +91,7 @@ def apply_label(label: EntityLabel, profile: Profile) -> None:
 def replay_payment(
     extractor: EntityExtractor, profile: Profile, time: int, event: EntityPayment
 ) -> EntityRow:
-    """Return the features of a payment, made at `time` in ms, then update the profile, also where they fail."""
+    """Return the features of a payment at a time in ms, then update the profile, also where they fail."""
     payment, values = Transaction("", time, event.amount, place=event.place), list[float]()
     try:
         extractor.read(profile, payment, event.keys, values)

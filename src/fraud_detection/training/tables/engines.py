@@ -31,7 +31,8 @@ class EngineSettings(msgspec.Struct, frozen=True):
     """An engine, and how many processes or machines it has.
 
     jobs: processes of `local` on this machine, where one is this process itself; None where the size of the
-    history decides.  master: the cluster of `spark`, as Spark names it; all cores of this machine by default.
+    history decides.  master: the cluster of `spark`, as Spark names it, or SUBMITTED; by default all
+    cores of this machine.
     """
 
     kind: Literal["local", "spark"] = "local"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -35,8 +36,9 @@ class LocalParts:
 
     def __init__(self, out: Path) -> None:
         """Take the path of the table."""
-        self._out = out
-        self.folder = str(out.with_name(f".{out.name}.parts"))
+        self._out, self._prefix = out, f".{out.name}.parts-"
+        # Of each run its own: a task of a run that was killed may still be writing.
+        self.folder = str(out.with_name(f"{self._prefix}{uuid.uuid4().hex}"))
 
     def keep(self, records: Iterable[Record]) -> Iterator[Record]:
         """Yield the records: the parts are where they belong."""
@@ -47,5 +49,7 @@ class LocalParts:
         concatenate([Path(self.folder) / f"{name}{SUFFIX}" for name in names], self._out, metadata)
 
     def clear(self) -> None:
-        """Remove the folder, if it is there."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder, and those of runs that were killed."""
+        for path in list(self._out.parent.glob("*")):
+            if path.name.startswith(self._prefix):
+                shutil.rmtree(path, ignore_errors=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from fraud_detection.adapters.host.scratch import scratch_folder
 from fraud_detection.core.project_schema import Project
 from fraud_detection.history.load import Progress, check_not_empty, read_history
 from fraud_detection.training.tables.build import feature_table
@@ -30,8 +30,8 @@ def replayed_table(
         check_not_empty(history, loaded.empty)
         return feature_table(project, loaded, progress, apply_labels_until)[0]
     scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".fraud-table-", dir=scratch) as folder:
-        table = Path(folder) / "features.parquet"
+    with scratch_folder(scratch) as folder:
+        table = folder / "features.parquet"
         with engine.opened(history, table, progress) as flow:
             job = FeatureJob(flow, project, table, progress)
             job.run(HistoryFiles(history), None, for_training=False, apply_labels_until=apply_labels_until)
