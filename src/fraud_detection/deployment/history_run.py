@@ -49,21 +49,22 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where runs go: the stack's bucket, application and role."""
+    """Where runs go: the stack's bucket, application and role, and their region."""
 
     bucket: str
     application: str
     role: str
+    region: str
 
     @classmethod
-    def of(cls, settings: Deployment, outputs: Mapping[str, str]) -> Target:
+    def of(cls, settings: Deployment, outputs: Mapping[str, str], region: str) -> Target:
         """Read the outputs of a stack; raise ConfigError where it has no application."""
         if "HistoryApplication" not in outputs:
             raise ConfigError(
                 f"stack {settings.name} has no application for history yet: `fraud deploy apply` makes it; "
                 "local services have none"
             )
-        return cls(outputs["Bucket"], outputs["HistoryApplication"], outputs["HistoryRole"])
+        return cls(outputs["Bucket"], outputs["HistoryApplication"], outputs["HistoryRole"], region)
 
 
 def asked_for(settings: Deployment) -> History:
@@ -132,7 +133,7 @@ class HistoryRuns:
         description = JobDescription(
             self._uri(project.key), history, tuple(labels), order.out, work="", as_of=order.as_of
         )
-        configuration = spark_configuration(self._settings, self._uri(package.key))
+        configuration = spark_configuration(self._settings, self._uri(package.key), self._target.region)
         name = _name([description, configuration, main.key, self._settings.timeout_minutes])
         # One that has ended was asked for before; one under way is found by its token.
         earlier = sum(run.name == name and not run.active for run in self._application.runs())
@@ -196,13 +197,18 @@ class HistoryRuns:
         return f"s3://{self._target.bucket}/{key}"
 
 
-def spark_configuration(settings: History, package: str) -> dict[str, str]:
-    """Return what Spark is told: the sizes of its workers, how many, and where Python and its modules are.
+def spark_configuration(settings: History, package: str, region: str) -> dict[str, str]:
+    """Return the settings of Spark: the sizes of its workers, how many, and where Python and its modules are.
 
-    package: URI of the archive; each worker unpacks it into its working folder.
+    package: URI of the archive; each worker unpacks it into its working folder.  region: of the objects,
+    which boto3 has to know in each process.
     """
     python, cores = f"/usr/bin/{settings.python}", settings.executors * CORES
-    variables = {"PYSPARK_PYTHON": python, "PYTHONPATH": f"./{ENVIRONMENT}"}
+    variables = {
+        "PYSPARK_PYTHON": python,
+        "PYTHONPATH": f"./{ENVIRONMENT}",
+        "AWS_DEFAULT_REGION": region,
+    }
     driver = {"PYSPARK_DRIVER_PYTHON": python, **variables}
     sizes = {
         "cores": str(CORES),

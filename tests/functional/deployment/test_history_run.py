@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -23,7 +24,14 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.deployment import apply as applying
 from fraud_detection.deployment import history_package
 from fraud_detection.deployment.history_package import JobPackage, job_package
-from fraud_detection.deployment.history_run import HistoryRuns, Order, Target, asked_for, spark_configuration
+from fraud_detection.deployment.history_run import (
+    ENVIRONMENT,
+    HistoryRuns,
+    Order,
+    Target,
+    asked_for,
+    spark_configuration,
+)
 from fraud_detection.deployment.settings import Deployment, History, load_settings
 from fraud_detection.deployment.status import history_status
 from fraud_detection.testing.aws_fakes import FakeS3
@@ -37,6 +45,7 @@ TOOLS = ROOT / ".venv-aws"
 BARE = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
 """A Python without this project and its libraries."""
 PROJECT = (Path(fraud_detection.__file__).parent / "simulated.yaml").read_bytes()
+REGION = "eu-central-1"
 BUCKET, APPLICATION = "fraud-demo-123456789012-eu-central-1", "00f1abcdefgh"
 ROLE = "arn:aws:iam::123456789012:role/fraud-demo-history-eu-central-1"
 HERE = History(python=f"python3.{sys.version_info.minor}")  # type: ignore[arg-type]  # a Python of today
@@ -51,7 +60,7 @@ class Scene:
         self.emr, self.s3, self.lines = FakeEmrServerless({APPLICATION}), s3, list[str]()
         self.files = S3Files(s3)
         self.application = EmrApplication(self.emr, APPLICATION, pause_s=0.0)
-        target = Target(BUCKET, APPLICATION, ROLE)
+        target = Target(BUCKET, APPLICATION, ROLE, REGION)
         self.runs = HistoryRuns(settings, target, self.application, self.files, self.lines.append)
         self.files.put(ORDER.data, b"a history")
 
@@ -176,11 +185,11 @@ def test_an_environment_without_an_application_says_how_it_gets_one() -> None:
     with pytest.raises(ConfigError, match=r"write `history: \{\}` into its settings"):
         asked_for(Deployment())
     with pytest.raises(ConfigError, match="`fraud deploy apply` makes it"):
-        Target.of(Deployment(history=HERE), {"Bucket": BUCKET})
+        Target.of(Deployment(history=HERE), {"Bucket": BUCKET}, REGION)
 
 
 def test_workers_are_as_large_as_the_application_allows() -> None:
-    given = spark_configuration(History(executors=9, disk_gb=50), "s3://b/releases/a.zip")
+    given = spark_configuration(History(executors=9, disk_gb=50), "s3://b/releases/a.zip", REGION)
     assert given["spark.dynamicAllocation.maxExecutors"] == "9"
     assert given["spark.default.parallelism"] == "36"
     for part in ("driver", "executor"):
@@ -234,7 +243,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         yield where
 
 
-@pytest.mark.parametrize("engine", ["pool", pytest.param("spark", marks=pytest.mark.java)])
+@pytest.mark.parametrize(
+    "engine", ["pool", pytest.param("spark", marks=(pytest.mark.java, pytest.mark.long))]
+)
 def test_the_package_alone_makes_the_table_of_one_process(
     engine: str,
     package: JobPackage,
@@ -242,19 +253,26 @@ def test_the_package_alone_makes_the_table_of_one_process(
     small_simulation: SmallSimulation,
     tmp_path: Path,
 ) -> None:
-    """Unpacked as a worker does it, with a Python that has nothing else but, where it is Spark, pyspark."""
+    """Unpacked as a worker does it, with a Python that has nothing else but, where it is Spark, pyspark.
+
+    Of Spark there are two executors: processes of their own, each with what Spark unpacks for it.
+    """
     scene = Scene(clients_of(environment)("s3"))
     scene.files.store(small_simulation.history, ORDER.data)
 
+    home = spark_home(tmp_path / "spark")
+
     def work(request: Mapping[str, Any]) -> str:
         submitted = request["jobDriver"]["sparkSubmit"]
-        archive, folder = settings_in(submitted["sparkSubmitParameters"])["spark.archives"].split("#")
+        configuration = settings_in(submitted["sparkSubmitParameters"])
+        archive, folder = configuration["spark.archives"].split("#")
         content = scene.files.get(archive) or b""
         zipfile.ZipFile(io.BytesIO(content)).extractall(tmp_path / folder)
+        (tmp_path / "package.zip").write_bytes(content)
         (tmp_path / "main.py").write_bytes(scene.files.get(submitted["entryPoint"]) or b"")
         done = subprocess.run(  # noqa: S603 - Python itself
             [
-                *started_by(engine),
+                *started_by(engine, configuration, environment),
                 *submitted["entryPointArguments"],
                 *(["--jobs=2"] if engine == "pool" else []),
             ],
@@ -263,7 +281,9 @@ def test_the_package_alone_makes_the_table_of_one_process(
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": f"./{folder}",
                 "PYSPARK_PYTHON": str(BARE),
-                **environment,
+                "SPARK_HOME": str(home),
+                **{name: value for name, value in environment.items() if "REGION" not in name},
+                "AWS_DEFAULT_REGION": configuration["spark.emr-serverless.driverEnv.AWS_DEFAULT_REGION"],
             },
             capture_output=True,
             text=True,
@@ -277,16 +297,34 @@ def test_the_package_alone_makes_the_table_of_one_process(
     made, wanted = (read_columns(path)[0] for path in (tmp_path / "made.parquet", small_simulation.features))
     assert bits(made) == bits(wanted)
     assert finished.report["payments"] == len(wanted["amount"])
+    for unpacked in (tmp_path / ENVIRONMENT, home / "work"):
+        shutil.rmtree(unpacked, ignore_errors=True)  # several hundred megabytes
 
 
-def started_by(engine: str) -> list[str]:
+def started_by(engine: str, configuration: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
     """Return the command that starts the entry point, up to its arguments."""
     if engine == "pool":
         return [str(BARE), "-S", "main.py"]
-    (home,) = SPARK.glob("lib/python*/site-packages/pyspark")
-    quiet = ["--conf", "spark.ui.enabled=false", "--conf", "spark.driver.host=127.0.0.1"]
-    return [str(home / "bin/spark-submit"), "--master", "local[2]", *quiet, "main.py"]
+    own = {
+        "spark.ui.enabled": "false",
+        "spark.driver.host": "127.0.0.1",
+        # Its executors are processes of their own, each in a folder into which it unpacks the archive.
+        "spark.archives": f"package.zip#{ENVIRONMENT}",
+        **{name: value for name, value in configuration.items() if name.startswith("spark.executorEnv.")},
+        "spark.executorEnv.PYSPARK_PYTHON": str(BARE),
+        **{f"spark.executorEnv.{name}": value for name, value in environment.items() if "REGION" not in name},
+    }
+    options = [f"--conf={name}={value}" for name, value in own.items()]
+    return ["spark/bin/spark-submit", "--master=local-cluster[2,1,1024]", *options, "main.py"]
+
+
+def spark_home(folder: Path) -> Path:
+    """Make a folder that is Spark's but for the work of its executors, who leave what they unpacked there."""
+    folder.mkdir()
+    for entry in SPARK.glob("lib/python*/site-packages/pyspark/*"):
+        (folder / entry.name).symlink_to(entry)
+    return folder
 
 
 def settings_in(parameters: str) -> dict[str, str]:
-    return dict(part.split("=", 1) for part in parameters.split("--conf ")[1:])
+    return dict(part.strip().split("=", 1) for part in parameters.split("--conf ")[1:])

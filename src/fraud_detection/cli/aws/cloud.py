@@ -42,9 +42,9 @@ def open_runs(path: Path, log: Callable[[str], object]) -> tuple[HistoryRuns, Hi
     """Return the runs of the application for history that a settings file names, and its settings."""
     settings, cloud = open_cloud(path)
     chosen = asked_for(settings)
-    target = Target.of(settings, outputs_of(cloud.stack))
-    files = S3Files(patient_client("s3", settings.region))
-    return HistoryRuns(chosen, target, cloud.application(target.application), files, log), chosen
+    s3 = patient_client("s3", settings.region)
+    target = Target.of(settings, outputs_of(cloud.stack), s3.meta.region_name)
+    return HistoryRuns(chosen, target, cloud.application(target.application), S3Files(s3), log), chosen
 
 
 def release_of(settings: Deployment, path: Path, image: str | None) -> tuple[Release, list[Artefact]]:
