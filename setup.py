@@ -31,7 +31,7 @@ HOT_MODULES = (
     "src/fraud_detection/engine/decision_engine.py",
     "src/fraud_detection/engine/pipeline.py",
     "src/fraud_detection/adapters/xgboost/leaf_finder.py",
-    "src/fraud_detection/adapters/sqlite/bloom_filter.py",
+    "src/fraud_detection/adapters/sqlite/dedup/bloom_filter.py",
     "src/fraud_detection/core/parse/drift.py",
     "src/fraud_detection/core/parse/times.py",
     "src/fraud_detection/core/parse/labels.py",

@@ -21,8 +21,8 @@ from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.http.server import run_loop
 from fraud_detection.adapters.ipc.rpc_node import RpcNode
-from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
-from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
+from fraud_detection.adapters.sqlite.dedup.dedup_index import SqliteDedupIndex
+from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds, shared_memory
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.engine.engine import Engine
 from fraud_detection.serving.create_state import new_state

@@ -23,7 +23,7 @@ from fraud_detection.adapters.files.event_sources import Batch, Pipe
 from fraud_detection.adapters.host.stopping import Stop
 from fraud_detection.adapters.http.messages import Request, Response
 from fraud_detection.adapters.ipc.shared_counters import SharedCounters
-from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
+from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds, shared_memory
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decision_record import Record, encode
 from fraud_detection.core.outcomes import Outcome

@@ -14,7 +14,7 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite import state_file as state_file_module
-from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
+from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds, shared_memory
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine

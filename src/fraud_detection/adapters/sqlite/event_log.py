@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.dedup_index import Ids, SqliteDedupIndex
+from fraud_detection.adapters.sqlite.dedup.dedup_index import Ids, SqliteDedupIndex
 from fraud_detection.adapters.sqlite.journal import Entry
 
 

@@ -21,12 +21,12 @@ from fraud_detection.adapters.host.background import Background
 from fraud_detection.adapters.sqlite import journal
 from fraud_detection.adapters.sqlite.checkpointer import WalCheckpointer
 from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S, StateConnection
-from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
+from fraud_detection.adapters.sqlite.dedup.dedup_index import SqliteDedupIndex
+from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite.errors import opening, passes
 from fraud_detection.adapters.sqlite.event_log import LoggedEvent, journal_since, tables_since
 from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
 from fraud_detection.adapters.sqlite.quarantine import SqliteQuarantine
-from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite.state_guard import StateGuard
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.outcomes import Outcome

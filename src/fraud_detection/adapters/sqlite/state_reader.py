@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from fraud_detection.adapters.sqlite import journal
-from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
+from fraud_detection.adapters.sqlite.dedup.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.event_log import LoggedEvent, journal_since, tables_since
 from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
 from fraud_detection.adapters.sqlite.replication_log import ReplicationEntry

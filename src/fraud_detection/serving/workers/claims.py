@@ -18,9 +18,9 @@ from typing import Any, cast
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
+from fraud_detection.adapters.sqlite.dedup.dedup_index import SqliteDedupIndex
+from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite.errors import reading
-from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.ports import FirstDelivery
 

@@ -11,7 +11,7 @@ import msgspec
 
 from fraud_detection.adapters.http.responses import problem
 from fraud_detection.adapters.ipc.rpc_node import RpcNode
-from fraud_detection.adapters.sqlite.shared_ids import SharedIds
+from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Sender
 from fraud_detection.serving.http.api_keys import Access, Caller

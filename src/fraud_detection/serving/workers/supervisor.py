@@ -23,7 +23,7 @@ import msgspec
 
 from fraud_detection.adapters.host.stopping import Stop
 from fraud_detection.adapters.http.server import reserve
-from fraud_detection.adapters.sqlite.shared_ids import shared_memory
+from fraud_detection.adapters.sqlite.dedup.shared_ids import shared_memory
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.serving.workers.ownership import check_shards
 from fraud_detection.serving.workers.settings import REFUSED, WorkerSettings

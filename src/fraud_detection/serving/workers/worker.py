@@ -31,7 +31,7 @@ from fraud_detection.adapters.host.server_log import configure_log
 from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
 from fraud_detection.adapters.http.server import GRACE_S, listen, run_loop, serve_on
 from fraud_detection.adapters.ipc.shared_counters import SharedCounters
-from fraud_detection.adapters.sqlite.shared_ids import SharedIds
+from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError, FraudDetectionError
 from fraud_detection.engine.engine import Engine

@@ -12,8 +12,8 @@ from random import Random
 
 import pytest
 
-from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
-from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
+from fraud_detection.adapters.sqlite.dedup.dedup_index import SqliteDedupIndex
+from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds, shared_memory
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.ports import FirstDelivery
 from fraud_detection.serving.workers.claims import Call, Claims

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fraud_detection.adapters.sqlite.bloom_filter import FIRST_BLOCKS, IDS_A_BLOCK
-from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
+from fraud_detection.adapters.sqlite.dedup.bloom_filter import FIRST_BLOCKS, IDS_A_BLOCK
+from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds, shared_memory
 
 ROOM = FIRST_BLOCKS * IDS_A_BLOCK
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.adapters.sqlite.bloom_filter import FIRST_BLOCKS, IDS_A_BLOCK, BloomFilter
+from fraud_detection.adapters.sqlite.dedup.bloom_filter import FIRST_BLOCKS, IDS_A_BLOCK, BloomFilter
 
 
 @given(st.lists(st.text()))

@@ -11,7 +11,7 @@ import mmap
 import os
 import threading
 
-from fraud_detection.adapters.sqlite.bloom_filter import FIRST_BLOCKS, BloomFilter
+from fraud_detection.adapters.sqlite.dedup.bloom_filter import FIRST_BLOCKS, BloomFilter
 from fraud_detection.core.errors import ConfigError
 
 MAX_LAYERS = 12

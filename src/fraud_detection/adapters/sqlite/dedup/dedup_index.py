@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.bloom_filter import BloomFilter
-from fraud_detection.adapters.sqlite.shared_ids import SharedIds
+from fraud_detection.adapters.sqlite.dedup.bloom_filter import BloomFilter
+from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds
 from fraud_detection.core.events import HISTORY, Label
 from fraud_detection.core.features.replay import HistoricalPayment
 from fraud_detection.core.parse.content import content_digest

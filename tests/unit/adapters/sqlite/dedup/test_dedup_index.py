@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
+from fraud_detection.adapters.sqlite.dedup.dedup_index import SqliteDedupIndex
 from fraud_detection.core.ports import FirstDelivery
 from tests.conftest import SmallSimulation
 from tests.states import open_service
