@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.host.private_files import append_to
-from fraud_detection.adapters.sqlite.state_guard import LOSSES, Loss, found_loss
+from fraud_detection.adapters.sqlite.losses import LOSSES, Loss, found_loss
 from fraud_detection.adapters.sqlite.state_reader import StateReader
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.file_targets import check_target

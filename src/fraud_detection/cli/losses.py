@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from fraud_detection.adapters.sqlite.state_guard import accept_loss
+from fraud_detection.adapters.sqlite.losses import accept_loss
 
 LOG = logging.getLogger(__name__)
 

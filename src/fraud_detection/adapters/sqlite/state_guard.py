@@ -15,52 +15,21 @@ import shutil
 import socket
 import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from fraud_detection.adapters.sqlite import commit_marker, journal
+from fraud_detection.adapters.sqlite import commit_marker
 from fraud_detection.adapters.sqlite.commit_marker import CommitMarker, MarkerContent, marker_path
 from fraud_detection.adapters.sqlite.errors import opening
-from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
+from fraud_detection.adapters.sqlite.losses import check_complete
 from fraud_detection.adapters.sqlite.state_lock import StateLock
-from fraud_detection.adapters.sqlite.state_reader import open_to_read
-from fraud_detection.adapters.sqlite.tables import STATE_ID, check_format
+from fraud_detection.adapters.sqlite.tables import STATE_ID, meta_value
 from fraud_detection.core.errors import ConfigError, RetryError
 from fraud_detection.core.hash_chain import START
 
 LOG = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.002
-LOSSES = "losses"
-"""The key in `meta` of the losses that somebody has accepted, each as `Loss`."""
 OWN = "UPDATE owner SET epoch = epoch + 1, pid = ?, host = ?, since = ? RETURNING epoch"
-LAST_HASH = """
-    SELECT seq, chain FROM (SELECT seq, chain FROM decisions WHERE seq <= :seq ORDER BY seq DESC LIMIT 1)
-    UNION ALL SELECT seq, chain FROM (
-        SELECT seq, chain FROM labels WHERE seq <= :seq ORDER BY seq DESC LIMIT 1)
-    UNION ALL SELECT seq, chain FROM (
-        SELECT seq, chain FROM quarantine WHERE seq <= :seq ORDER BY seq DESC LIMIT 1)
-    ORDER BY seq DESC LIMIT 1"""
-PUT_BACK = (
-    "Put back all of it (the file, its -wal and its .marker, of one moment), or go on without what is gone: "
-    "start once with --accept-loss"
-)
-
-
-class Loss(msgspec.Struct, frozen=True):
-    """What was answered and is not in a file: the numbers from `first` to `last`; 0 and 0 if nobody knows.
-
-    message: how this is known.  unmarked: there is no marker to compare with.  at: when somebody accepted it.
-    """
-
-    first: int
-    last: int
-    message: str
-    unmarked: bool = False
-    at: str = ""
 
 
 class StateGuard:
@@ -75,7 +44,7 @@ class StateGuard:
         try:
             self.path, self.epoch = self._lock.path, 0
             with opening(path):
-                self._check(path)
+                check_complete(self._lock, path)
                 self._marker = CommitMarker(marker_path(self.path), synchronous=synchronous)
         except BaseException:
             self._lock.release()
@@ -94,7 +63,7 @@ class StateGuard:
         since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         row = (os.getpid(), socket.gethostname(), since)
         self.epoch = db.execute(OWN, row).fetchone()[0]
-        self._state_id = _meta(db, STATE_ID)
+        self._state_id = meta_value(db, STATE_ID)
         self._log = os.open(self._sibling("-wal"), os.O_RDONLY)
         self._sizes = self._sizes_now()
 
@@ -189,77 +158,6 @@ class StateGuard:
     def _sibling(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)
 
-    def _check(self, path: Path) -> None:
-        _check_not_truncated(self._lock, path)
-        loss = found_loss(self.path)
-        if loss is not None:
-            raise ConfigError(f"{path}: {loss.message}. {PUT_BACK}")
-
-
-def found_loss(path: Path) -> Loss | None:
-    """Compare a state file with its commit marker; return what it has lost, None when it has all.
-
-    Nothing is written: SQLite's log stays as it is, for whoever wants to save it.
-    """
-    # Before the file: of a file that is in use it may only be older.
-    path = path.resolve()
-    marker = commit_marker.read(marker_path(path))
-    if marker is None:
-        message = (
-            f"its commit marker ({marker_path(path).name}) is missing: nobody knows whether answers are gone"
-        )
-        return Loss(0, 0, message, unmarked=True)
-    with closing(open_to_read(path)) as db:
-        check_format(db, path)
-        waiting = journal.entries(db)
-        checkpoint = (
-            waiting[-1].checkpoint if waiting else msgspec.convert(_meta(db, "checkpoint") or (), Checkpoint)
-        )
-        if _meta(db, STATE_ID) != marker.state_id:
-            return Loss(0, 0, "its commit marker is that of another state file")
-        if checkpoint.seq < marker.seq:
-            first, count = checkpoint.seq + 1, marker.seq - checkpoint.seq
-            message = (
-                f"{count:,} answered events are gone, numbers {first:,} to {marker.seq:,}: its log (-wal) "
-                "was damaged or removed, or an older copy was put in its place"
-            )
-            return Loss(first, marker.seq, message)
-        if not marker.is_at(_last_hash(db, waiting, marker.seq)):
-            return Loss(
-                0,
-                0,
-                f"event {marker.seq:,} is not the one that was answered: another copy of it went on since",
-            )
-    return None
-
-
-def accept_loss(path: Path) -> Loss | None:
-    """Let a file go on without what it has lost, and return that; it stays written in the file."""
-    lock = StateLock(path)
-    try:
-        with opening(path):
-            _check_not_truncated(lock, path)
-            loss = found_loss(lock.path)
-            if loss is None:
-                return None
-            loss = msgspec.structs.replace(loss, at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
-            with closing(sqlite3.connect(lock.path, isolation_level=None)) as db:
-                check_format(db, path)
-                losses = [*(_meta(db, LOSSES) or []), msgspec.to_builtins(loss)]
-                db.execute(
-                    "INSERT OR REPLACE INTO meta VALUES (?, ?)", (LOSSES, msgspec.msgpack.encode(losses))
-                )
-                waiting = journal.entries(db)
-                stored = msgspec.convert(_meta(db, "checkpoint") or (), Checkpoint)
-                checkpoint = waiting[-1].checkpoint if waiting else stored
-                state_id: bytes = _meta(db, STATE_ID)
-            commit_marker.make(
-                marker_path(lock.path), MarkerContent(0, checkpoint.seq, checkpoint.chain, state_id)
-            )
-    finally:
-        lock.release()
-    return loss
-
 
 def copy_state(source: Path, target: Path) -> Path:
     """Copy a state file that nobody has open, with its commit marker; return the copy."""
@@ -279,28 +177,3 @@ def adopt(source: Path, target: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _check_not_truncated(lock: StateLock, path: Path) -> None:
-    missing = lock.missing_bytes()
-    if missing:
-        raise ConfigError(
-            f"{path}: was cut short, at least {missing:,} bytes are gone. It and its log (-wal) are as they "
-            "were: put a copy back, with its .marker, or save what can be read (from a copy of both: "
-            "`sqlite3 COPY .recover | sqlite3 NEW`), or make a new one with `fraud state create FILE "
-            "--history PAYMENTS`"
-        )
-
-
-def _last_hash(db: sqlite3.Connection, waiting: list[Entry], seq: int) -> bytes:
-    """Return the chain hash of the last row up to a number."""
-    for entry in reversed(waiting):
-        if entry.checkpoint.seq <= seq:
-            return entry.checkpoint.chain
-    row = db.execute(LAST_HASH, {"seq": seq}).fetchone()
-    return START if row is None else row[1]
-
-
-def _meta(db: sqlite3.Connection, key: str) -> Any:  # noqa: ANN401 - each key has a type of its own
-    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return None if row is None else msgspec.msgpack.decode(row[0])

@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -93,3 +94,9 @@ def check_format(db: sqlite3.Connection, path: Path) -> None:
             f"{path}: is not a state file of this version (found {version}, expected {FORMAT}); name another "
             "with --state, or make one with `fraud state create FILE --history PAYMENTS`"
         )
+
+
+def meta_value(db: sqlite3.Connection, key: str) -> Any:  # noqa: ANN401 - each key has a type of its own
+    """Return the value stored under a key of `meta`; None where there is none."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else msgspec.msgpack.decode(row[0])
