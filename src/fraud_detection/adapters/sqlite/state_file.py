@@ -27,6 +27,7 @@ from fraud_detection.adapters.sqlite.errors import opening, passes
 from fraud_detection.adapters.sqlite.event_log import LoggedEvent, journal_since, tables_since
 from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
 from fraud_detection.adapters.sqlite.quarantine import SqliteQuarantine
+from fraud_detection.adapters.sqlite.sources import SqliteSources
 from fraud_detection.adapters.sqlite.state_guard import StateGuard
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.outcomes import Outcome
@@ -39,8 +40,6 @@ APPLY = """
 SAVE = """
     INSERT INTO profiles (entity, id, content) VALUES (?, ?, ?)
     ON CONFLICT (entity, id) DO UPDATE SET content = excluded.content"""
-STORE_SOURCE = """
-    INSERT INTO sources VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET path = excluded.path"""
 MAX_ROWS = 64
 """A larger batch goes straight into the tables."""
 MAX_ENTRIES = 64
@@ -89,12 +88,7 @@ class StateFile(StateConnection):
         checkpoint = msgspec.convert(self.meta("checkpoint", ()), Checkpoint)
         self.checkpoint = self._waiting[-1].checkpoint if self._waiting else checkpoint
         self.seq: int = self.checkpoint.seq
-        self._source_offset: journal.SourceOffset = (
-            self.checkpoint.source,
-            self.checkpoint.offset,
-            self.checkpoint.fingerprint,
-        )
-        self._left: journal.SourceOffset | None = None
+        self._sources = SqliteSources(self._db, self.checkpoint)
         self.dedup_index = SqliteDedupIndex(self._db, self.flush, self._shared_ids)
         self.quarantine = SqliteQuarantine(self._db)
         if not self._reading:
@@ -177,20 +171,12 @@ class StateFile(StateConnection):
 
     def set_offset(self, source: str, offset: int, fingerprint: str) -> None:
         """Set the offset of a source that the next commit stores."""
-        now = self.checkpoint
-        left = (now.source, now.offset, now.fingerprint) if now.source not in {"", source} else None
-        self._left, self._source_offset = left, (source, offset, fingerprint)
+        self._sources.set_offset(self.checkpoint, source, offset, fingerprint)
 
     def store_source(self, source: KnownSource, path: str = "") -> bool:
         """Store a source and its path; return whether another source was read at that path before."""
-        former = "SELECT 1 FROM sources WHERE path = ? AND name <> ? AND (offset OR name = ?)"
         with self.transaction():
-            row = self._db.execute(former, (path, source.name, self.checkpoint.source)).fetchone()
-            self._db.execute("UPDATE sources SET path = '' WHERE path = ?", (path,))
-            self._db.execute(
-                STORE_SOURCE, (source.name, source.length, source.fingerprint, source.offset, path)
-            )
-        return row is not None
+            return self._sources.store(source, path, self.checkpoint.source)
 
     def store_checkpoint(self, recovery_from_seq: int) -> None:
         """Store the last number, and from which one on a restart reapplies events; inside a transaction.
@@ -214,14 +200,8 @@ class StateFile(StateConnection):
 
     def sources(self, beginning: str) -> list[KnownSource]:
         """Return the known sources whose names have this prefix."""
-        query = "SELECT name, length, fingerprint, offset FROM sources WHERE substr(name, 1, ?) = ?"
-        by_name = {row[0]: KnownSource(*row) for row in self.rows(query, (len(beginning), beginning))}
-        offsets = [entry.left_source for entry in self._waiting if entry.left_source is not None]
-        now = self.checkpoint
-        for name, offset, fingerprint in (*offsets, (now.source, now.offset, now.fingerprint)):
-            if name.startswith(beginning):
-                by_name[name] = KnownSource(name, offset, fingerprint, offset)
-        return list(by_name.values())
+        self.flush()
+        return self._sources.known(beginning, self._waiting, self.checkpoint)
 
     def drift(self) -> list[TallyRow]:
         """Return the tallies of drift."""
@@ -279,15 +259,14 @@ class StateFile(StateConnection):
         rows = journal.linked(outcomes, self.seq, self.checkpoint.chain, self.quarantine)
         self.seq = rows.seq
         self.dedup_index.awaited.update(rows.awaited)
-        changes, left = drift.pop_changes(), self._left
-        self._left = None
+        changes, left = drift.pop_changes(), self._sources.pop_left()
         self.checkpoint = Checkpoint(
             self.seq,
             recovery_from_seq,
             watermark,
             drift.events,
             drift.labels,
-            *self._source_offset,
+            *self._sources.offset,
             rows.chain,
         )
         new_rows = (rows.decisions, rows.labels, rows.quarantined)
