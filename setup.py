@@ -28,6 +28,7 @@ HOT_MODULES = (
     "src/fraud_detection/core/features/extract.py",
     "src/fraud_detection/core/features/profile_cache.py",
     "src/fraud_detection/core/metrics.py",
+    "src/fraud_detection/engine/conflicts.py",
     "src/fraud_detection/engine/decision_engine.py",
     "src/fraud_detection/engine/pipeline.py",
     "src/fraud_detection/adapters/xgboost/leaf_finder.py",

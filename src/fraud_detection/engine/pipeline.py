@@ -16,7 +16,6 @@ from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure, RejectError
 from fraud_detection.core.events import (
     INTERNAL_ERROR,
     Action,
-    Conflict,
     Decision,
     Label,
     Quarantined,
@@ -39,10 +38,10 @@ from fraud_detection.core.outcomes import (
     name_senders,
 )
 from fraud_detection.core.parse import Parser
-from fraud_detection.core.parse.content import content_digest, differing_fields
 from fraud_detection.core.parse.oversize import truncated_event
 from fraud_detection.core.parse.sender_notes import Notes
 from fraud_detection.core.ports import BatchState, DedupIndex
+from fraud_detection.engine.conflicts import ConflictFinder
 from fraud_detection.engine.decision_engine import DecisionEngine, DecisionStrategy, Redelivered
 
 
@@ -61,6 +60,7 @@ class Pipeline:
     ) -> None:
         """Put the stages together."""
         self.parser, self.notes = parser, Notes(parser.schema)
+        self._conflicts = ConflictFinder(parser)
         self.profile_cache = profile_cache
         self.stages = StageTimes()
         self.decision_engine = DecisionEngine(strategy, self.stages)
@@ -71,7 +71,6 @@ class Pipeline:
         self.failures: list[Failure] = []
         self._redelivered: list[Redelivered] = []
         self._decided = 0
-        self._reader: Parser | None = None
 
     def process(
         self,
@@ -199,7 +198,7 @@ class Pipeline:
             return self._apply_label(item, state)
         earlier = state.already_processed.get(item.transaction_id)
         if earlier is not None:
-            conflict = self._conflict(raw, item, state, outcomes)
+            conflict = self._conflicts.find(raw, item, state, outcomes)
             if conflict is not None:
                 return conflict
             if earlier == self.profile_cache.sequence:
@@ -229,7 +228,7 @@ class Pipeline:
         try:
             state = self.dedup_index.batch_state([transaction_id], [])
             if transaction_id in state.already_processed:
-                conflict = self._conflict(raw, item, state, [])
+                conflict = self._conflicts.find(raw, item, state, [])
         except NOT_OF_ONE_EVENT:
             raise
         except Exception:  # noqa: BLE001 - the error itself; whether it was decided before cannot be known
@@ -257,45 +256,6 @@ class Pipeline:
         values = array("d", [math.nan]) * len(self.profile_cache.extractor.definitions)
         by = self.decision_engine.champion
         return Decided(raw, item, values, unforeseen(transaction_id, by.policy.name, by.bundle, by.config_id))
-
-    def _conflict(
-        self, raw: bytes, payment: Transaction, state: BatchState, outcomes: list[Outcome]
-    ) -> Conflict | None:
-        """Compare a payment with the first one under its id; rare, so nothing is cached for it."""
-        transaction_id, fields = payment.transaction_id, None
-        first = state.first.get(transaction_id)
-        if first is None:
-            of_batch = (outcome for outcome in outcomes if isinstance(outcome, Decided))
-            earlier = next(
-                (outcome.payment for outcome in of_batch if outcome.payment.transaction_id == transaction_id),
-                payment,
-            )
-            fields = differing_fields(self.parser.schema, earlier, payment)
-        elif first.event == raw or (not first.event and first.digest in (b"", content_digest(payment))):
-            return None
-        elif first.event:
-            fields = self._differing(first.event, payment)
-        if fields == ():
-            return None
-        reason = "conflict: transaction_id already decided with other content"
-        if fields:
-            reason += f": {', '.join(fields)} {'differs' if len(fields) == 1 else 'differ'}"
-        return Conflict(raw, reason, f"$.{self.parser.id_reader.field}".rstrip("."), transaction_id)
-
-    def _differing(self, event: bytes, payment: Transaction) -> tuple[str, ...] | None:
-        """Return the fields that differ from an earlier event; None where it can no longer be read."""
-        if self._reader is None:
-            # A second parser: what it reads is in the drift counts already.
-            self._reader = Parser(self.parser.schema)
-        try:
-            earlier = self._reader.parse(event, payment.transaction_id)
-        except RejectError:
-            return None
-        return (
-            differing_fields(self.parser.schema, earlier, payment)
-            if isinstance(earlier, Transaction)
-            else None
-        )
 
     def _reapply(self, payment: Transaction, state: BatchState) -> None:
         """Reapply a payment, and its labels, to every profile whose checkpoint predates it."""
