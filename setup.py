@@ -25,6 +25,7 @@ HOT_MODULES = (
     "src/fraud_detection/core/features/distinct_ids.py",
     "src/fraud_detection/core/features/profile.py",
     "src/fraud_detection/core/features/geography.py",
+    "src/fraud_detection/core/features/payment_extract.py",
     "src/fraud_detection/core/features/extract.py",
     "src/fraud_detection/core/features/profile_cache.py",
     "src/fraud_detection/core/metrics.py",

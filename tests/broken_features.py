@@ -31,16 +31,16 @@ def break_features(transaction_id: str) -> None:
     """Let the features of a payment raise an error."""
     sys.path_hooks.insert(0, sources_alone)
     sys.path_importer_cache.clear()
-    extract = importlib.import_module("fraud_detection.core.features.extract")
-    assert str(extract.__file__).endswith(".py")
-    whole = extract.PaymentExtractor.read
+    module = importlib.import_module("fraud_detection.core.features.payment_extract")
+    assert str(module.__file__).endswith(".py")
+    whole = module.PaymentExtractor.read
 
     def read(self: Any, payment: Any, row: list[float]) -> None:  # noqa: ANN401 - of modules not yet there
         if payment.transaction_id == transaction_id:
             raise UnforeseenError
         whole(self, payment, row)
 
-    extract.PaymentExtractor.read = read
+    module.PaymentExtractor.read = read
 
 
 if __name__ == "__main__":
