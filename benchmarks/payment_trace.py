@@ -42,7 +42,8 @@ from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.protocol import JSON
 from fraud_detection.engine.decision_json import outcome_line
 from fraud_detection.serving.aws_lambda.batch import records_of
-from fraud_detection.serving.aws_lambda.handler import PREFIX, make_processor
+from fraud_detection.serving.aws_lambda.handler import make_processor
+from fraud_detection.serving.aws_lambda.settings import PREFIX
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.embedded.stream_runner import open_service
 from fraud_detection.serving.http.api_keys import Access

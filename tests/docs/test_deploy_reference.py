@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fraud_detection.deployment.settings import Deployment, History
-from fraud_detection.serving.aws_lambda.handler import ProcessorSettings
+from fraud_detection.serving.aws_lambda.settings import ProcessorSettings
 from tests.root import ROOT
 
 TEXT = (ROOT / "docs/aws.md").read_text()

@@ -26,8 +26,9 @@ from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.core.score.protocol import JSON
 from fraud_detection.engine.engine import make_engine
 from fraud_detection.serving.aws_lambda.batch import ShardEvent
-from fraud_detection.serving.aws_lambda.handler import Processor, ProcessorSettings
+from fraud_detection.serving.aws_lambda.handler import Processor
 from fraud_detection.serving.aws_lambda.profile_store import profile_store
+from fraud_detection.serving.aws_lambda.settings import ProcessorSettings
 from fraud_detection.serving.sagemaker.container import Endpoint
 from fraud_detection.testing.aws_fakes import FakeLog, FakeRuntime, FakeS3, refusal
 from fraud_detection.testing.dynamodb_fake import FakeDynamo

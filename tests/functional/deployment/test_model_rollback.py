@@ -19,7 +19,8 @@ from fraud_detection.deployment.release import Release, prepare
 from fraud_detection.deployment.settings import Alarms, Deployment
 from fraud_detection.deployment.template.template import build
 from fraud_detection.serving.aws_lambda.batch import ShardEvent
-from fraud_detection.serving.aws_lambda.handler import Processor, ProcessorSettings
+from fraud_detection.serving.aws_lambda.handler import Processor
+from fraud_detection.serving.aws_lambda.settings import ProcessorSettings
 from fraud_detection.serving.sagemaker.container import Endpoint
 from fraud_detection.testing.aws_fakes import FakeRuntime, FakeS3
 from fraud_detection.testing.dynamodb_fake import FakeDynamo

@@ -35,7 +35,7 @@ from fraud_detection.deployment.settings import (
 from fraud_detection.deployment.template.monitoring import ROLLBACK
 from fraud_detection.deployment.template.stream import HANDLER, environment
 from fraud_detection.deployment.template.template import build, render
-from fraud_detection.serving.aws_lambda.handler import ProcessorSettings
+from fraud_detection.serving.aws_lambda.settings import ProcessorSettings
 
 GOLDEN = Path(__file__).parent / "golden" / "template.json"
 HISTORY_GOLDEN = GOLDEN.with_name("history.json")

@@ -16,7 +16,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.aws.sagemaker_endpoint import NOTHING, SageMakerScorer
 from fraud_detection.adapters.aws.state.dynamodb_counts import ShardCounts
 from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex, UnfinishedEvent
-from fraud_detection.core.decoding import decode
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, RetryError
 from fraud_detection.core.outcomes import Outcome
 from fraud_detection.core.score.archive import read_bundle
@@ -45,53 +44,15 @@ from fraud_detection.serving.aws_lambda.batch import (
 )
 from fraud_detection.serving.aws_lambda.decision_log import Batch, DecisionLog, line
 from fraud_detection.serving.aws_lambda.decline_cap import ShardDeclineCap
-from fraud_detection.serving.aws_lambda.profile_store import ProfilesChoice, profile_store
+from fraud_detection.serving.aws_lambda.profile_store import profile_store
 from fraud_detection.serving.aws_lambda.results import ResultMaker
+from fraud_detection.serving.aws_lambda.settings import PREFIX, ProcessorSettings
 from fraud_detection.serving.steady_clock import SteadyClock
 
 ROUNDS = 12
 """How often a batch is reapplied because other shards changed the profiles that it shares with them."""
 
 BUSY_PAUSE_S = 0.02
-PREFIX = "FRAUD_"
-
-
-class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Settings from the function's environment, each as FRAUD_<NAME>.
-
-    token_key: key of the entity tokens in the log; without it they cannot be linked to ids.
-    budget_ms: how long the endpoint may take for one batch, retries included.  environment: dimension of the
-    metrics.  decisions_days: how long they are kept after they were written; 0 is for ever.
-    """
-
-    endpoint: str
-    profiles_table: str
-    decisions_table: str
-    labels_table: str
-    quarantine_bucket: str
-    token_key: str
-    bundle: str = "bundle"
-    environment: str = "local"
-    budget_ms: int = 2_000
-    decisions_days: int = 0
-
-    @classmethod
-    def read(cls, environment: Mapping[str, str], secrets: Collection[str] = ()) -> ProcessorSettings:
-        """Return the settings; raise ConfigError that names the variable.
-
-        secrets: variables that the project names for itself.
-        """
-        variables = {
-            name.removeprefix(PREFIX).lower(): value
-            for name, value in environment.items()
-            if name.startswith(PREFIX) and name not in secrets
-        }
-        numbers = {"budget_ms", "decisions_days", "profiles_days"}
-        plain = {
-            name: int(value) if name in numbers and value.isdecimal() else value
-            for name, value in variables.items()
-        }
-        return decode(plain, cls, "environment FRAUD_*")
 
 
 class Processor:
