@@ -32,6 +32,7 @@ from fraud_detection.core.project_schema import AmountSource, EntityFeatures, En
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.releases import lifecycle
 from fraud_detection.releases.registry import ReleaseRegistry
+from fraud_detection.releases.shadow_project import shadow_project
 from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.training.stages import make_features
@@ -452,7 +453,7 @@ def test_a_bundle_that_reads_labels_otherwise_is_no_shadow(
     with pytest.raises(
         ConfigError, match=r"`schema\.label` of its project file differs from that of the current release"
     ):
-        lifecycle.shadow_project(other, small_simulation.project)
+        shadow_project(other, small_simulation.project)
 
 
 def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_then_makes_its_own(

@@ -19,6 +19,7 @@ from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.project.change_set import apply_change, load_change
 from fraud_detection.releases import lifecycle
 from fraud_detection.releases.registry import Release, ReleaseRegistry
+from fraud_detection.releases.shadow_project import shadow_project
 
 SERVED_WITHIN_S = 15.0
 OWN_FEATURES = (
@@ -52,7 +53,7 @@ def changed(registry: ReleaseRegistry, path: Path) -> tuple[Bundle, Project]:
     change_set = load_change(path)
     name, project = lifecycle.content_of(registry, lifecycle.current(registry).champion)
     bundle = registry.bundle(name) if change_set.bundle is None else read_bundle(Path(change_set.bundle))
-    return bundle, apply_change(lifecycle.shadow_project(bundle, project), change_set)
+    return bundle, apply_change(shadow_project(bundle, project), change_set)
 
 
 def wait_until_served(registry: ReleaseRegistry, release: Release) -> int:

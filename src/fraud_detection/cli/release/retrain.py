@@ -190,10 +190,11 @@ def _shadow(registry: ReleaseRegistry, name: str | None, champion: Bundle, retra
     from fraud_detection.challengers.retrain_triggers import RETRAINED
     from fraud_detection.cli.release.announce import OWN_FEATURES
     from fraud_detection.releases import lifecycle
+    from fraud_detection.releases.shadow_project import shadow_project
 
     now = lifecycle.current(registry)
     _, current_project = lifecycle.content_of(registry, now.champion)
-    project = lifecycle.shadow_project(retrained.bundle, current_project)
+    project = shadow_project(retrained.bundle, current_project)
     config_id = lifecycle.store(registry, retrained.bundle, project).config_id
     author = lifecycle.Author(name or getpass.getuser(), f"{RETRAINED} {champion.name}")
     lifecycle.set_shadows(registry, [(retrained.bundle, project)], author, seen=now.number)
