@@ -9,7 +9,6 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from fraud_detection.adapters.http.responses import problem
 from fraud_detection.adapters.ipc.rpc_node import RpcNode
 from fraud_detection.adapters.sqlite.dedup.shared_ids import SharedIds
 from fraud_detection.core.errors import RetryError
@@ -19,13 +18,12 @@ from fraud_detection.serving.http.batcher import Identities, RequestBatcher, Res
 from fraud_detection.serving.http.routes import Reply, encode_result
 from fraud_detection.serving.workers import claims
 from fraud_detection.serving.workers.claims import Claim, Claims
+from fraud_detection.serving.workers.label_owners import NOBODY, owners_of_labels, replies_to_strays
 from fraud_detection.serving.workers.ownership import Ownership, Route, SubBatch, turns_of
 from fraud_detection.serving.workers.prometheus import merged, own_metrics
 from fraud_detection.serving.workers.replication import ANNOUNCE_AFTER_S, NEWS, Replicator
 
 DRAINED = "drained"
-STRAY = 404
-NOBODY = -1
 
 T = TypeVar("T")
 
@@ -189,37 +187,15 @@ class Router:
         # Without the role for labels a caller must not learn which payments exist: its labels are refused
         # here.
         if sender.may_label and any(route.is_label for route in routes):
-            for at, owner in (await self._owners_of_labels(routes)).items():
+            for at, owner in (await owners_of_labels(routes, self.claims)).items():
                 owners[at] = owner
         return owners
-
-    async def _owners_of_labels(self, routes: Sequence[Route]) -> dict[int, int]:
-        """Return by their indices who takes labels: who knows the payment, else who owns the card."""
-        labels = {
-            at: route
-            for at, route in enumerate(routes)
-            if route.is_label and route.transaction_id is not None
-        }
-        # A label may come in one list with its payment, of which the first one stands.
-        payments = [
-            route for route in reversed(routes) if route.transaction_id is not None and not route.is_label
-        ]
-        listed = {str(payment.transaction_id): payment.owner for payment in payments}
-        labelled: dict[str, set[int | None]] = {}
-        for label in labels.values():
-            transaction_id = str(label.transaction_id)
-            labelled.setdefault(transaction_id, set()).update(
-                {label.owner, listed.get(transaction_id, label.owner)}
-            )
-        known = listed | await self.claims.deciders(labelled)
-        owners = {at: known.get(str(label.transaction_id), label.owner) for at, label in labels.items()}
-        return {at: NOBODY if owner is None else owner for at, owner in owners.items()}
 
     def _submit_to_owner(self, owner: int, sub_batch: SubBatch, sender: Sender) -> Awaitable[list[Reply]]:
         if owner == self.own:
             return self._take_here(sub_batch, sender)
         if owner == NOBODY:
-            return _unknown(self.ownership, sub_batch.events)
+            return replies_to_strays(self.ownership, sub_batch.events)
         self.forwarded += len(sub_batch.events)
         return self.rpc.clients[owner].call("take", [sub_batch, msgspec.structs.asdict(sender)])
 
@@ -286,15 +262,6 @@ class Router:
 
 async def _replies(decided: asyncio.Future[list[Result]]) -> list[Reply]:
     return [encode_result(reply) for reply in await decided]
-
-
-async def _unknown(ownership: Ownership, labels: Sequence[bytes]) -> list[Reply]:
-    """Return the replies to labels of unknown payments that carry no ordering entity."""
-    message = "no worker knows payment {!r}: send its label after it" + (
-        f", or with its `{ownership.entity_fields[0][0]}`" if ownership.entity_fields else ""
-    )
-    messages = [message.format(ownership.route(label).transaction_id) for label in labels]
-    return [(STRAY, problem(STRAY, text).body) for text in messages]
 
 
 async def _all(requests: Sequence[Awaitable[T]]) -> list[T]:
