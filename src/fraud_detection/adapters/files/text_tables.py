@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 import random
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from fraud_detection.adapters.files.csv_header import check_not_json, delimiter, header
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.lenient_json import read_object
 
@@ -39,11 +39,7 @@ class Stripe(msgspec.Struct, frozen=True):
         return number % self.count == self.index
 
 
-_DELIMITERS = (",", ";", "\t", "|")
 _HEAD_CHARACTERS = 65_536
-_HEAD_ROWS = 20
-_TIME = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?\b.*|\d\d?[-/.]\d\d?[-/.]\d{2,4}\b.*|\d{10,19}(\.\d*)?")
-_JSON = re.compile(r'\s*(\[\s*)?\{\s*"')
 _NAMED_BY = 10_000
 """How many lines of a JSON Lines file are read to learn its names."""
 
@@ -58,7 +54,7 @@ class CsvTable:
         """Read the header, and see that a row follows it."""
         self.path = path
         head = self._head()
-        _check_not_json(head, path)
+        check_not_json(head, path)
         self._delimiter = delimiter(head)
         self.names = header(self._named(), path)
         if next(self._rows(), None) is None:
@@ -203,46 +199,6 @@ class JsonTable:
             ) from None
 
 
-def delimiter(head: str) -> str:
-    r"""Return the separator that cuts the first rows into equally many, and most, values.
-
-    >>> delimiter("a;b\n1,5;2\n"), delimiter("a\tb\n"), delimiter("alone\n1\n")
-    (';', '\t', ',')
-    """
-
-    def fitness(separator: str) -> tuple[bool, int]:
-        reader = csv.reader(io.StringIO(head, newline=""), delimiter=separator)
-        widths = [len(row) for row in itertools.islice(reader, _HEAD_ROWS) if row]
-        whole = widths[:-1] or widths or [0]  # the last row may be cut off
-        return len(set(whole)) == 1 and whole[0] > 1, whole[0]
-
-    return max(_DELIMITERS, key=fitness)
-
-
-def header(names: list[str], path: Path) -> tuple[str, ...]:
-    """Return the names of columns, with one made for those that have none.
-
-    >>> from pathlib import Path
-    >>> header(["", " amount "], Path("f.csv"))
-    ('column_1', 'amount')
-    >>> header(["a", "b", "a"], Path("f.csv"))
-    Traceback (most recent call last):
-    ...
-    fraud_detection.core.errors.ConfigError: f.csv: two columns are named 'a'; rename one of them
-    """
-    if not names:
-        raise ConfigError(f"{path}: holds no text; it needs named columns and at least one row")
-    if _looks_like_data(names):
-        raise ConfigError(
-            f"{path}: the first line looks like data, not like names; put a line of names on top"
-        )
-    cleaned = tuple(name.strip() or f"column_{index}" for index, name in enumerate(names, 1))
-    for name in cleaned:
-        if cleaned.count(name) > 1:
-            raise ConfigError(f"{path}: two columns are named {name!r}; rename one of them")
-    return cleaned
-
-
 def thin(rows: Iterable[T], size: int) -> tuple[list[T], int]:
     """Return at most `size` rows of a stream, each with the same chance, and how many there were.
 
@@ -287,34 +243,5 @@ def known(wanted: Sequence[str], names: Sequence[str], path: Path) -> Sequence[s
     return wanted
 
 
-def _check_not_json(head: str, path: Path) -> None:
-    if _JSON.match(head):
-        raise ConfigError(
-            f"{path}: holds JSON, not CSV; name it {path.stem}.jsonl, with one JSON object a line"
-        )
-
-
 def _blank_to_none(row: list[str]) -> Sequence[str | None]:
     return [value or None for value in row] if "" in row else row
-
-
-def _looks_like_data(names: list[str]) -> bool:
-    """Return whether one name is a time, or most are numbers, unless they only number the columns."""
-    if any(_TIME.fullmatch(name.strip()) for name in names):
-        return True
-    numbers = [name for name in names if _is_number(name)]
-    if [name.strip() for name in names] in (_numbered(0, len(names)), _numbered(1, len(names))):
-        return False
-    return 2 * len(numbers) > len(names)
-
-
-def _numbered(first: int, count: int) -> list[str]:
-    return [str(number) for number in range(first, first + count)]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
