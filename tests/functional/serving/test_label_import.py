@@ -127,10 +127,12 @@ def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_le
     assert (counts["learned"], counts["refused"]) == (1, 3)
     output = capsys.readouterr()
     text = output.out + output.err
-    assert "row 2: refused: a label needs a verdict that the schema declares - at `$.is_fraud`" in text
-    assert "row 3: refused: a label cannot be known before it happened - at `$.happened_at`" in text
-    assert "at most 40 letters - at `$.source`" in text
-    assert "3 refused; mend those and import the file again" in text
+    again = "; correct it and import the file again"
+    verdict = "a label needs a verdict that the schema declares - at `$.is_fraud`"
+    assert f"{file}, row 2: {verdict}{again}" in text
+    assert f"{file}, row 3: a label cannot be known before it happened - at `$.happened_at`{again}" in text
+    assert f"at most 40 letters - at `$.source`{again}" in text
+    assert "3 refused; when the file is imported again, each label counts once" in text
 
 
 @pytest.mark.parametrize("to_a_server", [False, True])

@@ -61,7 +61,7 @@ def import_labels(
         imported = into_server(to, key or os.environ.get("FRAUD_KEY", ""), file, screen.progress)
     screen.finish()
     for row, path, reason in imported.refused[:MAX_REFUSALS]:
-        screen.print(f"{file}, row {row:,}: refused: {reason} - at `{path}`")
+        screen.print(f"{file}, row {row:,}: {reason} - at `{path}`; correct it and import the file again")
     screen.print(_sentence(imported))
     output.write(
         {
@@ -95,8 +95,8 @@ def _into_state(file: Path, bundle: Path, state: Path, screen: Terminal) -> Impo
 
 def _sentence(imported: Imported) -> str:
     waiting = f" ({imported.waiting:,} wait for their payment)" if imported.waiting else ""
-    advice = "; mend those and import the file again, each label counts once" if imported.refused else ""
+    again = "; when the file is imported again, each label counts once" if imported.refused else ""
     return (
         f"{imported.learned:,} labels learned{waiting}, {imported.redundant:,} redundant, "
-        f"{imported.duplicates:,} duplicates, {len(imported.refused):,} refused{advice}"
+        f"{imported.duplicates:,} duplicates, {len(imported.refused):,} refused{again}"
     )
