@@ -16,6 +16,8 @@ from pathlib import Path
 
 from tests.root import ROOT
 
+OTHER_ENVIRONMENTS = (".venv-aws", ".venv-spark")
+"""Of the local services and of Spark: a clone has those of this checkout, and installs none."""
 LAUNCHER = """#!/bin/sh
 '''exec' "{python}" "$0" "$@"
 ' '''
@@ -64,10 +66,12 @@ def _add_environment(clone: Path, marker: str) -> None:
     (packages / "clone.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name, module in PROGRAMS.items():
         _add_program(home / "bin" / name, module)
-    (clone / ".venv-aws").mkdir()
-    for entry in (ROOT / ".venv-aws").glob("[!.]*"):
-        (clone / ".venv-aws" / entry.name).symlink_to(entry)
-    for name in (".venv/.locked", ".venv/.installed", f".venv/{marker}", ".venv-aws/.locked"):
+    for name in OTHER_ENVIRONMENTS:
+        (clone / name).mkdir()
+        for entry in (ROOT / name).glob("[!.]*"):
+            (clone / name / entry.name).symlink_to(entry)
+    others = (f"{name}/.locked" for name in OTHER_ENVIRONMENTS)
+    for name in (".venv/.locked", ".venv/.installed", f".venv/{marker}", *others):
         (clone / name).touch()
 
 
