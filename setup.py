@@ -21,12 +21,16 @@ from setuptools.command.build_ext import build_ext
 
 # The one list of compiled modules; the Makefile reads it here.  A file that does not exist is left out.
 HOT_MODULES = (
+    "src/fraud_detection/core/features/packed.py",
+    "src/fraud_detection/core/features/buckets.py",
     "src/fraud_detection/core/features/windows.py",
     "src/fraud_detection/core/features/distinct_ids.py",
     "src/fraud_detection/core/features/profile.py",
     "src/fraud_detection/core/features/geography.py",
     "src/fraud_detection/core/features/payment_extract.py",
     "src/fraud_detection/core/features/extract.py",
+    "src/fraud_detection/core/features/profile_codec.py",
+    "src/fraud_detection/core/features/resident_profiles.py",
     "src/fraud_detection/core/features/profile_cache.py",
     "src/fraud_detection/core/metrics.py",
     "src/fraud_detection/engine/conflicts.py",

@@ -31,7 +31,8 @@ def due_times(plan: Plan, rate: float) -> Iterator[float]:
     """Yield when the requests of an open loop are due, in seconds after the start; at the end infinity."""
     chance, due, number, end = random.Random(plan.seed), 0.0, 0, plan.warm_up_s + plan.seconds
     while due < end:
-        yield due
+        if plan.is_own_turn(due):
+            yield due
         number += 1
         due = due + chance.expovariate(rate) if plan.poisson else number / rate
     while True:

@@ -36,7 +36,8 @@ class Plan(msgspec.Struct, frozen=True):
     copies: so many names (none, 001, 002 ...) take the place of the holes in a body; each body is sent once
     for each name, `block` bodies with one name and then with the next.  first: the request to begin with.
     slice_s: also report the figures of each such time; 0: do not.  timeout_s: what is not answered so long
-    after the end is counted as without response.
+    after the end is counted as without response.  turn_s: two loads take turns of so many seconds, of which
+    this one has the first (turn 0) or the second (1), and sends nothing in the other's; 0: it has all time.
     """
 
     seconds: float
@@ -50,11 +51,25 @@ class Plan(msgspec.Struct, frozen=True):
     first: int = 0
     slice_s: float = 0.0
     timeout_s: float = 5.0
+    turn_s: float = 0.0
+    turn: int = 0
+
+    def is_own_turn(self, due: float) -> bool:
+        """Return whether a moment is in a turn of this load.
+
+        >>> [due for due in range(8) if Plan(8, turn_s=2.0, turn=1).is_own_turn(due)]
+        [2, 3, 6, 7]
+        """
+        return not self.turn_s or int(due / self.turn_s) % 2 == self.turn
 
     @property
     def max_requests(self) -> float:
         """Return how many requests are sent at most; a closed loop needs not so many."""
-        max_requests = (FASTEST if self.rate is None else self.rate) * (self.seconds + self.warm_up_s)
+        busy_s = self.seconds + self.warm_up_s
+        if self.turn_s:
+            # The last turn may be the first one's.
+            busy_s = (busy_s + self.turn_s) / 2
+        max_requests = (FASTEST if self.rate is None else self.rate) * busy_s
         # Chance may bring a few more: six standard deviations are never seen.
         return max_requests + 6 * math.sqrt(max_requests) if self.poisson else max_requests
 

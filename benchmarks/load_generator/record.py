@@ -73,7 +73,7 @@ class Record:
         plan, completed = self.plan, sum(self.statuses.values())
         took = max(self.last_response - plan.warm_up_s, 0.0)
         if plan.rate is not None:
-            took = max(took, plan.seconds)
+            took = max(took, plan.seconds) / (2 if plan.turn_s else 1)
         return Load(
             target_per_s=plan.rate or 0.0,
             completed_per_s=completed / took if took else 0.0,

@@ -12,7 +12,7 @@ import msgspec
 from benchmarks.suite.closed_loop import ratios
 from benchmarks.suite.compare import measure_comparison
 from benchmarks.suite.engine import measure_engine
-from benchmarks.suite.figures import QUICK, QUICK_SOAK, BenchSettings, Figures
+from benchmarks.suite.figures import QUICK, QUICK_ALONGSIDE, QUICK_SOAK, BenchSettings, Figures
 from benchmarks.suite.http import measure_http
 from benchmarks.suite.machine import Meter, machine
 from benchmarks.suite.page import page_of, write_bench, write_soak
@@ -38,6 +38,7 @@ class Wanted(NamedTuple):
     rate: float | None
     minutes: float
     cards: int
+    alongside: int
 
 
 @command("benchmarks")
@@ -58,6 +59,9 @@ class Wanted(NamedTuple):
     click.option("--rate", type=float, help="Payments a second at the fixed rate (1000)."),
     click.option("--minutes", type=float, default=60.0, help="soak: how long."),
     click.option("--cards", type=int, default=1_000_000, help="soak: how many are known."),
+    click.option(
+        "--alongside", type=int, default=0, help="soak: cards of a second server, which takes turns."
+    ),
 )
 def bench(output: Output, *, wanted: Wanted, write: bool, directory: Path) -> None:
     """Measure speed, latency and memory on this machine.
@@ -98,7 +102,10 @@ def measured(wanted: Wanted, simulation: BenchmarkSimulation, progress: Progress
 
 
 def _soak(wanted: Wanted, simulation: BenchmarkSimulation, progress: Progress) -> SoakFigures:
-    settings = QUICK_SOAK if wanted.quick else SoakSettings(minutes=wanted.minutes, cards=wanted.cards)
+    settings = SoakSettings(minutes=wanted.minutes, cards=wanted.cards, alongside=wanted.alongside)
+    if wanted.quick:
+        minutes = QUICK_ALONGSIDE if wanted.alongside else QUICK_SOAK.minutes
+        settings = msgspec.structs.replace(QUICK_SOAK, minutes=minutes, alongside=wanted.alongside)
     return measure_soak(
         simulation, msgspec.structs.replace(settings, rate=wanted.rate or settings.rate), progress
     )

@@ -42,6 +42,8 @@ QUICK = BenchSettings(
 
 
 QUICK_SOAK = SoakSettings(minutes=4 / 60, rate=200.0, cards=600, slice_s=1.0, warm_up_s=0.5, connections=8)
+QUICK_ALONGSIDE = 8 / 60
+"""Minutes of a quick soak of two servers."""
 
 
 class Figures(msgspec.Struct, frozen=True):

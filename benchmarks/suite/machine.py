@@ -43,6 +43,11 @@ class Memory(msgspec.Struct, frozen=True):
     own_mb: float
     files_mb: float
 
+    @property
+    def resident_mb(self) -> float:
+        """Return both together, as `ps` shows them."""
+        return self.own_mb + self.files_mb
+
 
 class Meter:
     """Measures how much of the machine others took while something was measured here."""

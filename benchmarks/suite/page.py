@@ -1,4 +1,4 @@
-"""The page that keeps the figures: tables between markers, and the charts beside it."""
+"""The page that keeps the figures: tables between markers, and the charts alongside it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def latency_by_rate(sweep: Sweep) -> str:
 
 
 def comparison_pictures(closed_loops: Sequence[ClosedLoop]) -> Iterator[tuple[str, str]]:
-    """Yield the charts of servers beside each other."""
+    """Yield the charts of servers alongside each other."""
     title = f"answers a second, {closed_loops[0].connections} connections"
     rates = [(closed_loop.name, closed_loop.many.completed_per_s) for closed_loop in closed_loops]
     yield "comparison-throughput.svg", bar_chart(title, "/s", rates)
@@ -112,10 +112,13 @@ def comparison_pictures(closed_loops: Sequence[ClosedLoop]) -> Iterator[tuple[st
 
 def soak_pictures(figures: SoakFigures) -> Pictures:
     """Return the charts of a soak."""
-    minutes, settings = figures.minutes, figures.settings
+    minutes, settings = figures.population.minutes, figures.settings
     title, axis = f"{settings.rate:,.0f} payments/s, {settings.cards:,} cards", Axis("minutes")
     names = {"p99.9": "p99_9_ms", "p99": "p99_ms", "p50": "p50_ms"}
     latency = [Series(name, _over_time(minutes, key)) for name, key in names.items()]
+    if figures.alongside is not None:
+        name = f"p99 of {figures.alongside.cards:,} cards"
+        latency.append(Series(name, _over_time(figures.alongside.minutes, "p99_ms")))
     memory = [
         Series("own memory", [(_minute(minute), minute.memory.own_mb / MB_A_GB) for minute in minutes]),
         Series("mapped files", [(_minute(minute), minute.memory.files_mb / MB_A_GB) for minute in minutes]),

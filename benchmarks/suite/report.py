@@ -12,7 +12,7 @@ from benchmarks.suite.figures import Figures
 from benchmarks.suite.http import Fixed, HttpFigures
 from benchmarks.suite.machine import Machine
 from benchmarks.suite.scale import ScaleFigures
-from benchmarks.suite.soak import SoakFigures
+from benchmarks.suite.soak import Population, SoakFigures
 
 Row = tuple[str, str]
 
@@ -38,7 +38,7 @@ def rows(figures: Figures) -> Iterator[Row]:
         yield from closed_loop_rows(closed_loop, "comparison: ")
     for ratio in figures.ratios or ():
         yield (
-            f"`fraud serve` beside {ratio.name}: throughput, p50 of one connection",
+            f"`fraud serve` alongside {ratio.name}: throughput, p50 of one connection",
             f"{ratio.throughput:,.1f} times as much, {ratio.p50:,.1f} times as quick",
         )
 
@@ -71,7 +71,7 @@ def scale_rows(scale_figures: ScaleFigures) -> Iterator[Row]:
         "the first payment of an entity since the start, its profile stored",
         format_micros(scale_figures.cold_us),
     )
-    yield "memory for a million entities", f"{scale_figures.entity_bytes / 1000:,.1f} GB"
+    yield "memory for a million entities", f"{scale_figures.memory.bytes_an_entity / 1000:,.2f} GB"
     full = (
         f"{scale_figures.bound_bytes_in_memory / 1000:,.1f} kB, "
         f"{scale_figures.bound_bytes_stored / 1000:,.1f} kB"
@@ -161,28 +161,40 @@ def format_dispersion(dispersion: Dispersion) -> str:
 
 def soak_rows(soak_figures: SoakFigures) -> Iterator[Row]:
     """Yield the rows of a soak."""
-    settings, total, verdict = soak_figures.settings, soak_figures.total, soak_figures.verdict
-    first, last = soak_figures.minutes[0], soak_figures.minutes[-1]
-    yield "cards; entities known", f"{settings.cards:,}; {soak_figures.entities:,}"
+    settings, population, verdict = soak_figures.settings, soak_figures.population, soak_figures.verdict
+    first, last = population.minutes[0], population.minutes[-1]
+    shared = "" if soak_figures.alongside is None else ", by turns with another server"
     yield (
         "how long, at which rate",
-        f"{settings.minutes:.3g} minutes, {settings.rate:,.0f}/s at even distances",
+        f"{settings.minutes:.3g} minutes, {settings.rate:,.0f}/s at even distances{shared}",
     )
-    yield "payments answered", f"{total.latencies.count:,}, {total.errors:,} errors"
-    yield f"all of it: {PERCENTILES}", format_latency(total)
-    p99 = [minute.load.latencies.p99_ms for minute in soak_figures.minutes]
-    lowest, highest = min(p99), max(p99)
-    yield (
-        "p99 by the minute: median, least, most",
-        f"{statistics.median(p99):.1f}, {lowest:.1f}, {highest:.1f} ms",
-    )
+    yield from population_rows(population)
+    if soak_figures.alongside is not None:
+        for what, value in population_rows(soak_figures.alongside):
+            yield f"the other server: {what}", value
     yield "p99 of the last quarter over the first", f"{verdict.p99_ratio:.2f}, {_flat(verdict.p99_flat)}"
-    memory = (soak_figures.at_start, soak_figures.loaded, first.memory, last.memory)
-    sizes = ", ".join(f"{size.own_mb:,.0f}" for size in memory)
-    yield "memory: at the start, profiles loaded, after the first minute, at the end", f"{sizes} MB"
+    memory = (soak_figures.empty, population.at_start, population.loaded, first.memory, last.memory)
+    sizes = ", ".join(f"{size.resident_mb:,.0f}" for size in memory)
+    stages = "of an empty server, at the start, profiles loaded, after the first minute, at the end"
+    yield f"resident memory: {stages}", f"{sizes} MB"
+    yield "memory for a million entities, at the end", f"{soak_figures.bytes_an_entity / 1000:,.2f} GB"
     growth = f"{verdict.memory_mb_per_hour:+,.0f} MB an hour, {100 * verdict.memory_share:+.1f} %"
     yield "memory over the second half", f"{growth}, {_flat(verdict.memory_flat)}"
     yield "state file with its log: first, last", f"{first.state_mb:,.0f} MB, {last.state_mb:,.0f} MB"
+
+
+def population_rows(population: Population) -> Iterator[Row]:
+    """Yield the rows of one server of a soak."""
+    yield "cards; entities known", f"{population.cards:,}; {population.entities:,}"
+    yield (
+        "from the start of the process to ready, all profiles at rest",
+        f"{population.start_times.ready_s:.1f} s",
+    )
+    yield "payments answered", f"{population.total.latencies.count:,}, {population.total.errors:,} errors"
+    yield f"all of it: {PERCENTILES}", format_latency(population.total)
+    p99 = [minute.load.latencies.p99_ms for minute in population.minutes]
+    dispersion = f"{statistics.median(p99):.1f}, {min(p99):.1f}, {max(p99):.1f} ms"
+    yield "p99 by the minute: median, least, most", dispersion
 
 
 def _flat(flat: bool) -> str:  # noqa: FBT001 - its word

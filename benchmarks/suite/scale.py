@@ -16,12 +16,13 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.suite.engine import Dispersion, Micros, micros, take_all, take_alone
-from benchmarks.suite.machine import memory_of
+from benchmarks.suite.entity_memory import EntityMemory, measure_entity_memory
 from benchmarks.suite.simulation import BenchmarkSimulation, Progress, alone, copied_entities
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.sqlite.state_guard import copy_state
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.profile import Profile, ProfilePlan
+from fraud_detection.core.features.profile_codec import decode_profile, encode_profile
 from fraud_detection.core.metrics import LatencyHistogram
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import open_service
@@ -35,7 +36,8 @@ LARGE = 100_000_000
 class ScaleSettings(msgspec.Struct, frozen=True):
     """How many entities are known here and there, and how many payments are decided.
 
-    before: payments by which profiles are saved behind, as in a long run.  cold: payments of entities whose
+    before: payments by which profiles are saved behind, as in a long run; as many are sent to the server
+    whose memory is measured.  cold: payments of entities whose
     profiles are not in memory yet.
     """
 
@@ -52,9 +54,9 @@ class ScaleFigures(msgspec.Struct, frozen=True):
 
     few_us, many_us: of a payment until its response; *_total_us: in the mean, with deferred work.
     ratio, ratio_total: of many to few, over the turns; the interval holds eighty of a hundred turns.
-    cold_us: the first payment of an entity since the start, which loads its profile.  entity_bytes: in
-    memory, so many MB a million.  bound_*: of a profile that is full in every window and keeps as
-    many distinct ids as it may.
+    cold_us: the first payment of an entity since the start, which loads its profile.  memory: of servers, see
+    `EntityMemory`.  bound_*: of a profile that is full in every window and keeps as many distinct ids as it
+    may; in memory as an object.
     """
 
     few: int
@@ -66,13 +68,16 @@ class ScaleFigures(msgspec.Struct, frozen=True):
     many_total_us: float
     ratio_total: Dispersion
     cold_us: Micros
-    entity_bytes: float
+    memory: EntityMemory
     bound_bytes_in_memory: float
     bound_bytes_stored: int
 
 
 class ScaleJob(msgspec.Struct, frozen=True):
-    """What the fresh process is given: states and payments as files, one payment a line."""
+    """What the fresh process is given: states and payments as files, one payment a line.
+
+    memory: was measured before; it is passed on into the figures.
+    """
 
     bundle: str
     few_state: str
@@ -80,6 +85,7 @@ class ScaleJob(msgspec.Struct, frozen=True):
     few_payments: str
     many_payments: str
     settings: ScaleSettings
+    memory: EntityMemory
 
 
 def measure_scale(
@@ -88,6 +94,8 @@ def measure_scale(
     """Make both states, and measure in a fresh process."""
     count = settings.before + settings.cold + settings.payments
     events = simulation.events(count)
+    copies = simulation.copies_of_entities(settings.many)
+    memory = measure_entity_memory(simulation, copies, settings.before, progress)
     with simulation.scratch() as folder:
         files = []
         for name, entities in (("few", settings.few), ("many", settings.many)):
@@ -99,7 +107,7 @@ def measure_scale(
             files.append((str(state), str(payments)))
         (few_state, few), (many_state, many) = files
         progress("many entities and few: measuring", 0.0)
-        job = ScaleJob(str(simulation.bundle.resolve()), few_state, many_state, few, many, settings)
+        job = ScaleJob(str(simulation.bundle.resolve()), few_state, many_state, few, many, settings, memory)
         completed = subprocess.run(
             [sys.executable, "-m", "benchmarks.suite.scale"],
             input=msgspec.json.encode(job),
@@ -125,10 +133,7 @@ def main() -> None:
         for event in many_events[: settings.cold]:
             cold.add(take_alone(many, event)[0])
         load_all(few)
-        before, known = memory_of().own_mb, many.pipeline.profile_cache.size()
         load_all(many)
-        loaded = many.pipeline.profile_cache.size() - known
-        entity_bytes = (memory_of().own_mb - before) * 1e6 / max(loaded, 1)
         for service, events in ((few, few_events), (many, many_events)):
             take_all(service, events[settings.cold : end])
         turns = Turns(few, few_events[end:]), Turns(many, many_events[end:])
@@ -144,7 +149,7 @@ def main() -> None:
         many_total_us=1e6 * statistics.fmean(turns[1].total_s),
         ratio_total=quotients(turns[1].total_s, turns[0].total_s),
         cold_us=micros(cold),
-        entity_bytes=entity_bytes,
+        memory=job.memory,
         bound_bytes_in_memory=in_memory,
         bound_bytes_stored=stored_bytes,
     )
@@ -202,12 +207,9 @@ def bound(service: EmbeddedService) -> tuple[float, int]:
     in_memory, stored_bytes = 0.0, 0
     tracemalloc.start()
     for entity in service.pipeline.profile_cache.extractor.entities:
-        encoded = msgspec.msgpack.encode(full_profile(entity.plan).to_list())
-        before, profiles = tracemalloc.get_traced_memory()[0], []
-        for _ in range(FULL):
-            profile = Profile(entity.plan)
-            profile.load_list(msgspec.msgpack.decode(encoded))
-            profiles.append(profile)
+        encoded = encode_profile(full_profile(entity.plan), 0)
+        before = tracemalloc.get_traced_memory()[0]
+        profiles = [decode_profile(entity.plan, encoded) for _ in range(FULL)]
         in_memory = max(in_memory, (tracemalloc.get_traced_memory()[0] - before) / len(profiles))
         stored_bytes = max(stored_bytes, len(encoded))
     tracemalloc.stop()

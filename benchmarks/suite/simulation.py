@@ -22,8 +22,10 @@ from benchmarks.load_generator.load import HOLE
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.state_guard import adopt, copy_state
 from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.features.distinct_ids import DistinctIds
 from fraud_detection.core.features.profile import Profile
 from fraud_detection.core.features.profile_cache import ProfileCache
+from fraud_detection.core.features.profile_codec import encode_profile
 from fraud_detection.core.project_schema import Model, Project
 from fraud_detection.demo.demo import DemoSettings, prepare
 from fraud_detection.project.loader import load_project
@@ -167,12 +169,14 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
             group = ids[start : start + GROUP]
             memory = ProfileCache(extractor, state_file)
             memory.prefetch([alone(index, entity_id) for entity_id in group])
+            profiles = [(entity_id, memory.profile(slot, alone(index, entity_id))) for entity_id in group]
             with state_file.transaction():
                 for position, name in enumerate(names):
                     others = [names_of[position] for names_of in renamed]
                     copies_of = {
-                        (index, entity_id + name): _copy(memory.cached[slot][entity_id], others)
-                        for entity_id in group
+                        (index, entity_id + name): _copy(profile, others)
+                        for entity_id, profile in profiles
+                        if profile is not None
                     }
                     state_file.save(copies_of)
             done += len(group)
@@ -182,12 +186,13 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
 
 def _copy(profile: Profile, renamed: Sequence[dict[int, int]]) -> bytes:
     """Return a saved profile with other distinct ids; nobody has seen an event of its own yet."""
-    seen = [distinct_ids.last_seen for distinct_ids in profile.distinct_ids]
-    for distinct_ids, new in zip(profile.distinct_ids, renamed, strict=True):
-        distinct_ids.last_seen = {new.get(key, key): at for key, at in distinct_ids.last_seen.items()}
-    content = msgspec.msgpack.encode([0, profile.to_list()])
-    for distinct_ids, old in zip(profile.distinct_ids, seen, strict=True):
-        distinct_ids.last_seen = old
+    own = list(profile.distinct_ids)
+    for slot, new in enumerate(renamed):
+        profile.distinct_ids[slot] = DistinctIds(own[slot].limit)
+        for key, at in own[slot].times().items():
+            profile.distinct_ids[slot].add(at, new.get(key, key))
+    content = encode_profile(profile, 0)
+    profile.distinct_ids[:] = own
     return content
 
 

@@ -1,34 +1,39 @@
 """A soak: `fraud serve` at a fixed rate for long, with many cards, looked at minute by minute.
 
 The cards are copies of the simulated ones, each with its own history; all profiles are loaded before
-the time begins, so that what grows later is no cache that fills.
+the time begins, so that what grows later is no cache that fills.  A second server, with fewer cards, can take
+turns with it: whatever else the machine does in that hour meets both alike.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import msgspec
 
 from benchmarks.load_generator.load import Load, Plan, Slice, run_load
 from benchmarks.load_generator.target import Target
+from benchmarks.suite.entity_memory import empty_server, load_profiles
 from benchmarks.suite.machine import Machine, Memory, Meter, machine
-from benchmarks.suite.server import FraudServer
+from benchmarks.suite.server import FraudServer, StartTimes
 from benchmarks.suite.simulation import BenchmarkSimulation, Progress, with_holes
-from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError
 
-CARD, MERCHANT = 0, 1
-LIST = 400
-LISTS_AT_ONCE = 2
 MEMORY_FLAT_SHARE = 0.02
 P99_FLAT_RATIO = 1.25
+MIN_MINUTES = 4
+"""Slices that a verdict needs."""
 
 
 class SoakSettings(msgspec.Struct, frozen=True):
-    """How long, how fast, over how many cards, and how long a slice is that is looked at."""
+    """How long, how fast, over how many cards, and how long a slice is that is looked at.
+
+    alongside: cards of a second server, which takes turns of one slice with the first; 0: there is none.
+    """
 
     minutes: float = 60.0
     rate: float = 1_000.0
@@ -36,6 +41,12 @@ class SoakSettings(msgspec.Struct, frozen=True):
     slice_s: float = 60.0
     warm_up_s: float = 30.0
     connections: int = 64
+    alongside: int = 0
+
+    @property
+    def populations(self) -> list[int]:
+        """Return how many cards each server knows."""
+        return [self.cards, *([self.alongside] if self.alongside else [])]
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -60,62 +71,107 @@ class Verdict(msgspec.Struct, frozen=True):
     p99_flat: bool
 
 
-class SoakFigures(msgspec.Struct, frozen=True):
-    """What was found.
+class Population(msgspec.Struct, frozen=True):
+    """What was found of one server.
 
-    at_start: memory when the server was ready; loaded: when every profile was in it.  server: what it counted
-    itself, by the names of `/metrics`.  elsewhere_share: of all cores, what other work took meanwhile.
+    start_times: with all profiles at rest.  at_start: memory when it was ready; loaded: when every profile
+    was in it.  server: what it counted itself, by the names of `/metrics`.
     """
 
-    machine: Machine
-    settings: SoakSettings
+    cards: int
     entities: int
+    start_times: StartTimes
     at_start: Memory
     loaded: Memory
     total: Load
     minutes: list[Minute]
-    verdict: Verdict
     server: dict[str, float]
+
+
+class SoakFigures(msgspec.Struct, frozen=True):
+    """What was found.
+
+    empty: memory of a server that knows no entity.  alongside: the second server, where there was one.
+    elsewhere_share: of all cores, what other work took meanwhile.
+    """
+
+    machine: Machine
+    settings: SoakSettings
+    empty: Memory
+    population: Population
+    alongside: Population | None
+    verdict: Verdict
     elsewhere_share: float
+
+    @property
+    def bytes_an_entity(self) -> float:
+        """Return how many bytes of resident memory an entity took at the end, mapped files included."""
+        last = self.population.minutes[-1].memory
+        return (last.resident_mb - self.empty.resident_mb) * 1e6 / max(self.population.entities, 1)
 
 
 def measure_soak(simulation: BenchmarkSimulation, settings: SoakSettings, progress: Progress) -> SoakFigures:
     """Run the soak; raise ConfigError when it is too short to say anything."""
-    if settings.minutes * 60 < 4 * settings.slice_s:
-        raise ConfigError(
-            f"--minutes {settings.minutes:g}: at least {4 * settings.slice_s / 60:g} are needed"
-        )
+    needed_s = MIN_MINUTES * len(settings.populations) * settings.slice_s
+    if settings.minutes * 60 < needed_s:
+        raise ConfigError(f"--minutes {settings.minutes:g}: at least {needed_s / 60:g} are needed")
     measured_on, meter = machine(), Meter()
-    copies = simulation.copies_for(settings.cards)
-    state = simulation.copied(copies, progress)
-    first, *events = simulation.events(_needed(settings, copies) + 1)
-    with FraudServer(simulation.bundle, state, [first, *map(with_holes, events)]) as server:
-        target = server.start()
-        at_start = server.memory()
-        entities = _load_profiles(target, simulation, first, copies, progress)
-        loaded, minutes = server.memory(), list[Minute]()
+    empty = empty_server(simulation, simulation.events(1)[0])
+    with ExitStack() as stack:
+        populations = [
+            stack.enter_context(_Serving(simulation, settings, turn, progress))
+            for turn in range(len(settings.populations))
+        ]
+        for population in populations:
+            population.start()
+        with ThreadPoolExecutor(len(populations)) as threads:
+            found = list(threads.map(_Serving.run, populations))
+    problems = verdict(found[0].minutes)
+    alongside = found[1] if len(found) > 1 else None
+    return SoakFigures(measured_on, settings, empty, found[0], alongside, problems, meter.elsewhere())
+
+
+class _Serving(FraudServer):
+    """One server of a soak, and what is asked of it."""
+
+    def __init__(
+        self, simulation: BenchmarkSimulation, settings: SoakSettings, turn: int, progress: Progress
+    ) -> None:
+        self.simulation, self.settings, self.turn, self.progress = simulation, settings, turn, progress
+        self.cards = settings.populations[turn]
+        self.copies = simulation.copies_for(self.cards)
+        self.first, *events = simulation.events(_needed(settings, self.copies) + 1)
+        state = simulation.copied(self.copies, progress)
+        super().__init__(simulation.bundle, state, [self.first, *map(with_holes, events)])
+
+    def start(self) -> Target:
+        """Start it, and load all of its profiles."""
+        self.target = super().start()
+        self.at_start = self.memory()
+        self.entities = load_profiles(self.target, self.simulation, self.first, self.copies, self.progress)
+        self.loaded = self.memory()
+        return self.target
+
+    def run(self) -> Population:
+        """Let it answer in its turns; return what was found."""
+        minutes = list[Minute]()
+        plan = _plan(self.settings, self.copies, self.turn)
+        total = run_load(self.target, plan, self._looker(minutes.append))
+        found = (self.at_start, self.loaded, total, minutes, self.metrics())
+        return Population(self.cards, self.entities, self.start_times, *found)
+
+    def _looker(self, add: Callable[[Minute], None]) -> Callable[[Slice], None]:
+        settings = self.settings
 
         def look(part: Slice) -> None:
-            minutes.append(Minute(part, server.memory(), server.state_mb()))
-            latency = f"p99 {part.latencies.p99_ms:.1f} ms, {minutes[-1].memory.own_mb:,.0f} MB"
+            minute = Minute(part, self.memory(), self.state_mb())
+            add(minute)
+            latency = f"p99 {part.latencies.p99_ms:.1f} ms, {minute.memory.own_mb:,.0f} MB"
             done = (part.from_s + settings.slice_s) / (60 * settings.minutes)
-            progress(f"soak: {settings.rate:,.0f}/s, {latency}, {part.errors} errors", min(done, 1.0))
+            message = f"soak: {self.cards:,} cards, {settings.rate:,.0f}/s, {latency}, {part.errors} errors"
+            self.progress(message, min(done, 1.0))
 
-        total = run_load(target, _plan(settings, copies), look)
-        counted = server.metrics()
-    problems = verdict(minutes)
-    return SoakFigures(
-        measured_on,
-        settings,
-        entities,
-        at_start,
-        loaded,
-        total,
-        minutes,
-        problems,
-        counted,
-        meter.elsewhere(),
-    )
+        return look
 
 
 def verdict(minutes: Sequence[Minute]) -> Verdict:
@@ -135,58 +191,20 @@ def verdict(minutes: Sequence[Minute]) -> Verdict:
 
 def _needed(settings: SoakSettings, copies: int) -> int:
     """Return how many payments of the simulation itself there must be, each to be sent once for each copy."""
-    block = Plan(0).block
-    payments = settings.rate * (60 * settings.minutes + settings.warm_up_s)
-    return math.ceil(payments / copies / block) * block
+    plan = _plan(settings, copies, 0)
+    return math.ceil(plan.max_requests / copies / plan.block) * plan.block
 
 
-def _plan(settings: SoakSettings, copies: int) -> Plan:
+def _plan(settings: SoakSettings, copies: int, turn: int) -> Plan:
+    by_turns = len(settings.populations) > 1
     return Plan(
         seconds=60 * settings.minutes,
         rate=settings.rate,
         connections=settings.connections,
-        warm_up_s=settings.warm_up_s,
+        # By turns, the first turn of each.
+        warm_up_s=len(settings.populations) * settings.slice_s if by_turns else settings.warm_up_s,
         copies=copies,
         slice_s=settings.slice_s,
+        turn_s=settings.slice_s if by_turns else 0.0,
+        turn=turn,
     )
-
-
-def _load_profiles(
-    target: Target, simulation: BenchmarkSimulation, event: bytes, copies: int, progress: Progress
-) -> int:
-    """Let every card of every copy pay once, in lists, so that all profiles are loaded; return how many."""
-    payments, profiles = _one_a_card(simulation, event)
-    lists = [b"[" + b",".join(payments[at : at + LIST]) + b"]" for at in range(0, len(payments), LIST)]
-    message, total, done = f"loading {copies * profiles:,} profiles", copies * len(lists), 0
-
-    def look(part: Slice) -> None:
-        nonlocal done
-        done += part.latencies.count
-        progress(message, done / total)
-
-    plan = Plan(1e6, connections=LISTS_AT_ONCE, warm_up_s=0.0, copies=copies, block=len(lists), slice_s=1.0)
-    load = run_load(msgspec.structs.replace(target, bodies=lists), plan, look)
-    if load.errors:
-        raise ConfigError(f"{load.errors:,} of {load.sent:,} lists of payments failed: {load.statuses}")
-    return copies * profiles
-
-
-def _one_a_card(simulation: BenchmarkSimulation, event: bytes) -> tuple[list[bytes], int]:
-    """Return a payment with holes for each card and merchant, and how many of these there are."""
-    state_file = StateFile(simulation.state, reading=True)
-    cards, merchants = (
-        [str(row[0]) for row in state_file.rows("SELECT id FROM profiles WHERE entity = ?", (entity,))]
-        for entity in (CARD, MERCHANT)
-    )
-    state_file.close()
-    fields, max_events = msgspec.json.decode(event), max(len(cards), len(merchants))
-    own = (
-        {
-            "transaction_id": f"loading-{number}-",
-            "card_id": cards[number % len(cards)],
-            "merchant_id": merchants[number % len(merchants)],
-        }
-        for number in range(max_events)
-    )
-    payments = [with_holes(msgspec.json.encode(fields | ids)) for ids in own]
-    return payments, len(cards) + len(merchants)

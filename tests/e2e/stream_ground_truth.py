@@ -164,7 +164,7 @@ class GroundTruth:
                 alone[slot] = profile = Profile(entity.plan)
                 for event in self._of_entity[entity.index, entity_id]:
                     self._take(alone, event)
-                return msgspec.msgpack.encode(profile.to_list())
+                return profile.packed()
         return None
 
     def profile_lag_s(self, item: DecisionItem, saved: SavedProfiles) -> float:

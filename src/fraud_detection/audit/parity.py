@@ -36,7 +36,7 @@ from fraud_detection.training.tables.engines import ONE_PROCESS, EngineSettings
 
 BATCH = 512
 RESTARTS = 4
-CAPACITY = 5_000
+PROFILE_MEMORY_BYTES = 5_000_000
 SOURCE = "parity"
 
 
@@ -130,7 +130,7 @@ def _open(project: Project, category_encoding: CategoryEncoding, state: Path) ->
     names = [feature.name for feature in extractor.definitions]
     strategy = DecisionStrategy(Policy("parity", 1.0, 1.0), compile_rules((), project.schema, names))
     state_file = StateFile(state)
-    profile_cache = ProfileCache(extractor, state_file, CAPACITY)
+    profile_cache = ProfileCache(extractor, state_file, PROFILE_MEMORY_BYTES)
     pipeline = Pipeline(
         Parser(project.schema, category_encoding), profile_cache, strategy, state_file.dedup_index
     )

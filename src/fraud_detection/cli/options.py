@@ -199,6 +199,13 @@ synchronous = click.option(
     default="normal",
     help="Durability: `full` survives a loss of power.",
 )
+profile_memory = click.option(
+    "--profile-memory",
+    type=click.IntRange(min=1),
+    default=2000,
+    metavar="MB",
+    help="Memory for profiles, of each process; the others are read from the state file.",
+)
 accept_loss = click.option(
     "--accept-loss", is_flag=True, help="Open a state file although decisions are lost from it."
 )

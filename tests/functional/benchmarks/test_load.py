@@ -217,6 +217,16 @@ def test_chance_has_the_given_rate_and_no_even_distances() -> None:
     assert deviation == pytest.approx(mean, rel=0.1)
 
 
+def test_two_loads_that_take_turns_send_nothing_in_each_others() -> None:
+    plans = [Plan(6.0, 100.0, warm_up_s=2.0, turn_s=1.0, turn=turn) for turn in (0, 1)]
+    sent = [list(itertools.takewhile(lambda due: due < 8.0, due_times(plan, 100.0))) for plan in plans]
+    alone = due_times(Plan(6.0, 100.0, warm_up_s=2.0), 100.0)
+    assert sorted(sent[0] + sent[1]) == list(itertools.takewhile(lambda due: due < 8.0, alone))
+    assert {int(due) for due in sent[0]} == {0, 2, 4, 6}
+    assert {int(due) for due in sent[1]} == {1, 3, 5, 7}
+    assert all(len(dues) <= plan.max_requests for dues, plan in zip(sent, plans, strict=True))
+
+
 def test_percentiles_are_those_of_a_sorted_list_within_two_percent() -> None:
     dice, histogram = random.Random(5), LatencyHistogram()
     seconds = [dice.lognormvariate(-6, 1.5) for _ in range(20_000)]

@@ -72,7 +72,9 @@ def test_every_figure_that_is_promised_is_measured(simulation: BenchmarkSimulati
     check_engine(figures["engine"])
     assert scale["many"] > 1.5 * scale["few"]
     assert 0.2 < scale["ratio"]["median"] < 5
-    assert 500 < scale["entity_bytes"] < scale["bound_bytes_in_memory"] * 2
+    memory = scale["memory"]
+    assert memory["entities"] == scale["many"]
+    assert memory["loaded"]["own_mb"] > memory["empty"]["own_mb"] > 10
     assert 0 < http["ready_s"]["median"] <= http["first_decision_s"]["median"]
     rounds = http["even"]["rounds"] + http["poisson"]["rounds"]
     for load in (*rounds, http["closed"]["one"], http["closed"]["many"]):
@@ -91,15 +93,35 @@ def test_a_soak_looks_at_every_slice_and_every_card(simulation: BenchmarkSimulat
     arguments = ["soak", "--quick", "--plain", f"--json={report_path}", f"--directory={simulation.folder}"]
     assert main(arguments) == 0
     figures = json.loads(report_path.read_bytes())
-    assert [minute["load"]["from_s"] for minute in figures["minutes"]] == [0.0, 1.0, 2.0, 3.0]
-    assert figures["total"]["statuses"] == {"200": 800}
-    assert sum(minute["load"]["latencies"]["count"] for minute in figures["minutes"]) == 800
-    assert all(minute["memory"]["own_mb"] > 10 for minute in figures["minutes"])
-    assert figures["loaded"]["own_mb"] > figures["at_start"]["own_mb"]
-    assert figures["entities"] >= 600
-    decided = sum(n for name, n in figures["server"].items() if name.startswith("fraud_decisions_total"))
+    population = figures["population"]
+    assert [minute["load"]["from_s"] for minute in population["minutes"]] == [0.0, 1.0, 2.0, 3.0]
+    assert population["total"]["statuses"] == {"200": 800}
+    assert sum(minute["load"]["latencies"]["count"] for minute in population["minutes"]) == 800
+    assert all(minute["memory"]["own_mb"] > 10 for minute in population["minutes"])
+    assert population["loaded"]["own_mb"] > population["at_start"]["own_mb"]
+    assert population["entities"] >= 600
+    decided = sum(n for name, n in population["server"].items() if name.startswith("fraud_decisions_total"))
     # The first one, one of each card, the warm-up, and the soak.
     assert decided >= 1 + 600 + 100 + 800
+
+
+@pytest.mark.long  # tests/functional/benchmarks/test_load.py has the turns
+def test_two_servers_of_a_soak_take_turns(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
+    report_path = tmp_path / "soak.json"
+    arguments = ["soak", "--quick", "--alongside=400", "--plain", f"--json={report_path}"]
+    assert main([*arguments, f"--directory={simulation.folder}"]) == 0
+    figures = json.loads(report_path.read_bytes())
+    turns = [
+        [minute["load"]["from_s"] for minute in population["minutes"]]
+        for population in (figures["population"], figures["alongside"])
+    ]
+    assert turns == [[0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]]
+    assert (
+        figures["population"]["total"]["statuses"]
+        == figures["alongside"]["total"]["statuses"]
+        == {"200": 800}
+    )
+    assert figures["alongside"]["cards"] < figures["population"]["cards"]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.history.load import read_history
 from fraud_detection.serving.embedded.service import EmbeddedService, has_history
+from fraud_detection.serving.http.batcher import RequestBatcher
+from fraud_detection.serving.http.prometheus import exposition
 from tests.conftest import SmallSimulation
 from tests.states import made, open_service, opened
 
@@ -279,3 +281,49 @@ def wait_for_progress(process: subprocess.Popen[bytes], state: Path, before: int
     while process.poll() is None and progress_of(state) <= before:
         assert time.monotonic() < deadline, "the process decided nothing for a minute"
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("max_bytes", [0, 100_000])
+def test_decisions_do_not_depend_on_the_memory_for_profiles(
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, max_bytes: int
+) -> None:
+    roomy = service_at(small_simulation, tmp_path / "roomy.db")
+    serve(roomy, events)
+    roomy.close()
+    state = tmp_path / "cramped.db"
+    for start in range(0, len(events), 1_000):
+        service = service_at(small_simulation, state)
+        service.save_after_events = 200
+        service.limit_profile_memory(max_bytes)
+        for at in range(start, min(start + 1_000, len(events)), 16):
+            service.take(Batch(events[at : min(at + 16, start + 1_000)], None, at), "test")
+            service.run_deferred_work()
+            resident = service.pipeline.profile_cache.resident
+            # What is not saved yet stays.
+            unsaved = sum(len(profiles.unsaved) for profiles in resident.entities)
+            assert service.pipeline.profile_cache.size() <= unsaved or resident.total_bytes() <= max_bytes
+        service.state_file.close()
+    assert decisions(state) == decisions(tmp_path / "roomy.db")
+
+
+def test_the_memory_for_profiles_is_an_option_and_a_metric(
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
+) -> None:
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(b"\n".join(events[:200]) + b"\n")
+    state = made(tmp_path / "state.db")
+    arguments = [
+        "run",
+        f"--bundle={small_simulation.bundle}",
+        f"--state={state}",
+        f"--source={source}",
+        "--plain",
+    ]
+    assert main([*arguments, "--profile-memory=0"]) == 2
+    assert main([*arguments, "--profile-memory=1"]) == 0
+    service = service_at(small_simulation, state)
+    service.pipeline.profile_cache.prefetch([("no-such-card",) * 8])
+    text = exposition(RequestBatcher(service), {})
+    assert f"fraud_profile_memory_bytes {service.pipeline.profile_cache.resident.total_bytes()}\n" in text
+    assert service.pipeline.profile_cache.resident.total_bytes() > 0
+    service.close()

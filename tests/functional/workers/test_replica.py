@@ -11,6 +11,7 @@ from contextlib import closing
 from operator import attrgetter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
@@ -20,6 +21,7 @@ from fraud_detection.adapters.sqlite.replication_log import ReplicationEntry, Re
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Transaction
+from fraud_detection.core.features.profile import Profile
 from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.features.replay import HistoricalPayment
 from fraud_detection.core.parse import Parser
@@ -87,11 +89,15 @@ def contents(profile_cache: ProfileCache) -> list[dict[str, object]]:
     results: list[dict[str, object]] = []
     for slot, index in enumerate(profile_cache.indexes):
         at_rest = {one for (one,) in store.rows("SELECT id FROM profiles WHERE entity = ?", (index,))}
-        profile_cache.prefetch([_ids(index, one) for one in at_rest])
-        results.append(
-            {one: profile.to_list() for one, profile in sorted(profile_cache.cached[slot].items())}
-        )
+        known = sorted(at_rest | profile_cache.profiles[slot].profiles.keys())
+        results.append({one: content_of(profile_cache.profile(slot, _ids(index, one))) for one in known})
     return results
+
+
+def content_of(profile: Profile | None) -> object:
+    """Return what a profile holds, apart from the object, which changes with the next payments."""
+    assert profile is not None
+    return msgspec.msgpack.decode(profile.packed())
 
 
 def _ids(index: int, transaction_id: str) -> tuple[str | None, ...]:

@@ -14,8 +14,9 @@ import pytest
 
 from benchmarks.load_generator.load import Latencies, Load, Slice
 from benchmarks.suite.machine import Memory, Meter, machine, memory_of
-from benchmarks.suite.page import BENCH, SOAK, page_of, write_soak
-from benchmarks.suite.soak import Minute, SoakFigures, SoakSettings, verdict
+from benchmarks.suite.page import BENCH, SOAK, between, page_of, write_soak
+from benchmarks.suite.server import StartTimes
+from benchmarks.suite.soak import Minute, Population, SoakFigures, SoakSettings, verdict
 from fraud_detection.core.errors import ConfigError
 
 
@@ -63,20 +64,31 @@ def test_the_page_gets_the_soak_and_its_charts_and_keeps_the_rest(tmp_path: Path
     times = looked[0].load.latencies
     whole = Load(1_000, 1_000, times, {"200": 60_000}, 0, 0, times, 0, 60_000, 0.1)
     memory = Memory(1_000, 50)
-    figures = SoakFigures(
-        machine(), SoakSettings(), 1_300_000, memory, memory, whole, looked, verdict(looked), {}, 0.07
-    )
+    times_s = StartTimes(1.5, 1.6)
+    population = Population(1_000_000, 1_300_000, times_s, memory, memory, whole, looked, {})
+    alongside = Population(15_000, 22_000, times_s, memory, memory, whole, looked, {})
+    found = (Memory(100, 50), population, alongside, verdict(looked), 0.07)
+    figures = SoakFigures(machine(), SoakSettings(alongside=15_000), *found)
     write_soak(tmp_path, figures)
     text = page.read_text()
     assert text.startswith(rest)
     assert text.endswith(f"{SOAK[1]}\nend\n")
     assert "old" not in text
     assert "1,000,000; 1,300,000" in text
+    assert "the other server: cards; entities known | 15,000; 22,000" in text
+    # 900 MB more than an empty server, for 1.3 million.
+    assert "memory for a million entities, at the end | 0.69 GB" in text
     assert "other work took 7 % of its cores" in text
     for name in ("soak-latency.svg", "soak-memory.svg"):
         assert f"(pictures/{name})" in text
         svg = ET.fromstring((page.parent / "pictures" / name).read_text())  # noqa: S314 - our own
         assert len(svg.findall(".//{http://www.w3.org/2000/svg}polyline")) >= 2
+
+
+def test_the_page_of_the_project_has_the_places_of_both_tables() -> None:
+    page = (Path(__file__).parents[3] / "docs/performance.md").read_text()
+    for markers in (BENCH, SOAK):
+        assert between(page, markers, "new") != page
 
 
 def test_there_is_no_page_to_write_outside_the_project(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ copying a page again changes nothing.  Readers go on: a page that one of them st
 not copied, and the log does not begin anew under it.
 
 Why it is short for the writer.  A PASSIVE checkpoint waits for nobody, and nobody for it.  Only RESTART takes
-the writer's lock: it copies what came meanwhile, and waits until no reader needs the log, so that the next
-commit begins it anew.  The passes before leave it little to copy, and the wait is a few milliseconds at most;
-what is not reached then is left for the next look.  Sources: sqlite.org/wal.html and
-sqlite.org/c3ref/wal_checkpoint_v2.html.
+the writer's lock: it copies what came meanwhile, flushes the file, and waits until no reader needs the log,
+so that the next commit begins it anew.  A PASSIVE one leaves the file unflushed while the writer goes on, so
+it is flushed here after each: else RESTART would put thousands of pages on the disk while the writer waits.
+The passes leave it little to copy and little to flush; what is not reached then is left for the next look.
+Sources: sqlite.org/wal.html and sqlite.org/c3ref/wal_checkpoint_v2.html.
 
 The log belongs to the file that was opened, and SQLite finds it by name: it would delete the log beside an
 empty file, and checkpoint it into any other one that has the name by now.  So only that file is opened here.
@@ -24,6 +25,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -41,7 +43,7 @@ WAIT_FOR_WRITER_S = 1.0
 WAIT_FOR_READERS_MS = 5
 PASSES = 5
 MAX_BLOCKING_FRAMES = 100
-"""Pages left for the checkpoint that blocks the writer."""
+"""A pass that copied no more leaves about as many for the checkpoint that blocks the writer."""
 
 
 class WalCheckpointer:
@@ -51,9 +53,13 @@ class WalCheckpointer:
     is lost while it cannot be checkpointed, but it grows; a failure that lasts is logged.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Watch the log of the database at `path`, which is there."""
-        self._path, self._file = path, path.stat()
+    def __init__(self, path: Path, flush: Callable[[], None]) -> None:
+        """Watch the log of the database at `path`, which is there.
+
+        flush: puts on disk what was written to that file.  It has a descriptor of the file already: closing
+        one here would release SQLite's locks.
+        """
+        self._path, self._file, self._flush = path, path.stat(), flush
         self._log = path.with_name(path.name + "-wal")
         self._checkpointed_at = time.monotonic()
         self._warned = False
@@ -100,11 +106,15 @@ class WalCheckpointer:
             return "another file stands in its place"
         address = f"file:{quote(str(self._path))}?mode=rw"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=WAIT_FOR_WRITER_S)) as db:
-            # The writer goes on meanwhile: each pass leaves the next one less to copy.
+            # The writer goes on meanwhile: each pass leaves the next one less to copy and to flush.
+            before = 0
             for _ in range(PASSES):
-                _, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if frames - copied <= MAX_BLOCKING_FRAMES:
+                frames = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+                self._flush()
+                # A log that was copied whole between two commits has begun anew by itself.
+                if frames - (before if frames >= before else 0) <= MAX_BLOCKING_FRAMES:
                     break
+                before = frames
             # Truncating the log would hold the writer up several times as long as restarting it (ADR 21).  So
             # would waiting for whoever reads; the next look tries again.
             db.execute(f"PRAGMA busy_timeout = {WAIT_FOR_READERS_MS:d}")

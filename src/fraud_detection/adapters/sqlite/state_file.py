@@ -81,7 +81,9 @@ class StateFile(StateConnection):
         except BaseException:
             self._release()
             raise
-        self._checkpointer = None if reading else WalCheckpointer(path.resolve()).start(self.background)
+        self._checkpointer = None
+        if not reading:
+            self._checkpointer = WalCheckpointer(path.resolve(), self._owned.flush).start(self.background)
 
     def _restore(self) -> None:
         self._flushed, self._waiting = journal.last_flushed(self._db), journal.entries(self._db)

@@ -112,6 +112,10 @@ class StateGuard:
             self._remake_marker()
         return message
 
+    def flush(self) -> None:
+        """Put on disk what was written to the file, without its log."""
+        os.fsync(self._lock.fd)
+
     def close(self) -> None:
         """Let others have the file; SQLite must have closed it before."""
         if self._log is not None:

@@ -29,6 +29,7 @@ LOG = logging.getLogger(__name__)
 @options.state
 @click.option("--out", help="Also write decisions there, as JSON Lines; - for standard output.")
 @options.log_format
+@options.profile_memory
 @options.synchronous
 @options.accept_loss
 def run(
@@ -38,6 +39,7 @@ def run(
     by: options.DecidedBy,
     state: Path,
     out: str | None,
+    profile_memory: int,
     synchronous: str,
     accept_loss: bool,
 ) -> None:
@@ -46,6 +48,7 @@ def run(
     from fraud_detection.adapters.sqlite.output_file import OutputFile
     from fraud_detection.cli.serve.opening import opened, warn_of_other_rules
     from fraud_detection.engine.decision_json import encode_logged, outcome_line
+    from fraud_detection.serving.embedded.service import BYTES_A_MB
     from fraud_detection.serving.embedded.stream_runner import log_recovered, run_stream, source_is_textual
 
     screen, stop = output.screen, Stop()
@@ -55,6 +58,7 @@ def run(
     engine, service, releases = opened(
         by, state, textual=textual, synchronous=synchronous, accept_loss=accept_loss
     )
+    service.limit_profile_memory(profile_memory * BYTES_A_MB)
     if by.config is None and by.registry is None:
         warn_of_other_rules(engine.project)
     log_recovered(service)

@@ -41,6 +41,7 @@ LOG = logging.getLogger(__name__)
     metavar="N",
     help="Open connections per worker; one more gets 503 and is closed.",
 )
+@options.profile_memory
 @options.synchronous
 @options.accept_loss
 def serve(
@@ -57,6 +58,7 @@ def serve(
     private_key: Path | None,
     max_queue: int,
     max_connections: int,
+    profile_memory: int,
     synchronous: str,
     accept_loss: bool,
 ) -> None:
@@ -92,6 +94,7 @@ def serve(
         private_key=_named(private_key),
         max_queue=max_queue,
         max_connections=max_connections,
+        profile_memory_mb=profile_memory,
         synchronous=synchronous,
         log_format=output.log_format,
     )

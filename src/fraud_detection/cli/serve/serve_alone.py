@@ -13,6 +13,7 @@ from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
 from fraud_detection.adapters.http.server import listen, run_loop
 from fraud_detection.cli.options import DecidedBy
 from fraud_detection.cli.serve.opening import opened
+from fraud_detection.serving.embedded.service import BYTES_A_MB
 from fraud_detection.serving.http.api_keys import Access, Key
 from fraud_detection.serving.http.batcher import WAIT_S, RequestBatcher
 from fraud_detection.serving.http.key_follower import KeysFollower, log_no_keys, on_hangup
@@ -39,6 +40,7 @@ def serve_alone(
     engine, service, releases = opened(
         by, state, synchronous=settings.synchronous, accept_loss=accept_loss, wait_s=WAIT_S
     )
+    service.limit_profile_memory(settings.profile_memory_mb * BYTES_A_MB)
     requests = RequestBatcher(service, settings.max_queue)
     try:
         own_version = version("fraud-detection-system")

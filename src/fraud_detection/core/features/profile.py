@@ -7,14 +7,24 @@ others, and `limit` distinct ids for each related entity.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.distinct_ids import DistinctIds
-from fraud_detection.core.features.windows import Window, add_to_each, load_lists, new_windows, to_lists
+from fraud_detection.core.features.packed import ENCODER, Cursor, array_head
+from fraud_detection.core.features.windows import Window, add_to_each, load_each, new_windows, pack_each
 
 LAYOUT: Final = 2
-"""Raised whenever `to_list` writes another layout."""
+"""Raised whenever `packed` writes another layout."""
+
+PARTS: Final = 7
+
+PROFILE_BYTES: Final = 1_000
+PLACE_BYTES: Final = 130
+WINDOW_BYTES: Final = 250
+DISTINCT_IDS_BYTES: Final = 220
+ID_BYTES: Final = 120
+"""What the parts of a profile take in memory, rounded up; a test compares the sum with what Python counts."""
 
 SPARE: Final = 4
 """How many of the latest times are kept.  Windows forget what is too old for the earliest of them, so
@@ -94,6 +104,10 @@ class Profile:
     def __init__(self, plan: ProfilePlan) -> None:
         """Start empty."""
         self.saved_at: int = 0
+        # Kept by `resident_profiles`: whether it was used since it last looked, and counted as how much.
+        self.used: bool = False
+        self.counted_bytes: int = 0
+        self.loaded_bytes: int = 0
         self.payment_times: Latest = Latest()
         self.label_times: Latest = Latest()
         self.places: list[Place] = []
@@ -133,32 +147,52 @@ class Profile:
         for window in self.risk:
             window.subtract(known_at, fraud)
 
-    def to_list(self) -> list[object]:
-        """Return the whole content as plain lists and numbers."""
-        return [
-            LAYOUT,
-            self.payment_times.times,
-            self.label_times.times,
-            [[place.time_ms, place.latitude, place.longitude] for place in self.places],
-            to_lists(self.windows),
-            to_lists(self.risk),
-            [distinct_ids.to_list() for distinct_ids in self.distinct_ids],
-        ]
+    def memory_bytes(self) -> int:
+        """Return about how many bytes it takes in memory."""
+        size = PROFILE_BYTES + self.loaded_bytes + PLACE_BYTES * len(self.places)
+        for window in self.windows:
+            size += WINDOW_BYTES + window.end - window.start
+        for window in self.risk:
+            size += WINDOW_BYTES + window.end - window.start
+        for distinct_ids in self.distinct_ids:
+            size += DISTINCT_IDS_BYTES + ID_BYTES * len(distinct_ids.last_seen)
+        return size
 
-    def load_list(self, content: list[Any]) -> None:
-        """Load what `to_list` returned; the profile must be new and of the same plan.
+    def packed(self) -> bytes:
+        """Return the whole content as it is stored."""
+        places = [[place.time_ms, place.latitude, place.longitude] for place in self.places]
+        return b"".join(
+            [
+                array_head(PARTS),
+                ENCODER.encode(LAYOUT),
+                ENCODER.encode(self.payment_times.times),
+                ENCODER.encode(self.label_times.times),
+                ENCODER.encode(places),
+                pack_each(self.windows),
+                pack_each(self.risk),
+                array_head(len(self.distinct_ids)),
+                *[distinct_ids.packed() for distinct_ids in self.distinct_ids],
+            ]
+        )
+
+    def load(self, cursor: Cursor) -> None:
+        """Read what `packed` returned; the profile must be new and of the same plan.
 
         Raises ConfigError where another version has written it.
         """
-        if content[0] != LAYOUT:
+        if cursor.length() != PARTS or cursor.integer() != LAYOUT:
             raise ConfigError(
                 "the profiles were saved by another version; make a new state file (`fraud state create`), "
                 "or on AWS empty the profiles and run `fraud deploy backfill`"
             )
-        self.payment_times.times = content[1]
-        self.label_times.times = content[2]
-        self.places = [Place(place[0], place[1], place[2]) for place in content[3]]
-        load_lists(self.windows, content[4])
-        load_lists(self.risk, content[5])
-        for distinct_ids, flat in zip(self.distinct_ids, content[6], strict=True):
-            distinct_ids.load_list(flat)
+        self.loaded_bytes = len(cursor.content)
+        self.payment_times.times = cursor.integers()
+        self.label_times.times = cursor.integers()
+        for _ in range(cursor.length()):
+            cursor.length()
+            self.places.append(Place(cursor.integer(), cursor.real(), cursor.real()))
+        load_each(self.windows, cursor)
+        load_each(self.risk, cursor)
+        cursor.length()
+        for distinct_ids in self.distinct_ids:
+            distinct_ids.load(cursor)

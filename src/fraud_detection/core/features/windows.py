@@ -26,11 +26,8 @@ Nothing here reads a clock, and reading changes nothing:
 
 from __future__ import annotations
 
-from typing import Final
-
-_LOW_BITS: Final = (1 << 62) - 1
-_SINGLE: Final = 0
-"""Stands in the list form for the count of a bucket with one value."""
+from fraud_detection.core.features.buckets import Bucket, Buckets
+from fraud_detection.core.features.packed import Cursor, array_head
 
 
 class Aggregate:
@@ -45,28 +42,7 @@ class Aggregate:
         self.high: int = 0
 
 
-class Bucket:
-    """Aggregate of the values in one bucket of the grid."""
-
-    def __init__(self, number: int, value: int) -> None:
-        """Start with the first value."""
-        self.number: int = number
-        self.count: int = 1
-        self.total: int = value
-        self.squares: int = value * value
-        self.low: int = value
-        self.high: int = value
-
-    def add(self, value: int) -> None:
-        """Count one more value."""
-        self.count += 1
-        self.total += value
-        self.squares += value * value
-        self.low = min(self.low, value)
-        self.high = max(self.high, value)
-
-
-class Window:
+class Window(Buckets):
     """A trailing window of `length_ms`, in buckets; `forget` bounds how many are kept.
 
     Its content is a function of the set of added values and of the latest `forget`: a bucket that has
@@ -75,11 +51,12 @@ class Window:
 
     def __init__(self, length_ms: int, bucket_count: int) -> None:
         """Start empty; `length_ms` must be a multiple of `bucket_count`."""
+        super().__init__()
         self.bucket_ms: int = length_ms // bucket_count
         self.bucket_count: int = bucket_count
         self.last_expired: int = -1
-        self.buckets: list[Bucket] = []
-        # The aggregate of all kept buckets, so that most reads need no walk over them.
+        # The number of the first kept bucket, and the aggregate of all, so that most reads need no walk.
+        self.first: int = 0
         self.count: int = 0
         self.total: int = 0
         self.squares: int = 0
@@ -88,10 +65,18 @@ class Window:
 
     def add(self, time_ms: int, value: int) -> None:
         """Put `value` into the bucket of `time_ms`, unless that bucket has expired."""
-        number = time_ms // self.bucket_ms
+        number, newest = time_ms // self.bucket_ms, self.newest
         if number <= self.last_expired:
             return
+        if self.count == 0 or number > newest.number:
+            self.append(number, value)
+        elif number == newest.number:
+            newest.add(value)
+        else:
+            self._add_late(number, value)
+            return
         if self.count == 0:
+            self.first = number
             self.low = value
             self.high = value
         else:
@@ -100,14 +85,6 @@ class Window:
         self.count += 1
         self.total += value
         self.squares += value * value
-        buckets = self.buckets
-        size = len(buckets)
-        if size > 0 and buckets[size - 1].number == number:
-            buckets[size - 1].add(value)
-        elif size == 0 or buckets[size - 1].number < number:
-            buckets.append(Bucket(number, value))
-        else:
-            self._add_late(number, value)
 
     def forget(self, time_ms: int) -> None:
         """Drop the buckets that no read at `time_ms` or later would count."""
@@ -115,31 +92,28 @@ class Window:
         if last_expired <= self.last_expired:
             return
         self.last_expired = last_expired
-        buckets = self.buckets
-        if len(buckets) == 0 or buckets[0].number > last_expired:
+        if self.count == 0 or self.first > last_expired:
             return
-        expired = 0
-        for bucket in buckets:
-            if bucket.number > last_expired:
-                break
-            expired += 1
-        del buckets[:expired]
-        self._recompute()
+        self._clear()
+        walk = self.walk()
+        while walk.next():
+            if walk.number > last_expired:
+                self._include(walk)
+            else:
+                self.drop(walk)
 
     def subtract(self, time_ms: int, value: int) -> None:
         """Undo one `add` of the same time and value, unless that has already left the window.
 
         Extremes cannot be undone; they keep what was once seen.
         """
-        number = time_ms // self.bucket_ms
-        for index, bucket in enumerate(self.buckets):
+        number, buckets = time_ms // self.bucket_ms, self.copies()
+        for bucket in buckets:
             if bucket.number == number:
                 bucket.count -= 1
                 bucket.total -= value
                 bucket.squares -= value * value
-                if bucket.count == 0:
-                    del self.buckets[index]
-                self._recompute()
+                self._replace([bucket for bucket in buckets if bucket.count > 0])
                 return
 
     def at(self, now_ms: int) -> Aggregate:
@@ -162,114 +136,94 @@ class Window:
             return
         last_expired = now_ms // self.bucket_ms - self.bucket_count
         last = until_ms // self.bucket_ms
-        buckets = self.buckets
-        newest = buckets[len(buckets) - 1].number
+        newest = self.newest.number
         if newest <= last_expired:
             result.count = 0
             result.total = 0
             result.squares = 0
-        elif buckets[0].number <= last_expired or newest > last:
+        elif self.first <= last_expired or newest > last:
             self._subtract_outside(last_expired, last, result)
+
+    def packed_window(self) -> bytes:
+        """Return the whole content as it is stored; its origin is the last expired bucket."""
+        return self.packed(self.last_expired)
+
+    def load_window(self, cursor: Cursor) -> None:
+        """Read what `packed_window` returned; the window must be empty."""
+        left = self.begin_loading(cursor)
+        self.last_expired = self.before
+        while left > 0:
+            left = self.load_next(cursor, left)
+            self._include(self.newest)
 
     def _subtract_outside(self, last_expired: int, last: int, result: Aggregate) -> None:
         """Subtract the buckets up to `last_expired` and those after `last` from `result`, which holds all."""
-        buckets = self.buckets
-        first, end = 0, len(buckets)
-        extreme = False
-        while first < end and buckets[first].number <= last_expired:
-            extreme = self._subtract(buckets[first], result) or extreme
-            first += 1
-        while end > first and buckets[end - 1].number > last:
-            end -= 1
-            extreme = self._subtract(buckets[end], result) or extreme
-        if extreme:
-            self._extremes(first, end, result)
-
-    def _subtract(self, bucket: Bucket, result: Aggregate) -> bool:
-        """Subtract one bucket; return whether it may have held the extremes."""
-        result.count -= bucket.count
-        result.total -= bucket.total
-        result.squares -= bucket.squares
-        return bucket.low == self.low or bucket.high == self.high
-
-    def _extremes(self, first: int, end: int, result: Aggregate) -> None:
-        """Put the extremes of the buckets from index `first` to before `end` into `result`."""
-        buckets = self.buckets
-        if first < end:
-            result.low = buckets[first].low
-            result.high = buckets[first].high
-            for index in range(first + 1, end):
-                bucket = buckets[index]
-                result.low = min(result.low, bucket.low)
-                result.high = max(result.high, bucket.high)
-
-    def to_list(self) -> list[int]:
-        """Return the whole content as a flat list of 64-bit integers.
-
-        A bucket of one value is stored as that value; bucket numbers are stored as differences.
-        """
-        flat = [self.last_expired]
-        previous = self.last_expired
-        for bucket in self.buckets:
-            flat.append(bucket.number - previous)
-            previous = bucket.number
-            # A bucket that lost a value to `subtract` still has that value's extremes.
-            if bucket.count == 1 and bucket.low == bucket.high:
-                flat.append(_SINGLE)
-                flat.append(bucket.total)
+        walk, extreme = self.walk(), False
+        while walk.next():
+            if last_expired < walk.number <= last:
+                if self.newest.number <= last:
+                    break
             else:
-                flat.append(bucket.count)
-                flat.append(bucket.low)
-                flat.append(bucket.high)
-                # Sums of large amounts need more than 64 bits, so they are stored in two halves.
-                flat.append(bucket.total >> 62)
-                flat.append(bucket.total & _LOW_BITS)
-                flat.append(bucket.squares >> 62)
-                flat.append(bucket.squares & _LOW_BITS)
-        return flat
+                result.count -= walk.count
+                result.total -= walk.total
+                result.squares -= walk.squares
+                # It may have held the extremes.
+                extreme = extreme or walk.low == self.low or walk.high == self.high
+        if extreme:
+            self._extremes(last_expired, last, result)
 
-    def load_list(self, flat: list[int]) -> None:
-        """Load what `to_list` returned; the window must be empty."""
-        self.last_expired = flat[0]
-        previous = self.last_expired
-        at = 1
-        while at < len(flat):
-            previous += flat[at]
-            count = flat[at + 1]
-            bucket = Bucket(previous, flat[at + 2])
-            at += 3
-            if count != _SINGLE:
-                bucket.count = count
-                bucket.high = flat[at]
-                bucket.total = (flat[at + 1] << 62) | flat[at + 2]
-                bucket.squares = (flat[at + 3] << 62) | flat[at + 4]
-                at += 5
-            self.buckets.append(bucket)
-        self._recompute()
+    def _extremes(self, last_expired: int, last: int, result: Aggregate) -> None:
+        """Put the extremes of the buckets after `last_expired` and up to `last` into `result`."""
+        walk, found = self.walk(), False
+        while walk.next():
+            if last_expired < walk.number <= last:
+                result.low = min(result.low, walk.low) if found else walk.low
+                result.high = max(result.high, walk.high) if found else walk.high
+                found = True
+
+    def _clear(self) -> None:
+        """Let the aggregate be that of no bucket."""
+        self.count = 0
+        self.total = 0
+        self.squares = 0
 
     def _recompute(self) -> None:
         """Recompute the aggregate from the buckets."""
-        total = Aggregate()
-        for bucket in self.buckets:
-            total.count += bucket.count
-            total.total += bucket.total
-            total.squares += bucket.squares
-        self._extremes(0, len(self.buckets), total)
-        self.count = total.count
-        self.total = total.total
-        self.squares = total.squares
-        self.low = total.low
-        self.high = total.high
+        self._clear()
+        walk = self.walk()
+        while walk.next():
+            self._include(walk)
+
+    def _include(self, bucket: Bucket) -> None:
+        """Add a bucket to the aggregate; they come in order."""
+        if self.count == 0:
+            self.first = bucket.number
+            self.low = bucket.low
+            self.high = bucket.high
+        else:
+            self.low = min(self.low, bucket.low)
+            self.high = max(self.high, bucket.high)
+        self.count += bucket.count
+        self.total += bucket.total
+        self.squares += bucket.squares
 
     def _add_late(self, number: int, value: int) -> None:
-        buckets = self.buckets
-        index = len(buckets)
-        while index > 0 and buckets[index - 1].number > number:
-            index -= 1
-        if index > 0 and buckets[index - 1].number == number:
-            buckets[index - 1].add(value)
+        """Put a value into a bucket before the newest."""
+        buckets, index = self.copies(), 0
+        while buckets[index].number < number:
+            index += 1
+        if buckets[index].number == number:
+            buckets[index].add(value)
         else:
-            buckets.insert(index, Bucket(number, value))
+            bucket = Bucket()
+            bucket.begin(number, value)
+            buckets.insert(index, bucket)
+        self._replace(buckets)
+
+    def _replace(self, buckets: list[Bucket]) -> None:
+        """Hold these buckets and no others."""
+        self.replace(buckets)
+        self._recompute()
 
 
 def new_windows(lengths_ms: list[int], bucket_count: int) -> list[Window]:
@@ -290,12 +244,17 @@ def read_each(windows: list[Window], now_ms: int, until_ms: int, results: list[A
         window.read(now_ms, until_ms, results[index])
 
 
-def to_lists(windows: list[Window]) -> list[list[int]]:
-    """Return the content of each window."""
-    return [window.to_list() for window in windows]
+def pack_each(windows: list[Window]) -> bytes:
+    """Return the windows as they are stored: an array of theirs."""
+    pieces = [array_head(len(windows))]
+    for window in windows:
+        pieces.append(window.packed_window())
+    return b"".join(pieces)
 
 
-def load_lists(windows: list[Window], flats: list[list[int]]) -> None:
-    """Take back what `to_lists` returned; the windows must be empty."""
-    for window, flat in zip(windows, flats, strict=True):
-        window.load_list(flat)
+def load_each(windows: list[Window], cursor: Cursor) -> None:
+    """Read what `pack_each` returned; the windows must be empty, and of the same lengths."""
+    if cursor.length() != len(windows):
+        raise ValueError("a profile cannot be read: it has other windows than its plan")
+    for window in windows:
+        window.load_window(cursor)

@@ -32,6 +32,7 @@ IDS_AN_EVENT = 32
 
 LOG = logging.getLogger(__name__)
 WARN_EVERY_MS = 60_000
+BYTES_A_MB = 1_000_000
 
 
 class EmbeddedService:
@@ -119,6 +120,13 @@ class EmbeddedService:
         decision_engine.canary = None
         if canary is not None:
             decision_engine.canary = Canary(canary.strategy, share, salt or canary.configuration.config_id)
+
+    def limit_profile_memory(self, max_bytes: int) -> None:
+        """Let profiles take at most so much memory, about, from now on; no decision depends on it.
+
+        What is not saved yet stays beyond it, with `save_after_events` events at most.
+        """
+        self.pipeline.profile_cache.resident.limit(max_bytes)
 
     def take(self, batch: Batch, source: str) -> list[Outcome]:
         """Decide one batch and commit it together with the offset in the source; one outcome an event.

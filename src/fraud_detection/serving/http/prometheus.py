@@ -102,6 +102,9 @@ def _lags(requests: RequestBatcher) -> Iterator[str]:
     help_text = "Events that a restart has to reapply: their profiles are not saved yet."
     yield from head("fraud_unsaved_events", "gauge", help_text)
     yield f"fraud_unsaved_events {profile_cache.sequence + 1 - profile_cache.oldest_unsaved_seq()}"
+    help_text = "What profiles take in memory, about; `--profile-memory` bounds it."
+    yield from head("fraud_profile_memory_bytes", "gauge", help_text)
+    yield f"fraud_profile_memory_bytes {profile_cache.resident.total_bytes()}"
 
 
 def head(name: str, kind: str, help_text: str) -> list[str]:

@@ -14,7 +14,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     """Settings of a worker: the options of `fraud serve`, and its number.
 
     folder: of the workers' sockets.  ids: descriptors of the shared memory with each worker's ids.  state:
-    the name from which that of each state file is made.
+    the name from which that of each state file is made.  profile_memory_mb: of each worker.
     """
 
     worker: int
@@ -25,6 +25,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     port: int
     max_queue: int
     max_connections: int
+    profile_memory_mb: int
     host: str = "127.0.0.1"
     project: str | None = None
     keys: str | None = None

@@ -38,6 +38,7 @@ from fraud_detection.engine.engine import Engine
 from fraud_detection.project.checks import open_project
 from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower, load_release
+from fraud_detection.serving.embedded.service import BYTES_A_MB
 from fraud_detection.serving.embedded.stream_runner import log_recovered
 from fraud_detection.serving.http.api_keys import Access, load_keys
 from fraud_detection.serving.http.batcher import WAIT_S, RequestBatcher
@@ -192,6 +193,7 @@ class Worker:
         }
         counters = SharedCounters(Path(settings.folder), settings.worker, settings.workers)
         service = WorkerService(engine, settings.worker, state_file, others, counters=counters)
+        service.limit_profile_memory(settings.profile_memory_mb * BYTES_A_MB)
         if service.recovered:
             log_recovered(service)
         return service

@@ -25,7 +25,7 @@ def wal_checkpointer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WalChec
     monkeypatch.setattr(checkpointer, "CHECKPOINT_FROM_BYTES", 0)
     monkeypatch.setattr(checkpointer, "WARN_AFTER_S", 0.0)
     (tmp_path / "s.db").touch()
-    return WalCheckpointer(tmp_path / "s.db")
+    return WalCheckpointer(tmp_path / "s.db", lambda: None)
 
 
 def test_a_reader_that_blocks_the_checkpoint_is_logged_once_for_each_stretch(
@@ -97,3 +97,23 @@ def test_a_log_is_never_merged_into_another_file_that_has_the_name(
     wal_checkpointer.look()
     assert (tmp_path / "s.db").read_bytes() == older
     assert (tmp_path / "s.db-wal").read_bytes() == log
+
+
+def test_what_was_copied_is_flushed_until_little_is_left_for_the_writer_to_wait_for(
+    writer: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_FROM_BYTES", 0)
+    # What the writer commits before the checkpoint, and during each flush of it: rows of 25 pages.
+    before, *meanwhile = [10, 10, 6, 1]
+    flushes = list[int]()
+
+    def flush() -> None:
+        flushes.append(1)
+        for _ in range(dict(enumerate(meanwhile, start=1)).get(len(flushes), 0)):
+            write(writer)
+
+    for _ in range(before):
+        write(writer)
+    WalCheckpointer(tmp_path / "s.db", flush).look()
+    assert len(flushes) == 4
+    assert writer.execute("SELECT count(*) FROM t").fetchone() == (1 + before + sum(meanwhile),)

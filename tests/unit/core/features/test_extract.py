@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from fractions import Fraction
 from random import Random
 
@@ -16,7 +15,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.geography import distance_km
-from fraud_detection.core.features.profile_cache import ProfileCache
+from fraud_detection.core.features.profile_cache import PROFILE_MEMORY_BYTES, ProfileCache
 from fraud_detection.core.ports import StateStore
 from fraud_detection.core.project_schema import FieldSource
 from tests.unit.core.features.sample_payments import DAY, HOUR, PROJECT, START, payment, streams
@@ -28,8 +27,8 @@ ROOMY = msgspec.structs.replace(
 WINDOWS = {"1h": HOUR, "1d": DAY, "30d": 30 * DAY}
 
 
-def profile_cache(store: StateStore | None = None, capacity: int = 2_000_000) -> ProfileCache:
-    return ProfileCache(Extractor(PROJECT, CATEGORY_ENCODING), store, capacity)
+def profile_cache(store: StateStore | None = None, max_bytes: int = PROFILE_MEMORY_BYTES) -> ProfileCache:
+    return ProfileCache(Extractor(PROJECT, CATEGORY_ENCODING), store, max_bytes)
 
 
 def named(values: list[float]) -> dict[str, float]:
@@ -130,43 +129,11 @@ def test_a_state_that_is_saved_dropped_and_loaded_gives_the_same_rows(
 @settings(deadline=None)
 @given(streams())
 def test_a_memory_without_room_gives_the_same_rows(stream: list[Transaction]) -> None:
-    steady, cramped = profile_cache(), profile_cache(store=MemoryStore(), capacity=0)
+    steady, cramped = profile_cache(), profile_cache(store=MemoryStore(), max_bytes=0)
     for transaction in stream:
         assert same(cramped.extract_and_update(transaction), steady.extract_and_update(transaction))
         cramped.save_all()
         assert cramped.size() == 0
-
-
-def test_the_oldest_saved_profiles_make_room_and_what_is_unsaved_stays() -> None:
-    engine = profile_cache(store=MemoryStore(), capacity=10)
-    for number in range(20):
-        engine.sequence = number
-        engine.extract_and_update(payment(number, START + number, 5, card=f"c{number}"))
-    # Half is saved; the later half has still to be.
-    engine.save_changed_before(10)
-    assert (engine.size(), engine.oldest_unsaved_seq()) == (10, 10)
-    assert set(engine.cached[0]) == {f"c{number}" for number in range(10, 20)}
-    engine.save_all()
-    assert engine.size() == 10
-    assert engine.oldest_unsaved_seq() == engine.sequence + 1
-
-
-def test_saving_behind_costs_the_same_however_much_was_saved_before() -> None:
-    engine = profile_cache(store=MemoryStore(), capacity=100)
-
-    def seconds(numbers: range) -> float:
-        began = time.process_time()
-        for number in numbers:
-            engine.sequence = number
-            engine.extract_and_update(payment(number, START + number, 5, card=f"c{number}"))
-            engine.save_changed_before(number - 1_000, 4)
-            engine.oldest_unsaved_seq()
-        return time.process_time() - began
-
-    seconds(range(1_500))
-    first, later = seconds(range(1_500, 2_500)), seconds(range(2_500, 12_500))
-    # What is passed over again and again would make it tens of times as much.
-    assert later / 10 < 4 * first
 
 
 def test_a_payment_does_not_see_itself() -> None:
