@@ -20,7 +20,9 @@ import xgboost as xgb
 
 from benchmarks.bench_walk import FORESTS, TRAINED_ON, synthetic
 from benchmarks.suite.machine import machine
-from fraud_detection.adapters.xgboost.model import Sample, XGBoostScorer, fit
+from fraud_detection.adapters.xgboost.fit import fit
+from fraud_detection.adapters.xgboost.model import XGBoostScorer
+from fraud_detection.adapters.xgboost.pages import Sample
 from fraud_detection.adapters.xgboost.shap_tables import ShapTables
 from fraud_detection.core.project_schema import Model
 

@@ -19,7 +19,9 @@ import msgspec
 import numpy as np
 
 from benchmarks.suite.machine import Machine, machine
-from fraud_detection.adapters.xgboost.model import Sample, XGBoostScorer, fit
+from fraud_detection.adapters.xgboost.fit import fit
+from fraud_detection.adapters.xgboost.model import XGBoostScorer
+from fraud_detection.adapters.xgboost.pages import Sample
 from fraud_detection.adapters.xgboost.tree_walk import TreeWalk
 from fraud_detection.core.project_schema import Model
 

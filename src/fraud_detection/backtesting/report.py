@@ -23,8 +23,8 @@ from fraud_detection.evaluation.comparison import Report, Variant
 from fraud_detection.evaluation.slices import iso
 from fraud_detection.history.load import Progress
 from fraud_detection.project.change_set import described, load_change
-from fraud_detection.training.stages import check_same_features, make_features
-from fraud_detection.training.tables.cache import ready_table
+from fraud_detection.training.stages import make_features
+from fraud_detection.training.tables.cache import check_same_features, ready_table
 from fraud_detection.training.tables.engines import ONE_PROCESS, EngineSettings
 from fraud_detection.training.tables.historical_rows import HistoricalTable
 

@@ -29,7 +29,7 @@ from fraud_detection.training.fit import Learned, Slices, leakage_suspects, lear
 from fraud_detection.training.make_bundle import make_bundle, make_refitted
 from fraud_detection.training.stages import store_table
 from fraud_detection.training.tables.build import feature_table
-from fraud_detection.training.tables.dataset import Dataset, read_dataset
+from fraud_detection.training.tables.feature_table import FeatureTable
 from fraud_detection.training.tune import Budget, Tuned, tune
 from fraud_detection.training.workflow import (
     EvaluateReport,
@@ -40,6 +40,7 @@ from fraud_detection.training.workflow import (
     tracker,
     warnings_of,
 )
+from fraud_detection.training.workspace import Workspace
 
 TABLE = "features.parquet"
 
@@ -95,21 +96,25 @@ def retrain(
     """
     champion = read_bundle(settings.champion)
     check_same_features(project, champion, settings)
-    table = settings.out / TABLE
-    dataset = _table(project, champion, settings, progress)
-    slices = Slices.of(dataset)
-    tuned = tune(dataset, project.model, [champion.contents.project.model], settings.budget, progress)
+    table = _table(project, champion, settings, progress)
+    slices, workspace = Slices.of(table), Workspace.next_to(table.path, log=log)
+    tried = [champion.contents.project.model]
+    tuned = tune(table, project.model, tried, settings.budget, progress, workspace)
     better = msgspec.structs.replace(project, model=tuned.settings)
-    learned = learn(slices, better.model, lambda share: progress("growing trees", share))
+    learned = learn(slices, better.model, lambda share: progress("growing trees", share), workspace)
     evaluated = make_bundle(better, slices, learned)
     store_bundle(evaluated, settings.out / evaluated.name)
     progress("growing trees", 1.0)
     evaluation = settings.out / f"{evaluated.name}.evaluation"
-    evaluation_report = evaluate(better, table, settings.out / evaluated.name, evaluation, progress=progress)
-    notes, figures, report = _compare_with_champion(
-        project, champion, evaluated, settings, dataset, progress, log
+    evaluation_report = evaluate(
+        better, table.path, settings.out / evaluated.name, evaluation, progress=progress
     )
-    refitted = refit(dataset, learned, better.model, lambda share: progress("refit", share))
+    notes, figures, report = _compare_with_champion(
+        project, champion, evaluated, settings, table, progress, log
+    )
+    refitted = refit(
+        table, learned, better.model, lambda share: progress("refit", share), workspace=workspace
+    )
     bundle = make_refitted(evaluated, slices, refitted)
     directory = settings.out / bundle.name
     store_bundle(bundle, directory)
@@ -167,7 +172,7 @@ def _tracked(
     return version
 
 
-def _table(project: Project, champion: Bundle, settings: RetrainSettings, progress: Progress) -> Dataset:
+def _table(project: Project, champion: Bundle, settings: RetrainSettings, progress: Progress) -> FeatureTable:
     history = read_history(project, settings.data, progress, settings.labels, settings.as_of, settings.states)
     check_not_empty(settings.data or settings.states[0], history.empty)
     as_of_last_payment(history)
@@ -175,7 +180,7 @@ def _table(project: Project, champion: Bundle, settings: RetrainSettings, progre
     dataset, _ = feature_table(project, history, progress, category_encoding=category_encoding, exact=True)
     settings.out.mkdir(parents=True, exist_ok=True)
     store_table(settings.out / TABLE, project, dataset, history, [])
-    return read_dataset(settings.out / TABLE)
+    return FeatureTable(settings.out / TABLE)
 
 
 def _compare_with_champion(  # noqa: PLR0913, PLR0917 - two bundles, and what to evaluate them on
@@ -183,7 +188,7 @@ def _compare_with_champion(  # noqa: PLR0913, PLR0917 - two bundles, and what to
     champion: Bundle,
     bundle: Bundle,
     settings: RetrainSettings,
-    dataset: Dataset,
+    table: FeatureTable,
     progress: Progress,
     log: Callable[[str], None],
 ) -> tuple[tuple[str, ...], dict[str, float] | None, Report | None]:
@@ -191,12 +196,12 @@ def _compare_with_champion(  # noqa: PLR0913, PLR0917 - two bundles, and what to
     # Its evaluated bundle had learned less, which leaves more history to evaluate it on.
     path = _evaluated_bundle(champion, settings) or settings.champion
     champion = read_bundle(path)
-    problem = _why_not(champion, bundle, dataset)
+    problem = _why_not(champion, bundle, table)
     if problem:
         return (problem,), None, None
-    cut = dataset.info.boundaries
-    scorer = checked_scorer(champion, dataset.info.fingerprint, project.model.threads)
-    scored = score_test(dataset, champion, scorer)
+    cut = table.info.boundaries
+    scorer = checked_scorer(champion, table.info.fingerprint, project.model.threads)
+    scored = score_test(table, champion, scorer)
     figures = evaluate_slice(scored, champion.manifest.cutoffs, project.costs, project.model.seed)
     tried = BacktestSettings(
         changes=(change_file(bundle, champion, settings.out),),
@@ -214,14 +219,14 @@ def _evaluated_bundle(champion: Bundle, settings: RetrainSettings) -> Path | Non
     return next(filter(None, (evaluated_bundle(folder, champion) for folder in folders)), None)
 
 
-def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:
+def _why_not(champion: Bundle, bundle: Bundle, table: FeatureTable) -> str:
     """Return why the champion cannot be evaluated on the test slice; empty where it can."""
     evaluated = champion.manifest.evaluated_as
     if bundle.name == champion.name:
         return "as evaluated, the challenger is the champion: only payments after the test slice are new"
-    if champion.manifest.fingerprint != dataset.info.fingerprint:
+    if champion.manifest.fingerprint != table.info.fingerprint:
         return "the champion has other features: the two cannot be compared on one table"
-    if learned_until(champion) > dataset.info.boundaries.test_from:
+    if learned_until(champion) > table.info.boundaries.test_from:
         return (
             "the champion has learned from labels of the test slice, so its figures would be too good: "
             "compare them on later payments, in shadow mode"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -19,6 +20,8 @@ REGISTRY = Path("build/registry")
 PROJECT_FILE = Path("params.yaml")
 FEATURES = Path("build/features.parquet")
 PATH = click.Path(path_type=Path)
+
+UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]
@@ -63,6 +66,18 @@ def duration(text: str) -> int:
     from fraud_detection.core.decoding import Duration
 
     return Duration.parse(text).ms
+
+
+def size(text: str) -> int:
+    """Return a number of bytes such as 4GB.
+
+    >>> size("1.5GB"), size("800 MB")
+    (1500000000, 800000000)
+    """
+    named = re.fullmatch(r"(\d+(?:\.\d+)?) ?([MGT]B)", text.strip().upper())
+    if named is None:
+        raise ValueError(f"expected a size such as 800MB or 4GB, got {text!r}")
+    return round(float(named[1]) * UNITS[named[2]])
 
 
 class DefaultOption(click.Option):
@@ -126,6 +141,7 @@ class Simulated(NamedTuple):
 
 MOMENT = Parsed("time", moment)
 DURATION = Parsed("duration", duration)
+SIZE = Parsed("size", size)
 
 config = click.option("--config", type=PATH, default=PROJECT_FILE, metavar="FILE", help="The project file.")
 own_config = click.option(
@@ -211,6 +227,14 @@ accept_loss = click.option(
 )
 settings = click.option(
     "--settings", type=PATH, default=Path("deploy.yaml"), help="Settings of the environment."
+)
+memory = click.option(
+    "--memory",
+    cls=DefaultOption,
+    type=SIZE,
+    metavar="SIZE",
+    show_default="half of what is available",
+    help="Memory to fit in, such as 4GB; features that take more are kept on disk meanwhile.",
 )
 no_tracking = click.option("--no-tracking", is_flag=True, help="Do not log to MLflow.")
 drift = click.option("--drift", multiple=True, help="A drift of fields or behaviour, see docs/simulator.md.")

@@ -7,11 +7,12 @@ traffic (reviews a day) and in nothing else; the others as many times as they we
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fraud_detection.adapters.files.text_codes import TextCodes
 from fraud_detection.evaluation.cutoffs import ExpectedCosts, expected_costs
 from fraud_detection.evaluation.intervals import rate_interval
 from fraud_detection.evaluation.measures import (
@@ -29,7 +30,7 @@ from fraud_detection.evaluation.weights import are_equal, effective
 if TYPE_CHECKING:
     from fraud_detection.core.project_schema import Costs
     from fraud_detection.core.score.bundle import Cutoffs
-    from fraud_detection.training.tables.dataset import Dataset
+    from fraud_detection.training.tables.feature_table import Table
 
 EVER = 2**62
 """Later than any label: all that history holds is asked for."""
@@ -37,27 +38,37 @@ EVER = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A slice of history with its calibrated scores, and the labels known at some moment."""
+    """A slice of history with its calibrated scores, and the labels known at some moment.
 
-    rows: Dataset
+    row: the numbers of the payments in their table.  card: numbers that order cards as their ids do.  The
+    others as in `Payments`; each of shape (n,).
+    """
+
+    row: np.ndarray
+    event_time: np.ndarray
+    amount: np.ndarray
+    card: np.ndarray
+    weight: np.ndarray
     score: np.ndarray
     label: np.ndarray
     days: float
 
     @classmethod
-    def between(cls, dataset: Dataset, score: np.ndarray, span: tuple[int, int], as_of: int) -> Scored:
-        """Take the rows of `dataset`, which all lie in `span`, with labels as known at `as_of`."""
-        return cls(dataset, score, dataset.labels(as_of), (span[1] - span[0]) / DAY_MS)
-
-    @property
-    def weight(self) -> np.ndarray:
-        """Return the sampling weight of each row, shape (n,)."""
-        return self.rows.weight
+    def of(cls, table: Table, rows: range, score: np.ndarray, span: tuple[int, int], as_of: int) -> Scored:
+        """Take rows of a table, which all lie in `span`, in ms, with labels as known at `as_of`."""
+        cards, columns = TextCodes(), []
+        for payments in table.payments(rows):
+            cards.add(payments.card)
+            columns.append((payments.event_time, payments.amount, payments.weight, payments.labels(as_of)))
+        event_time, amount, weight, label = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+        row, days = np.arange(rows.start, rows.stop), (span[1] - span[0]) / DAY_MS
+        return cls(row, event_time, amount, cards.numbers(), weight, score, label, days)
 
     def labelled(self) -> Scored:
         """Return the labelled rows with a weight above 0."""
         known = (self.label != UNKNOWN) & (self.weight > 0)
-        return Scored(self.rows.take(known), self.score[known], self.label[known], self.days)
+        columns = {name: getattr(self, name)[known] for name in self.__slots__ if name != "days"}
+        return replace(self, **columns)
 
 
 def evaluate_slice(scored: Scored, cutoffs: Cutoffs, costs: Costs, seed: int) -> dict[str, float]:
@@ -114,7 +125,7 @@ def savings(known: Scored, cutoffs: Cutoffs, costs: Costs) -> dict[str, tuple[np
 
 
 def _prices(known: Scored, costs: Costs) -> ExpectedCosts:
-    each = expected_costs((known.label == 1).astype(float), known.rows.amount, costs)
+    each = expected_costs((known.label == 1).astype(float), known.amount, costs)
     return each.weighted(known.weight)
 
 
@@ -174,7 +185,7 @@ def _ranking(known: Scored, seed: int) -> dict[str, float]:
 
 def amount_ranking(known: Scored) -> Ranking:
     """Rank by the amount alone, the largest first and unknown ones last: what needs no model."""
-    amount = np.nan_to_num(known.rows.amount, nan=-math.inf)
+    amount = np.nan_to_num(known.amount, nan=-math.inf)
     return Ranking.of(amount, known.label == 1, known.weight)
 
 
@@ -182,7 +193,7 @@ def _card_precision(known: Scored) -> float:
     # The control group is assigned by payment, not by card: no weight says how many cards one stands for.
     if not are_equal(known.weight):
         return math.nan
-    return card_precision(known.score, known.label, known.rows.card, known.rows.event_time)
+    return card_precision(known.score, known.label, known.card, known.event_time)
 
 
 def _calibration(known: Scored) -> dict[str, float]:

@@ -22,6 +22,7 @@ from fraud_detection.evaluation.cutoffs import choose_cutoffs
 from fraud_detection.training.evaluate import Scored, evaluate_slice
 from fraud_detection.training.reference import SCORE_EDGES, distribution, reference, vectors
 from fraud_detection.training.report.model_card import model_card
+from fraud_detection.training.tables.scoring import margins, probabilities
 
 if TYPE_CHECKING:
     from fraud_detection.core.project_schema import Project
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
 
 def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
     """Choose the cut-offs, evaluate the validation slice, and assemble the bundle."""
-    info = slices.train.info
-    scored = _validated(slices, learned, project.model.threads)
+    info = slices.table.info
+    raw = validation_margins(slices, learned, project.model.threads)
+    scored = _validated(slices, learned, raw)
     cutoffs = choose_cutoffs(
         scored.score,
         scored.label,
-        scored.rows.amount,
+        scored.amount,
         project.costs,
         project.policy,
         scored.days,
@@ -63,7 +65,7 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
         features=_feature_set(info),
         project=project,
         reference=normal,
-        vectors=vectors(slices.all_validation, learned.scorer(threads=1)),
+        vectors=vectors(slices.table, slices.all_validation, raw, learned.scorer(threads=1)),
         card=model_card(project, periods, cutoffs, metrics, normal),
     )
     return assemble(contents, draft)
@@ -71,7 +73,8 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
 
 def make_refitted(evaluated: Bundle, slices: Slices, refitted: Refit) -> Bundle:
     """Return the evaluated bundle with the trees of the refit."""
-    was, before = evaluated.manifest, evaluated.contents
+    was, before, learned = evaluated.manifest, evaluated.contents, refitted.learned
+    raw = validation_margins(slices, learned, before.project.model.threads)
     normal = reference(refitted.rows, before.reference.score)
     periods = msgspec.structs.replace(
         was.periods, train_until=iso(refitted.until), labels_as_of=iso(refitted.as_of)
@@ -79,9 +82,9 @@ def make_refitted(evaluated: Bundle, slices: Slices, refitted: Refit) -> Bundle:
     draft = msgspec.structs.replace(was, name="", periods=periods, files={}, evaluated_as=was.name)
     contents = msgspec.structs.replace(
         before,
-        model=refitted.learned.model,
+        model=learned.model,
         reference=normal,
-        vectors=vectors(slices.all_validation, refitted.learned.scorer(threads=1)),
+        vectors=vectors(slices.table, slices.all_validation, raw, learned.scorer(threads=1)),
         card=model_card(before.project, periods, was.cutoffs, was.metrics, normal, was.name),
     )
     return assemble(contents, draft)
@@ -97,13 +100,17 @@ def iso(ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _validated(slices: Slices, learned: Learned, threads: int) -> Scored:
-    """Score all payments of the validation slice, with its labels as known when the test slice begins."""
-    cut = slices.train.info.boundaries
-    score = np.array(learned.scorer(threads).score(slices.all_validation.features))
-    return Scored.between(
-        slices.all_validation, score, (cut.validation_from, cut.validation_until), cut.test_from
-    )
+def validation_margins(slices: Slices, learned: Learned, threads: int) -> np.ndarray:
+    """Return the log-odds of all payments of the validation slice, float32, shape (n,)."""
+    rows = slices.all_validation
+    return margins(learned.scorer(threads), slices.table.feature_parts(rows), len(rows))
+
+
+def _validated(slices: Slices, learned: Learned, raw: np.ndarray) -> Scored:
+    """Return all payments of the validation slice, with its labels as known when the test slice begins."""
+    cut, score = slices.table.info.boundaries, probabilities(learned.calibration, raw)
+    span = (cut.validation_from, cut.validation_until)
+    return Scored.of(slices.table, slices.all_validation, score, span, cut.test_from)
 
 
 def _feature_set(info: FeatureTableInfo) -> FeatureSet:

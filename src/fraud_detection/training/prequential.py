@@ -16,16 +16,22 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from fraud_detection.adapters.xgboost.model import XGBoostScorer, fit
+from fraud_detection.adapters.xgboost.model import XGBoostScorer
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.evaluation.measures import DAY_MS
-from fraud_detection.training.fit import sample
+from fraud_detection.evaluation.slices import iso
+from fraud_detection.training.fit import fit_rows
+from fraud_detection.training.tables.cache import check_same_features
+from fraud_detection.training.tables.feature_table import FeatureTable
+from fraud_detection.training.tables.labelled_rows import LabelledRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
-    from fraud_detection.core.project_schema import Model
-    from fraud_detection.training.tables.dataset import Dataset
+    from fraud_detection.core.project_schema import Model, Project
+    from fraud_detection.training.tables.feature_table import Table
+    from fraud_detection.training.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +91,53 @@ class Scores:
     score: np.ndarray
 
     def columns(self, id_name: str = "transaction_id") -> dict[str, np.ndarray]:
-        """Return the columns of a file, the ids as numbers where all of them are numbers."""
-        return {"fold": self.fold, id_name: _numbers(self.transaction_id), "score": self.score}
+        """Return the columns of a file."""
+        return {"fold": self.fold, id_name: self.transaction_id, "score": self.score}
 
 
 def prequential(
-    dataset: Dataset,
+    table: Table,
     start_dates: Sequence[dt.date],
     plan: WalkForwardPlan,
     settings: Model,
     progress: Callable[[str, float], None] | None = None,
-) -> Scores:
-    """Score every payment of every fold's test days, each fold by models of its own."""
-    parts = []
-    for number, start in enumerate(start_dates):
+    workspace: Workspace | None = None,
+) -> Iterator[Scores]:
+    """Score every payment of every fold's test days, each fold by models of its own; yield them in batches.
+
+    Ids are int64 where every payment that is scored has the plain decimal of one, else as they are.
+    """
+    folds = [Fold.of(start, plan) for start in start_dates]
+    as_numbers = all(_all_numbers(table, fold) for fold in folds)
+    for number, (start, fold) in enumerate(zip(start_dates, folds, strict=True)):
         if progress:
-            progress(f"fold {start}", number / len(start_dates))
-        parts.append(_fold(dataset, start, plan, settings))
-    return Scores(*(np.concatenate([getattr(p, name) for p in parts]) for name in Scores.__slots__))
+            progress(f"fold {start}", number / len(folds))
+        rows = table.row_range(fold.test_from, fold.test_until)
+        known = _known(table, fold)
+        if not len(rows) or not len(known):
+            raise ConfigError(f"fold {start}: {len(known)} payments to learn from and {len(rows)} to score")
+        score, at = _learn(known, fold, settings, plan.seeds, workspace).score_rows(table, rows), 0
+        for payments in table.payments(rows):
+            ids = payments.transaction_id.astype(np.int64) if as_numbers else payments.transaction_id
+            some = score[at : at + len(payments)]
+            yield Scores(np.full(some.size, start.isoformat()), ids, some)
+            at += len(payments)
+
+
+def stored_table(project: Project, path: Path, known_until: int) -> FeatureTable:
+    """Open a feature table whose categories are learned until a time in ms, or earlier.
+
+    Raises ConfigError for a table of other features, or of categories learned from later payments.
+    """
+    check_same_features(project, path)
+    table = FeatureTable(path)
+    learned_until = table.info.boundaries.train_until
+    if table.info.category_encoding and learned_until > known_until:
+        raise ConfigError(
+            f"{path}: its categories were learned from payments until {iso(learned_until)}, and the first "
+            f"fold may know none from {iso(known_until)} on; begin later, or give --data instead"
+        )
+    return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,37 +154,50 @@ class Models:
         chances: np.ndarray = 1.0 / (1.0 + np.exp(-total / len(self.scorers)))
         return chances
 
+    def score_rows(self, table: Table, rows: range) -> np.ndarray:
+        """Return the same for some rows of a table."""
+        return self.score_parts(table.feature_parts(rows))
 
-def learn_fold(dataset: Dataset, fold: Fold, settings: Model, seeds: int) -> Models:
+    def score_parts(self, parts: Iterable[np.ndarray]) -> np.ndarray:
+        """Return the same for features in parts."""
+        return np.concatenate([np.zeros(0), *(self.score(part) for part in parts)])
+
+
+def learn_fold(
+    table: Table, fold: Fold, settings: Model, seeds: int, workspace: Workspace | None = None
+) -> Models:
     """Learn from the fold's history with the labels known when its test days begin, and no later ones."""
-    known = dataset.slice(fold.history_from, fold.until).labelled(fold.test_from)
+    return _learn(_known(table, fold), fold, settings, seeds, workspace)
+
+
+def _known(table: Table, fold: Fold) -> LabelledRows:
+    return LabelledRows.of(table, table.row_range(fold.history_from, fold.until), fold.test_from)
+
+
+def _learn(
+    known: LabelledRows, fold: Fold, settings: Model, seeds: int, workspace: Workspace | None
+) -> Models:
     rounds = settings.rounds
     if settings.early_stopping is not None:
-        early = known.take(known.event_time < fold.stop_from)
-        late = known.take(known.event_time >= fold.stop_from)
-        rounds = fit(sample(early), sample(late), settings).rounds
+        early, late = known.split(known.table.row_range(fold.stop_from, fold.until).start)
+        rounds = fit_rows(early, late, [settings], workspace=workspace)[0].rounds
     each = [
         msgspec.structs.replace(settings, rounds=rounds, seed=settings.seed + number)
         for number in range(seeds)
     ]
-    models = [fit(sample(known), None, seed).model for seed in each]
-    return Models(tuple(XGBoostScorer(model, threads=settings.threads) for model in models))
+    fitted = fit_rows(known, None, each, workspace=workspace)
+    return Models(tuple(XGBoostScorer(one.model, threads=settings.threads) for one in fitted))
 
 
-def _fold(dataset: Dataset, start: dt.date, plan: WalkForwardPlan, settings: Model) -> Scores:
-    fold = Fold.of(start, plan)
-    test = dataset.slice(fold.test_from, fold.test_until)
-    known = len(dataset.slice(fold.history_from, fold.until).labelled(fold.test_from))
-    if not len(test) or not known:
-        raise ConfigError(f"fold {start}: {known} payments to learn from and {len(test)} to score")
-    score = learn_fold(dataset, fold, settings, plan.seeds).score(test.features)
-    return Scores(np.full(len(test), start.isoformat()), test.transaction_id, score)
+def _all_numbers(table: Table, fold: Fold) -> bool:
+    rows = table.row_range(fold.test_from, fold.test_until)
+    return all(_are_numbers(payments.transaction_id) for payments in table.payments(rows))
 
 
-def _numbers(ids: np.ndarray) -> np.ndarray:
-    """Return ids as int64 if each is the plain decimal of one, else as they are."""
+def _are_numbers(ids: np.ndarray) -> bool:
+    """Return whether each id is the plain decimal of an int64."""
     try:
         numbers = ids.astype(np.int64)
-    except ValueError:
-        return ids
-    return numbers if (numbers.astype(str) == ids.astype(str)).all() else ids
+    except (ValueError, OverflowError):
+        return False
+    return bool((numbers.astype(str) == ids.astype(str)).all())

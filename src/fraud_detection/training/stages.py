@@ -9,14 +9,13 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.features.fingerprint import fingerprint
 from fraud_detection.core.project_schema import Project
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.history.load import History, Progress, check_not_empty, read_history
 from fraud_detection.training.evaluate import EVER
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.cache import source_of
-from fraud_detection.training.tables.dataset import Dataset, read_info, write_dataset
+from fraud_detection.training.tables.dataset import Dataset, write_dataset
 from fraud_detection.training.tables.engines import ONE_PROCESS, EngineSettings
 from fraud_detection.training.tables.historical_rows import declared_columns
 from fraud_detection.training.tables.partitioned_job import FeatureJob, HistoryFiles
@@ -29,6 +28,7 @@ from fraud_detection.training.workflow import (
     tracker,
     train,
 )
+from fraud_detection.training.workspace import Workspace
 
 
 def make_features(  # noqa: PLR0913 - what makes up the history, and as of when
@@ -73,33 +73,38 @@ def store_table(
     write_dataset(out, replace(dataset, info=info), declared_columns(project.schema, payments))
 
 
-def check_same_features(project: Project, table: Path) -> None:
-    """Raise ConfigError when a table was made of other features than the project's."""
-    info = read_info(table)
-    own = fingerprint(project, info.category_encoding)
-    if own != info.fingerprint:
-        raise ConfigError(
-            f"{table}: was made of other features than those of the project file (fingerprint "
-            f"{info.fingerprint}, expected {own}); make it again with `fraud features`"
-        )
-
-
-def train_and_evaluate(
-    project: Project, features: Path, bundle: Path, evaluation: Path, progress: Progress, *, tracking: bool
+def train_and_evaluate(  # noqa: PLR0913 - the project, what is read, written and used
+    project: Project,
+    features: Path,
+    bundle: Path,
+    evaluation: Path,
+    progress: Progress,
+    *,
+    tracking: bool,
+    workspace: Workspace | None = None,
 ) -> tuple[TrainReport, EvaluateReport]:
     """Train a bundle and evaluate it on the test slice."""
     if project.schema.label is None:
         raise ConfigError("training needs labels: declare `schema.label` in the project file")
-    trained = train(project, features, bundle, progress=progress, tracking=tracking)
+    trained = train(project, features, bundle, progress=progress, tracking=tracking, workspace=workspace)
     return trained, evaluate(project, features, bundle, evaluation, progress=progress, tracking=tracking)
 
 
-def train_evaluate_and_refit(
-    project: Project, features: Path, bundle: Path, evaluation: Path, progress: Progress, *, tracking: bool
+def train_evaluate_and_refit(  # noqa: PLR0913 - as above
+    project: Project,
+    features: Path,
+    bundle: Path,
+    evaluation: Path,
+    progress: Progress,
+    *,
+    tracking: bool,
+    workspace: Workspace | None = None,
 ) -> tuple[TrainReport, EvaluateReport]:
     """Train a bundle, evaluate it on the test slice, and refit it on all data."""
-    trained, evaluated = train_and_evaluate(project, features, bundle, evaluation, progress, tracking=False)
-    trained = refit_bundle(trained, features, progress=progress)
+    trained, evaluated = train_and_evaluate(
+        project, features, bundle, evaluation, progress, tracking=False, workspace=workspace
+    )
+    trained = refit_bundle(trained, features, progress=progress, workspace=workspace)
     if tracking:
         run = tracker(project)
         trained = replace(trained, tracked=run.trained(trained.bundle, bundle, trained.rounds))

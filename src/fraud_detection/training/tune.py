@@ -21,9 +21,11 @@ from fraud_detection.adapters.optuna_tuner import OptunaTuner, SearchParameter
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Model
 from fraud_detection.evaluation.measures import DAY_MS, Ranking
-from fraud_detection.evaluation.time_split import UNKNOWN, Boundaries
+from fraud_detection.evaluation.time_split import Boundaries
 from fraud_detection.training.prequential import Fold, learn_fold
-from fraud_detection.training.tables.dataset import Dataset
+from fraud_detection.training.tables.feature_table import Table
+from fraud_detection.training.tables.labelled_rows import LabelledRows
+from fraud_detection.training.workspace import Workspace
 
 FOLDS = 3
 MODELS = 2
@@ -86,11 +88,12 @@ def folds(cut: Boundaries, delay_ms: int) -> list[Fold]:
 
 
 def tune(
-    dataset: Dataset,
+    table: Table,
     current: Model,
     more: Sequence[Model],
     budget: Budget,
     progress: Callable[[str, float], None],
+    workspace: Workspace | None = None,
 ) -> Tuned:
     """Return the best of the current settings, of `more` (such as the champion's), and of Optuna's proposals.
 
@@ -98,7 +101,7 @@ def tune(
     """
     if budget.trials < 1:
         return Tuned(current)
-    usable = _usable(dataset)
+    usable = _usable(table)
     tuner = OptunaTuner(SEARCH_SPACE, current.seed)
     initial = [
         current,
@@ -109,7 +112,7 @@ def tune(
     while len(tried) < budget.trials and (not tried or time.monotonic() < until):
         is_given = len(tried) < len(initial)
         settings = initial[len(tried)] if is_given else _turned(current, tuner.propose())
-        score = float(np.mean([fold_score(dataset, fold, settings) for fold in usable]))
+        score = float(np.mean([fold_score(table, fold, settings, workspace) for fold in usable]))
         if is_given:
             tuner.know(_values(settings), score)
         else:
@@ -121,38 +124,37 @@ def tune(
     return Tuned(best, len(tried), score, tried[0][0])
 
 
-def fold_score(dataset: Dataset, fold: Fold, settings: Model) -> float:
+def fold_score(table: Table, fold: Fold, settings: Model, workspace: Workspace | None = None) -> float:
     """Return the average precision in a fold's days of models that learned before them."""
-    test = dataset.slice(fold.test_from, fold.test_until)
-    label = test.labels(dataset.info.boundaries.test_from)
-    known = (label != UNKNOWN) & (test.weight > 0)
-    score = learn_fold(dataset, fold, settings, MODELS).score(test.features[known])
-    return Ranking.of(score, label[known] == 1, test.weight[known]).average_precision()
+    days = table.row_range(fold.test_from, fold.test_until)
+    test = LabelledRows.of(table, days, table.info.boundaries.test_from).with_weight()
+    score = learn_fold(table, fold, settings, MODELS, workspace).score_parts(test.feature_parts())
+    return Ranking.of(score, test.label == 1, test.weight).average_precision()
 
 
-def _usable(dataset: Dataset) -> list[Fold]:
+def _usable(table: Table) -> list[Fold]:
     """Return the folds that have frauds to learn from, to stop on and to find."""
-    laid = folds(dataset.info.boundaries, dataset.info.delay_ms)
+    laid = folds(table.info.boundaries, table.info.delay_ms)
     usable = [
         fold
         for fold in laid
-        if all(_has_frauds(dataset, period, moment) for period, moment in _parts(dataset, fold))
+        if all(_has_frauds(table, period, moment) for period, moment in _parts(table, fold))
     ]
     if not usable:
         raise ConfigError("too few frauds are known to tune on; give more history, or --trials 0")
     return usable
 
 
-def _parts(dataset: Dataset, fold: Fold) -> Iterator[tuple[tuple[int, int], int]]:
+def _parts(table: Table, fold: Fold) -> Iterator[tuple[tuple[int, int], int]]:
     """Yield the stretches of time that need frauds, with the moment by which these have to be known."""
     yield (fold.history_from, fold.stop_from), fold.test_from
     yield (fold.stop_from, fold.until), fold.test_from
-    yield (fold.test_from, fold.test_until), dataset.info.boundaries.test_from
+    yield (fold.test_from, fold.test_until), table.info.boundaries.test_from
 
 
-def _has_frauds(dataset: Dataset, span: tuple[int, int], as_of: int) -> bool:
-    rows = dataset.slice(*span)
-    return bool(((rows.labels(as_of) == 1) & (rows.weight > 0)).any())
+def _has_frauds(table: Table, span: tuple[int, int], as_of: int) -> bool:
+    rows = LabelledRows.of(table, table.row_range(*span), as_of)
+    return bool(((rows.label == 1) & (rows.weight > 0)).any())
 
 
 def _values(settings: Model) -> dict[str, float]:

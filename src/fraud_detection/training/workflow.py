@@ -19,10 +19,12 @@ from fraud_detection.core.score.archive import evaluated_bundle, read_bundle, wr
 from fraud_detection.core.score.bundle import encode
 from fraud_detection.training.evaluate import EVER, Scored, evaluate_slice
 from fraud_detection.training.fit import Learned, Slices, leakage_suspects, learn, refit
-from fraud_detection.training.make_bundle import iso, make_bundle, make_refitted
+from fraud_detection.training.make_bundle import iso, make_bundle, make_refitted, validation_margins
 from fraud_detection.training.report.pictures import draw
-from fraud_detection.training.tables.dataset import read_dataset
+from fraud_detection.training.tables.feature_table import FeatureTable
+from fraud_detection.training.tables.scoring import margins, probabilities
 from fraud_detection.training.warnings import training_warnings
+from fraud_detection.training.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
     from fraud_detection.core.project_schema import Project
     from fraud_detection.core.score.bundle import Bundle
-    from fraud_detection.training.tables.dataset import Dataset, FeatureTableInfo
+    from fraud_detection.training.tables.dataset import FeatureTableInfo
+    from fraud_detection.training.tables.feature_table import Table
 
     Progress = Callable[[str, float], None]
 
@@ -88,13 +91,18 @@ def train(
     *,
     progress: Progress | None = None,
     tracking: bool = False,
+    workspace: Workspace | None = None,
 ) -> TrainReport:
-    """Train on the feature table and write a bundle, as a directory and beside it as .tar.gz."""
+    """Train on the feature table and write a bundle, as a directory and beside it as .tar.gz.
+
+    workspace: where the model is fitted; without one beside the bundle, see `Workspace`.
+    """
     report_progress = progress or _silent
+    workspace = workspace or Workspace.next_to(bundle_dir)
     report_progress("reading features", 0.0)
-    slices = Slices.of(read_dataset(features_path))
+    slices = Slices.of(FeatureTable(features_path))
     report_progress("reading features", 1.0)
-    learned = learn(slices, project.model, lambda share: report_progress("growing trees", share))
+    learned = learn(slices, project.model, lambda share: report_progress("growing trees", share), workspace)
     report_progress("growing trees", 1.0)
     report_progress("choosing cut-offs", 0.0)
     bundle = make_bundle(project, slices, learned)
@@ -115,7 +123,12 @@ def train(
 
 
 def refit_bundle(
-    trained: TrainReport, features_path: Path, *, progress: Progress | None = None, as_of: int | None = None
+    trained: TrainReport,
+    features_path: Path,
+    *,
+    progress: Progress | None = None,
+    as_of: int | None = None,
+    workspace: Workspace | None = None,
 ) -> TrainReport:
     """Refit as many trees on all mature data, and replace the evaluated bundle.
 
@@ -123,11 +136,12 @@ def refit_bundle(
     as_of: label cut-off in ms; overrides that of the table.
     """
     report_progress, evaluated = progress or _silent, trained.bundle
-    dataset = read_dataset(features_path)
+    workspace = workspace or Workspace.next_to(trained.directory)
+    table = FeatureTable(features_path)
     was = Learned(evaluated.contents.model, evaluated.manifest.calibration, trained.rounds)
     settings = evaluated.contents.project.model
-    refitted = refit(dataset, was, settings, lambda share: report_progress("refit", share), as_of)
-    bundle = make_refitted(evaluated, Slices.of(dataset), refitted)
+    refitted = refit(table, was, settings, lambda share: report_progress("refit", share), as_of, workspace)
+    bundle = make_refitted(evaluated, Slices.of(table), refitted)
     write_bundle(evaluated, trained.directory.parent / evaluated.name)
     archive = store_bundle(bundle, trained.directory)
     report_progress("refit", 1.0)
@@ -156,26 +170,24 @@ def evaluate(
     """
     report_progress = progress or _silent
     report_progress("reading features", 0.0)
-    dataset = read_dataset(features_path)
+    table = FeatureTable(features_path)
     requested_bundle = bundle = read_bundle(bundle_path)
     evaluated = evaluated_bundle(bundle_path.parent, bundle)
-    if evaluated is not None and bundle.manifest.periods.labels_as_of > iso(
-        dataset.info.boundaries.test_from
-    ):
+    if evaluated is not None and bundle.manifest.periods.labels_as_of > iso(table.info.boundaries.test_from):
         bundle = read_bundle(evaluated)
-    scorer = checked_scorer(bundle, dataset.info.fingerprint, project.model.threads)
-    scored = score_test(dataset, bundle, scorer)
+    scorer = checked_scorer(bundle, table.info.fingerprint, project.model.threads)
+    scored = score_test(table, bundle, scorer)
     report_progress("reading features", 1.0)
     report_progress("measuring", 0.0)
     metrics = evaluate_slice(scored, bundle.manifest.cutoffs, project.costs, project.model.seed)
-    metrics["immature_count"] = float(len(dataset.slice(_test_until(dataset.info), EVER)))
+    metrics["immature_count"] = float(len(table.row_range(_test_until(table.info), EVER)))
     report_progress("measuring", 1.0)
     report_progress("drawing", 0.0)
     metrics_file = _write_metrics(out_dir, metrics)
     report = EvaluateReport(
         metrics,
         metrics_file,
-        draw(scored, bundle, scorer, project.costs, out_dir),
+        draw(table, scored, bundle, scorer, project.costs, out_dir),
         bundle.name,
         "" if bundle is requested_bundle else requested_bundle.name,
     )
@@ -191,9 +203,9 @@ def checked_scorer(bundle: Bundle, fingerprint: str, threads: int = 1) -> XGBoos
     return trusted_scorer(bundle, threads)
 
 
-def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Scored:
+def score_test(table: Table, bundle: Bundle, scorer: XGBoostScorer) -> Scored:
     """Score the payments of the test slice with mature labels, with every label of the history."""
-    cut = dataset.info.boundaries
+    cut = table.info.boundaries
     learned_until, evaluated = bundle.manifest.periods.labels_as_of, bundle.manifest.evaluated_as
     if learned_until > iso(cut.test_from):
         raise ConfigError(
@@ -201,15 +213,16 @@ def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Score
             f"{iso(cut.test_from)}: the figures would be too good; evaluate it on later history"
             + (f", or the bundle {evaluated} that it was evaluated as, beside it" if evaluated else "")
         )
-    span = (cut.test_from, _test_until(dataset.info))
+    span = (cut.test_from, _test_until(table.info))
     if span[1] <= span[0]:
         raise ConfigError(
             "no payment of the test slice is older than `schema.label.delay`, so its labels are immature; "
             "give more history, or, where the labels are of a later moment, make the table with --as-of"
         )
-    rows = dataset.slice(*span)
-    scored = Scored.between(rows, np.array(scorer.score(rows.features)), span, EVER)
-    if not len(scored.labelled().rows):
+    rows = table.row_range(*span)
+    raw = margins(scorer, table.feature_parts(rows), len(rows))
+    scored = Scored.of(table, rows, probabilities(scorer.calibration, raw), span, EVER)
+    if not scored.labelled().row.size:
         raise ConfigError("no payment of the test slice has a label; give more history, or wait for labels")
     return scored
 
@@ -222,10 +235,10 @@ def _test_until(info: FeatureTableInfo) -> int:
 
 def warnings_of(slices: Slices, learned: Learned, bundle: Bundle) -> tuple[str, ...]:
     """Return why a training should not be trusted, a sentence each."""
-    score = np.array(learned.scorer(threads=1).score(slices.all_validation.features))
-    return training_warnings(
-        int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs, slices.all_validation.weight
-    )
+    score = probabilities(learned.calibration, validation_margins(slices, learned, threads=1))
+    weight = np.concatenate([part.weight for part in slices.table.payments(slices.all_validation)])
+    frauds = int((slices.train.label == 1).sum())
+    return training_warnings(frauds, score, bundle.manifest.cutoffs, weight)
 
 
 def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:

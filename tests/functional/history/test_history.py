@@ -11,7 +11,7 @@ from fraud_detection.core.decoding import decode
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.history.load import History, check_not_empty, read_history
-from fraud_detection.training.stages import check_same_features
+from fraud_detection.training.tables.cache import check_same_features
 from tests.conftest import SmallSimulation
 
 PROJECT = decode(

@@ -139,22 +139,19 @@ def test_a_pool_of_processes_makes_the_table_of_one_process(
 def test_a_pool_makes_the_table_that_prequential_training_reads(
     small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    until = START + 20 * 24 * HOUR
-    tables = [
-        replayed_table(
-            small_simulation.project,
-            small_simulation.history,
-            until,
-            silent,
-            EngineSettings(jobs=jobs),
-            tmp_path,
-        )
-        for jobs in (1, 2)
-    ]
+    until, read = START + 20 * 24 * HOUR, []
+    for jobs in (1, 2):
+        engine = EngineSettings(jobs=jobs)
+        project, history = small_simulation.project, small_simulation.history
+        with replayed_table(project, history, until, silent, engine, tmp_path) as table:
+            rows = range(len(table))
+            payments, features = list(table.payments(rows)), list(table.feature_parts(rows))
+            columns = {name: np.concatenate([getattr(part, name) for part in payments]) for name in COLUMNS}
+            read.append((columns | {"features": np.concatenate(features)}, table.info))
     for column in (*COLUMNS, "features"):
-        assert _bits(getattr(tables[0], column)) == _bits(getattr(tables[1], column)), column
-    assert tables[0].info == msgspec.structs.replace(tables[1].info, source=tables[0].info.source)
-    assert tables[0].info.boundaries.train_until == until
+        assert _bits(read[0][0][column]) == _bits(read[1][0][column]), column
+    assert read[0][1] == msgspec.structs.replace(read[1][1], source=read[0][1].source)
+    assert read[0][1].boundaries.train_until == until
     assert not list(tmp_path.iterdir())
 
 

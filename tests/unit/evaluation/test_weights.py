@@ -41,6 +41,10 @@ def simulation(seed: int, payments: int = 5000) -> tuple[np.ndarray, np.ndarray,
     return fraud, score, (score > 0.3) | hint
 
 
+def scored(rows: Dataset, score: np.ndarray) -> Scored:
+    return Scored.of(rows, range(len(rows)), score, SPAN, EVER)
+
+
 def seen(seed: int) -> tuple[Scored, Scored]:
     """Return what can be seen of a sample, with weights and, as if there were none, without."""
     fraud, score, stopped = simulation(seed)
@@ -48,8 +52,8 @@ def seen(seed: int) -> tuple[Scored, Scored]:
     label = np.where(stopped & ~through, UNKNOWN, fraud).astype(np.int8)
     weight = np.where(stopped, np.where(through, 1 / SHARE, 0.0), 1.0)
     rows = replace(BASE, label=label, weight=weight)
-    weighted = Scored.between(rows, score, SPAN, EVER)
-    return weighted, replace(weighted, rows=replace(rows, weight=np.ones(fraud.size)))
+    weighted = scored(rows, score)
+    return weighted, replace(weighted, weight=np.ones(fraud.size))
 
 
 def true_measures() -> dict[str, float]:
@@ -115,8 +119,8 @@ def test_every_figure_of_weighted_payments_is_that_of_duplicated_payments() -> N
     rng = np.random.default_rng(3)
     weight = rng.choice([0, 1, 1, 4], len(dataset))
     score = np.round(1 / (1 + np.exp(-rng.normal(-4 + 3 * (dataset.label == 1), 1.5))), 2)
-    one = Scored.between(replace(dataset, weight=weight.astype(float)), score, SPAN, EVER)
-    many = Scored.between(expanded(dataset, weight), np.repeat(score, weight), SPAN, EVER)
+    one = scored(replace(dataset, weight=weight.astype(float)), score)
+    many = scored(expanded(dataset, weight), np.repeat(score, weight))
     found, expected = evaluate_slice(one, NEW, COSTS, seed=1), evaluate_slice(many, NEW, COSTS, seed=1)
     same = [
         name

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,13 +21,13 @@ def scored(seed: int = 1) -> Scored:
     rows = history(3000, days=DAYS, seed=seed)
     rng = np.random.default_rng(seed)
     score = 1 / (1 + np.exp(-rng.normal(-4 + 3 * (rows.label == 1), 1.5)))
-    return Scored.between(rows, np.round(score, 3), (START, START + DAYS * DAY), EVER)
+    return Scored.of(rows, range(len(rows)), np.round(score, 3), (START, START + DAYS * DAY), EVER)
 
 
 def cost(one: Scored, cutoffs: Cutoffs) -> float:
     """Add up what happens to each payment, as the settings' words say it."""
     total = 0.0
-    for score, label, amount in zip(one.score, one.label, one.rows.amount, strict=True):
+    for score, label, amount in zip(one.score, one.label, one.amount, strict=True):
         missed = COSTS.missed_fraud_share * amount + COSTS.missed_fraud_fixed if label == 1 else 0.0
         if score >= cutoffs.decline_at:
             total += 0.0 if label == 1 else COSTS.declined_good_share * amount + COSTS.declined_good_fixed
@@ -82,12 +83,7 @@ def test_figures_are_rounded_and_the_same_every_time() -> None:
 
 def test_a_slice_without_a_fraud_is_evaluated_with_the_figures_that_still_mean_something() -> None:
     scored_slice = scored()
-    good = Scored(
-        scored_slice.rows,
-        scored_slice.score,
-        np.where(scored_slice.label == 1, 0, scored_slice.label),
-        scored_slice.days,
-    )
+    good = replace(scored_slice, label=np.where(scored_slice.label == 1, 0, scored_slice.label))
     figures = evaluate_slice(good, CUTOFFS, COSTS, seed=1)
     assert math.isnan(figures["auc"])
     assert figures["accuracy_always_legitimate"] == 1

@@ -8,16 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.adapters.xgboost.model import XGBoostScorer, fit
+from fraud_detection.adapters.xgboost.fit import fit
+from fraud_detection.adapters.xgboost.model import XGBoostScorer
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.training.fit import Slices, learn, sample
+from fraud_detection.training.tables.labelled_rows import LabelledRows
 from tests.unit.training.history import FEATURES, history, project
 
 NAMES = [feature.name for feature in FEATURES]
 RISK, COUNT = NAMES.index("terminal_fraud_rate_7d"), NAMES.index("card_count_1d")
 FREE = project(model={"rounds": 60, "early_stopping": 60, "max_depth": 5, "threads": 1}).model
 HELD = msgspec.structs.replace(FREE, monotone={"terminal_fraud_rate_*": "up", "card_count_1d": "down"})
-TRAIN = history(4000).labelled(2**62)
+TRAIN = LabelledRows.of(history(4000), range(4000), 2**62)
 HELD_MODEL, FREE_MODEL = (
     XGBoostScorer(fit(sample(TRAIN), None, settings).model) for settings in (HELD, FREE)
 )

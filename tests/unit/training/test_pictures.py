@@ -15,7 +15,7 @@ from fraud_detection.core.score.reasons import title
 from fraud_detection.evaluation.measures import risk_bins
 from fraud_detection.training.report.pictures import pictures
 from fraud_detection.training.report.plots import calibration
-from fraud_detection.training.tables.dataset import read_dataset
+from fraud_detection.training.tables.feature_table import FeatureTable
 from fraud_detection.training.workflow import checked_scorer, score_test
 
 if TYPE_CHECKING:
@@ -39,14 +39,15 @@ def bundle(small_simulation: SmallSimulation) -> Bundle:
 
 @pytest.fixture(scope="module")
 def scored(small_simulation: SmallSimulation, bundle: Bundle) -> Scored:
-    dataset = read_dataset(small_simulation.features)
-    return score_test(dataset, bundle, checked_scorer(bundle, dataset.info.fingerprint))
+    table = FeatureTable(small_simulation.features)
+    return score_test(table, bundle, checked_scorer(bundle, table.info.fingerprint))
 
 
 @pytest.fixture(scope="module")
-def figures(scored: Scored, bundle: Bundle) -> dict[str, Figure]:
-    scorer = checked_scorer(bundle, scored.rows.info.fingerprint)
-    return pictures(scored, bundle, scorer, Costs())
+def figures(small_simulation: SmallSimulation, scored: Scored, bundle: Bundle) -> dict[str, Figure]:
+    table = FeatureTable(small_simulation.features)
+    scorer = checked_scorer(bundle, table.info.fingerprint)
+    return pictures(table, scored, bundle, scorer, Costs())
 
 
 def beyond(axis: Axis) -> Iterator[Text]:
@@ -114,8 +115,8 @@ def test_what_needs_no_model_is_drawn_all_the_same(figures: dict[str, Figure], s
     shown = {str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.lines}
     known = scored.labelled()
     (amount,) = [points for label, points in shown.items() if label.startswith("amount alone")]
-    for smallest in np.quantile(known.rows.amount, [0.1, 0.5, 0.99], method="nearest"):
-        larger = known.label[known.rows.amount >= smallest]
+    for smallest in np.quantile(known.amount, [0.1, 0.5, 0.99], method="nearest"):
+        larger = known.label[known.amount >= smallest]
         point = [100 * larger.sum() / known.label.sum(), 100 * larger.mean()]
         assert np.isclose(amount, point).all(axis=1).any()
     (base,) = [points for label, points in shown.items() if label.startswith("fraud rate")]

@@ -11,19 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fraud_detection.adapters.files.arrow_values import (
-    DAMAGE,
-    brief,
-    check_usable,
-    is_numeric,
-    plain,
-    rows_of,
-    time_columns,
+from fraud_detection.adapters.files.arrow_values import check_usable, plain, rows_of, time_columns
+from fraud_detection.adapters.files.parquet_parts import (
+    Columns,
+    ParquetParts,
+    array_or_list,
+    opened,
+    part_files,
 )
 from fraud_detection.adapters.files.text_tables import Stripe, known
-from fraud_detection.core.errors import ConfigError
-
-Columns = dict[str, "np.ndarray | list[object]"]
 
 _SAMPLED_GROUPS = 32
 _ROWS_A_GROUP = 1 << 20
@@ -37,7 +33,7 @@ class ParquetTable:
     def __init__(self, path: Path) -> None:
         """Read the file's description of itself."""
         self.path = path
-        with _opened(path) as file:
+        with opened(path) as file:
             schema = file.schema_arrow
             self.names: tuple[str, ...] = tuple(schema.names)
             self.times = time_columns(schema)
@@ -46,7 +42,7 @@ class ParquetTable:
 
     def sample(self, size: int) -> dict[str, list[object]]:
         """Return at most `size` rows by column, in file order, from at most 32 row groups."""
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             groups = _evenly_spaced(file.metadata.num_row_groups)
             total = sum(file.metadata.row_group(group).num_rows for group in groups)
             chosen = np.sort(np.random.default_rng(7).choice(total, min(size, total), replace=False))
@@ -62,14 +58,14 @@ class ParquetTable:
     ) -> Iterator[list[dict[str, object]]]:
         """Yield all rows as native values by name."""
         names = known(columns if columns is not None else self.names, self.names, self.path)
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             for batch in file.iter_batches(batch_rows, columns=list(names)):
                 yield rows_of(batch, names, self.path)
 
     def stripe(self, batch_rows: int, stripe: Stripe) -> Iterator[tuple[int, list[dict[str, object]]]]:
         """Yield the batches of a stripe, each with the number of its first row."""
         row = 0
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             for number, batch in enumerate(file.iter_batches(batch_rows)):
                 if stripe.has(number):
                     yield row, rows_of(batch, self.names, self.path)
@@ -82,16 +78,60 @@ def write_columns(
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write columns to a Parquet file, whole or not at all; equal input gives equal bytes."""
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
+    table = _table(columns)
+    with _whole(path) as unfinished:
         pq.write_table(
             table.replace_schema_metadata(dict(metadata or {})),
             unfinished,
             compression="zstd",
             row_group_size=_ROWS_A_GROUP,
         )
+
+
+def write_batches(
+    path: Path, batches: Iterable[Mapping[str, np.ndarray]], metadata: Mapping[str, str] | None = None
+) -> int:
+    """Write batches of the same columns, at least one, to a Parquet file, whole or not at all.
+
+    Returns the number of rows.
+    """
+    rows = 0
+    with _whole(path) as unfinished, contextlib.ExitStack() as opened_writer:
+        writer = None
+        for grouped in _grouped(_table(batch) for batch in batches):
+            table = grouped.replace_schema_metadata(dict(metadata or {}))
+            if writer is None:
+                writer = opened_writer.enter_context(
+                    pq.ParquetWriter(unfinished, table.schema, compression="zstd")
+                )
+            writer.write_table(table, row_group_size=_ROWS_A_GROUP)
+            rows += table.num_rows
+    return rows
+
+
+def _table(columns: Mapping[str, np.ndarray | Sequence[object]]) -> Any:  # noqa: ANN401 - pyarrow ships no types
+    return pa.table({name: pa.array(values) for name, values in columns.items()})
+
+
+def _grouped(tables: Iterable[Any]) -> Iterator[Any]:
+    """Join tables until they are as long as a row group."""
+    held: list[Any] = []
+    for table in tables:
+        held.append(table)
+        if sum(one.num_rows for one in held) >= _ROWS_A_GROUP:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Yield a name to write under; what was written takes the name of `path` if all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        yield unfinished
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -104,60 +144,45 @@ def concatenate(parts: Sequence[Path], path: Path, metadata: Mapping[str, str]) 
     """
     schemas = [pq.read_schema(part).remove_metadata() for part in parts]
     schema = pa.unify_schemas(schemas, promote_options="permissive").with_metadata(dict(metadata))
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-            for part in parts:
-                writer.write_table(pq.read_table(part).cast(schema), row_group_size=_ROWS_A_GROUP)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with _whole(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part).cast(schema), row_group_size=_ROWS_A_GROUP)
 
 
 def read_columns(path: Path, names: Sequence[str] | None = None) -> tuple[Columns, dict[str, str]]:
-    """Return columns of a file that `write_columns` wrote, and its metadata.
+    """Return columns of a table that `write_columns` wrote, and its metadata.
 
     Numbers come as arrays; text, and integers with missing values, as lists.
     """
-    with _opened(path) as file:
-        schema = file.schema_arrow
-        wanted = known(names if names is not None else schema.names, schema.names, path)
-        table = file.read(columns=list(wanted))
-        metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-        return {name: _array_or_list(table.column(name)) for name in wanted}, metadata
+    parts = ParquetParts(path)
+    wanted = known(names if names is not None else parts.names, parts.names, path)
+    files = part_files(path) if wanted else []
+    whole = [_read_file(file, wanted) for file in files]
+    return {name: _joined([columns[name] for columns in whole]) for name in wanted}, parts.metadata
 
 
 def column_names(path: Path) -> tuple[str, ...]:
-    """Return the names of a file's columns."""
-    with _opened(path) as file:
-        return tuple(file.schema_arrow.names)
+    """Return the names of a table's columns."""
+    return ParquetParts(path).names
 
 
-def read_batches(
-    path: Path, names: Sequence[str], start: int, stop: int, rows: int
-) -> Iterator[dict[str, np.ndarray | list[object]]]:
+def read_batches(path: Path, names: Sequence[str], start: int, stop: int, rows: int) -> Iterator[Columns]:
     """Yield columns of the rows from `start` until before `stop`, at most `rows` at a time, in order."""
-    with _opened(path) as file:
-        wanted = known(names, file.schema_arrow.names, path)
-        edges = np.cumsum([0, *(file.metadata.row_group(n).num_rows for n in range(file.num_row_groups))])
-        groups = [n for n in range(file.num_row_groups) if edges[n] < stop and edges[n + 1] > start]
-        at = int(edges[groups[0]]) if groups else 0
-        for batch in file.iter_batches(rows, row_groups=groups, columns=list(wanted)):
-            own = batch.slice(min(max(start - at, 0), batch.num_rows), max(stop - max(start, at), 0))
-            at += batch.num_rows
-            if own.num_rows:
-                yield {name: _array_or_list(own.column(name)) for name in wanted}
+    return ParquetParts(path).batches(names, start, stop, rows)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except DAMAGE as error:
-        raise ConfigError(f"{path}: is not a Parquet file, is cut off or damaged ({brief(error)})") from None
+def _read_file(file: Path, names: Sequence[str]) -> Columns:
+    with opened(file) as source:
+        table = source.read(columns=list(names))
+        return {name: array_or_list(table.column(name)) for name in names}
+
+
+def _joined(parts: Sequence[np.ndarray | list[object]]) -> np.ndarray | list[object]:
+    """Join what the files of a table hold of a column; one may have it in fewer bits than another."""
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) == len(parts):
+        return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+    return [value for part in parts for value in part]
 
 
 def _evenly_spaced(count: int) -> list[int]:
@@ -173,11 +198,3 @@ def _take(batches: Iterable[Any], chosen: np.ndarray) -> Iterator[Any]:
         low, high = np.searchsorted(chosen, (start, end))
         yield batch.take(pa.array(chosen[low:high] - start))
         start = end
-
-
-def _array_or_list(column: Any) -> np.ndarray | list[object]:  # noqa: ANN401 - pyarrow ships no types
-    is_float = pa.types.is_floating(column.type)
-    if is_float or (column.null_count == 0 and is_numeric(column.type)):
-        array: np.ndarray = column.to_numpy(zero_copy_only=False)
-        return array
-    return list(column.to_pylist())

@@ -11,24 +11,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from fraud_detection.adapters.files.parquet_parts import BATCH_ROWS, Columns, ParquetParts
 from fraud_detection.adapters.files.parquet_tables import (
     ParquetTable,
     column_names,
     read_batches,
     read_columns,
+    write_batches,
     write_columns,
 )
 from fraud_detection.adapters.files.text_tables import CsvTable, JsonTable, Stripe
 from fraud_detection.core.errors import ConfigError
 
 __all__ = [
+    "BATCH_ROWS",
     "KINDS",
+    "Columns",
+    "ParquetParts",
     "Table",
     "column_names",
     "is_textual",
     "open_table",
     "read_batches",
     "read_columns",
+    "write_batches",
     "write_columns",
 ]
 

@@ -20,14 +20,19 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
     Whose folder it is says a lock on a file in it, which the system releases however a process dies.
     """
-    for folder in parent.glob(f"{PREFIX}*"):
-        _remove_if_left(folder)
+    remove_left(parent)
     with TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True) as name:
         lock = FileLock(Path(name) / LOCK, "uses this folder")
         try:
             yield Path(name)
         finally:
             lock.release()
+
+
+def remove_left(parent: Path) -> None:
+    """Remove the folders in `parent` of processes that were killed."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        _remove_if_left(folder)
 
 
 def _remove_if_left(folder: Path) -> None:

@@ -1,12 +1,11 @@
-"""XGBoost: fit a model, and score with it; the only module that imports xgboost.
+"""XGBoost: score with a model; `fit` makes one.
 
 What trains and what serves is the same `XGBoostScorer`, made of the same bytes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,23 +13,17 @@ from fraud_detection.adapters.xgboost.lean_import import without_scikit_learn
 from fraud_detection.adapters.xgboost.shap_tables import ShapTables
 from fraud_detection.adapters.xgboost.tree_walk import TreeWalk, as_matrix
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.features.monotonicity import monotonic_constraints
 from fraud_detection.core.score.calibration import Calibration
 
 with without_scikit_learn():
     import xgboost as xgb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from fraud_detection.adapters.xgboost.tree_walk import Rows
-    from fraud_detection.core.project_schema import Model
 
 XGBOOST: str = xgb.__version__
-
-_METRIC = "logloss"
-"""Stops early.  Average precision would be nearer to the aim, but jumps about with few frauds."""
-
 
 _FEW = 128
 """Up to so many rows the walk is quicker than XGBoost's own call, compiled or not; see docs/adr/0010."""
@@ -42,64 +35,6 @@ _EXPLAINED_PROBES = 16
 
 _NOISE = 1e-4
 """Log-odds that XGBoost's own float32 sums may be away from exact contributions; 1e-6 is usual."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Rows to learn from: float32 features of shape (n, k), NaN where missing, and labels 1 or 0.
-
-    weight: how many payments each stands for, shape (n,); None where each stands for itself.
-    names: of the k features; only `model.monotone` asks for them.
-    """
-
-    features: np.ndarray
-    label: np.ndarray
-    weight: np.ndarray | None = None
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FittedModel:
-    """The model in XGBoost's binary JSON (UBJ), cut after its best round.
-
-    losses: log-loss on the later slice after each round; empty when there was none.
-    """
-
-    model: bytes
-    rounds: int
-    losses: tuple[float, ...]
-
-
-def fit(
-    train: Sample,
-    later: Sample | None,
-    settings: Model,
-    progress: Callable[[float], None] | None = None,
-) -> FittedModel:
-    """Grow trees on `train` until `later` gets no better; without `later`, or early stopping, all rounds.
-
-    Equal samples and settings give equal bytes, with any number of threads.
-    """
-    _check_two_classes(train)
-    matrix = _matrix(train, settings)
-    validation = []
-    if later is not None:
-        validation = [(_matrix(later, settings, matrix), "later")]
-    stopping = settings.early_stopping if validation else None
-    history: dict[str, dict[str, list[float]]] = {}
-    booster = xgb.train(
-        _parameters(train, settings),
-        matrix,
-        settings.rounds,
-        evals=validation,
-        evals_result=history,
-        early_stopping_rounds=stopping,
-        callbacks=[_Progress(settings.rounds, progress)] if progress else None,
-        verbose_eval=False,
-    )
-    rounds = settings.rounds if stopping is None else booster.best_iteration + 1
-    losses = history.get("later", {}).get(_METRIC, [])
-    return FittedModel(bytes(booster[:rounds].save_raw("ubj")), rounds, tuple(losses))
 
 
 class XGBoostScorer:
@@ -190,62 +125,3 @@ class XGBoostScorer:
         for row in rows if not isinstance(rows, np.ndarray) else rows[:1]:
             if len(row) != self.width:
                 raise ConfigError(f"the model has {self.width} features, a row has {len(row)} values")
-
-
-class _Progress(xgb.callback.TrainingCallback):
-    """Report the share of the work that is done, every tenth round."""
-
-    def __init__(self, rounds: int, report: Callable[[float], None]) -> None:
-        super().__init__()
-        self.rounds, self.report = rounds, report
-
-    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ANN401, ARG002 - XGBoost's own
-        """Report, and never stop the training."""
-        if epoch % 10 == 0:
-            self.report(epoch / self.rounds)
-        return False
-
-
-def _matrix(rows: Sample, settings: Model, like: xgb.QuantileDMatrix | None = None) -> xgb.QuantileDMatrix:
-    return xgb.QuantileDMatrix(
-        rows.features, rows.label, weight=rows.weight, ref=like, nthread=settings.threads
-    )
-
-
-def _parameters(train: Sample, settings: Model) -> dict[str, Any]:
-    weight = np.ones(train.label.size) if train.weight is None else train.weight
-    weighted = settings.positive_weight * float(weight[train.label == 1].sum())
-    return {
-        "objective": "binary:logistic",
-        "eval_metric": _METRIC,
-        "tree_method": "hist",
-        # Given, not estimated: XGBoost 3 estimates it in one step that depends on its version.
-        "base_score": weighted / (weighted + float(weight[train.label == 0].sum())),
-        "seed": settings.seed,
-        "nthread": settings.threads,
-        "num_parallel_tree": settings.parallel_trees,
-        "max_depth": settings.max_depth,
-        "learning_rate": settings.learning_rate,
-        # XGBoost reads text as float32, and refuses what would underflow there.
-        "min_child_weight": float(np.float32(settings.min_child_weight)),
-        "subsample": settings.subsample,
-        "colsample_bytree": settings.colsample,
-        "reg_lambda": float(np.float32(settings.reg_lambda)),
-        "scale_pos_weight": settings.positive_weight,
-        **_constraints(train, settings),
-    }
-
-
-def _constraints(train: Sample, settings: Model) -> dict[str, tuple[int, ...]]:
-    if not settings.monotone:
-        return {}
-    return {"monotone_constraints": tuple(monotonic_constraints(settings.monotone, train.names))}
-
-
-def _check_two_classes(train: Sample) -> None:
-    frauds = int(train.label.sum())
-    if not 0 < frauds < train.label.size:
-        raise ConfigError(
-            f"the training slice has {frauds} frauds among {train.label.size} labelled payments: both kinds "
-            "are needed; give more history, or look at `schema.label`"
-        )

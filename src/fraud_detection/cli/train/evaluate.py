@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -46,12 +47,14 @@ def evaluate(
 @command("prequential")
 @options.config
 @options.data
+@click.option("--features", type=options.PATH, help="Feature table to train on, instead of --data.")
 @click.option("--start-dates", required=True, help="Start dates, YYYY-MM-DD,YYYY-MM-DD,...")
 @click.option("--train-days", type=int, default=7, help="Days that each model is trained on.")
 @click.option("--delay-days", type=int, default=7, help="Label delay in days.")
 @click.option("--test-days", type=int, default=7, help="Days that each model scores.")
 @click.option("--history-days", type=int, default=56, help="Days of history before the training days.")
 @click.option("--seeds", type=int, default=2, help="Models per fold, whose scores are averaged.")
+@options.memory
 @click.option(
     "--out",
     type=options.PATH,
@@ -64,6 +67,7 @@ def prequential(
     *,
     config: Path,
     data: Path | None,
+    features: Path | None,
     engine_options: options.EngineOptions,
     start_dates: str,
     train_days: int,
@@ -71,29 +75,34 @@ def prequential(
     test_days: int,
     history_days: int,
     seeds: int,
+    memory: int | None,
     out: Path,
 ) -> None:
     """Train anew for each start date and score the days that follow."""
-    from fraud_detection.adapters.files.tables import write_columns
+    from fraud_detection.adapters.files.tables import write_batches
     from fraud_detection.project.checks import open_project
     from fraud_detection.training import prequential as folds
     from fraud_detection.training.tables.replayed import replayed_table
+    from fraud_detection.training.workspace import Workspace
 
     project, screen = open_project(config), output.screen
     plan = folds.WalkForwardPlan(train_days, delay_days, test_days, history_days, seeds)
     days = [_day(text) for text in start_dates.split(",")]
-    history_path = data or Path(project.history)
     # What the earliest fold may not know, no fold's categories may be made of.
-    apply_labels_until = min(folds.Fold.of(day, plan).until for day in days)
-    engine, scratch = engine_options.settings(), out.parent
-    dataset = replayed_table(project, history_path, apply_labels_until, screen.progress, engine, scratch)
-    scores = folds.prequential(dataset, days, plan, project.model, screen.progress)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_columns(out, scores.columns(project.schema.transaction_id.field or "transaction_id"), None)
+    known_until = min(folds.Fold.of(day, plan).until for day in days)
+    history_path, engine = data or Path(project.history), engine_options.settings()
+    id_name = project.schema.transaction_id.field or "transaction_id"
+    with (
+        replayed_table(project, history_path, known_until, screen.progress, engine, out.parent)
+        if features is None
+        else nullcontext(folds.stored_table(project, features, known_until))
+    ) as table:
+        workspace = Workspace.next_to(out, memory, screen.print)
+        scores = folds.prequential(table, days, plan, project.model, screen.progress, workspace)
+        count = write_batches(out, (batch.columns(id_name) for batch in scores))
     screen.finish()
-    screen.print(f"wrote {len(scores.score):,} scores of {len(days)} folds to {out}")
-    figures = {"scores": len(scores.score), "folds": len(days), "features": len(dataset.info.features)}
-    output.write(figures)
+    screen.print(f"wrote {count:,} scores of {len(days)} folds to {out}")
+    output.write({"scores": count, "folds": len(days), "features": len(table.info.features)})
 
 
 def _day(text: str) -> dt.date:

@@ -51,6 +51,7 @@ def features(
 @click.option("--features", type=options.PATH, help="Feature table to train on, instead of --data.")
 @click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="Where to write the bundle.")
 @click.option("--refit", is_flag=True, help="Evaluate it, then refit it on all data.")
+@options.memory
 @options.no_tracking
 def train(
     output: Output,
@@ -61,6 +62,7 @@ def train(
     features: Path | None,
     bundle: Path,
     refit: bool,
+    memory: int | None,
     no_tracking: bool,
 ) -> None:
     """Train a model and pack it into a bundle.
@@ -70,13 +72,18 @@ def train(
     from fraud_detection.core.score.archive import check_bundle_target
     from fraud_detection.project.checks import open_project
     from fraud_detection.training import stages, workflow
+    from fraud_detection.training.tables.cache import check_same_features
+    from fraud_detection.training.workspace import Workspace
 
     project, screen = open_project(config), output.screen
     bundle, tracking = check_bundle_target(bundle), tracks(project, screen.print, wanted=not no_tracking)
     if features is not None:
-        stages.check_same_features(project, features)
+        check_same_features(project, features)
+    workspace = Workspace.next_to(bundle, memory, screen.print)
     if features is not None and not refit:
-        trained = workflow.train(project, features, bundle, progress=screen.progress, tracking=tracking)
+        trained = workflow.train(
+            project, features, bundle, progress=screen.progress, tracking=tracking, workspace=workspace
+        )
         screen.finish()
         print_warnings(screen, trained.leakage_suspects, trained.warnings)
         screen.print(f"bundle {trained.bundle.name} in {bundle}")
@@ -87,7 +94,9 @@ def train(
         make_table(project, history_options, engine_options, features, screen)
     evaluation = bundle.parent / "evaluation"
     work = stages.train_evaluate_and_refit if refit else stages.train_and_evaluate
-    trained, evaluated = work(project, features, bundle, evaluation, screen.progress, tracking=tracking)
+    trained, evaluated = work(
+        project, features, bundle, evaluation, screen.progress, tracking=tracking, workspace=workspace
+    )
     screen.finish()
     print_warnings(screen, trained.leakage_suspects, trained.warnings)
     print_metrics(screen, project, evaluated.metrics, evaluation)

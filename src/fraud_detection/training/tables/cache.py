@@ -10,6 +10,7 @@ import msgspec
 
 from fraud_detection.adapters.files.tables import column_names
 from fraud_detection.core.decoding import to_plain
+from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.fingerprint import fingerprint
 from fraud_detection.core.project_schema import Project, Schema
 from fraud_detection.training.tables.dataset import FeatureTableInfo, read_info
@@ -64,3 +65,14 @@ def ready_table(
         log(f"making {table} of {', '.join(map(str, files))}: {problem}")
         make(table)
     return table
+
+
+def check_same_features(project: Project, table: Path) -> None:
+    """Raise ConfigError when a table was made of other features than the project's."""
+    info = read_info(table)
+    own = fingerprint(project, info.category_encoding)
+    if own != info.fingerprint:
+        raise ConfigError(
+            f"{table}: was made of other features than those of the project file (fingerprint "
+            f"{info.fingerprint}, expected {own}); make it again with `fraud features`"
+        )

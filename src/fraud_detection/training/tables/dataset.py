@@ -18,7 +18,7 @@ from fraud_detection.core.events import FeatureDefinition
 from fraud_detection.evaluation.time_split import UNKNOWN, Boundaries, labels_as_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 METADATA_KEY = "fraud_detection"
@@ -87,15 +87,13 @@ class Correction(msgspec.Struct, frozen=True, array_like=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
-    """Payments with their features, each array of n rows, in order of event time.
+class Payments:
+    """What a table knows of payments beside their features: each array of n rows, in order of event time.
 
     event_time, known_at: int64 ms since 1970 UTC; amount: float64 major units, NaN where none.
     card: the ordering entity's id, "" where none.  label: int8, 1, 0 or UNKNOWN, the first that became
     known, at `known_at`.  corrections: what took it back and when, see `Correction`; "" where nothing did.
     weight: float64, for how many payments it stands in what is learned and measured, see docs/labels.md.
-    features: shape (n, number of features), NaN where missing; float32, or float64 where they are to be
-    stored exactly as they were served.
     """
 
     transaction_id: np.ndarray
@@ -106,21 +104,11 @@ class Dataset:
     known_at: np.ndarray
     corrections: np.ndarray
     weight: np.ndarray
-    features: np.ndarray
     info: FeatureTableInfo
 
     def __len__(self) -> int:
         """Return the number of payments."""
         return int(self.event_time.size)
-
-    def take(self, mask: np.ndarray) -> Dataset:
-        """Return the rows that `mask` selects."""
-        arrays = {column: getattr(self, column)[mask] for column in (*COLUMNS, "features")}
-        return replace(self, **arrays)
-
-    def slice(self, start: int, end: int) -> Dataset:
-        """Return the payments with start <= event_time < end."""
-        return self.take((self.event_time >= start) & (self.event_time < end))
 
     def labels(self, as_of: int) -> np.ndarray:
         """Return 1, 0 or UNKNOWN a row, as somebody asking at `as_of` would have heard."""
@@ -131,6 +119,29 @@ class Dataset:
                     heard[row] = correction.fraud
         return heard
 
+
+COLUMNS = tuple(field.name for field in fields(Payments) if field.name != "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset(Payments):
+    """Payments with their features, in memory.
+
+    features: shape (n, number of features), NaN where missing; float32, or float64 where they are to be
+    stored exactly as they were served.
+    """
+
+    features: np.ndarray
+
+    def take(self, mask: np.ndarray) -> Dataset:
+        """Return the rows that `mask` selects."""
+        arrays = {column: getattr(self, column)[mask] for column in (*COLUMNS, "features")}
+        return replace(self, **arrays)
+
+    def slice(self, start: int, end: int) -> Dataset:
+        """Return the payments with start <= event_time < end."""
+        return self.take((self.event_time >= start) & (self.event_time < end))
+
     def labelled(self, as_of: int) -> Dataset:
         """Return the rows whose label was known at `as_of`, with that label and no later one.
 
@@ -139,8 +150,22 @@ class Dataset:
         heard = self.labels(as_of)
         return replace(self, label=heard).take(heard != UNKNOWN)
 
+    def row_range(self, start: int, end: int) -> range:
+        """Return the numbers of the rows with start <= event_time < end."""
+        first, last = np.searchsorted(self.event_time, (start, end))
+        return range(int(first), int(last))
 
-COLUMNS = tuple(field.name for field in fields(Dataset) if field.name not in {"features", "info"})
+    def payments(self, rows: range) -> Iterator[Payments]:
+        """Yield the payments of some rows, all at once."""
+        at = slice(rows.start, rows.stop)
+        yield Payments(**{column: getattr(self, column)[at] for column in COLUMNS}, info=self.info)
+
+    def feature_parts(self, rows: range, columns: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+        """Yield the features of some rows, float32, all at once; columns: which, by number, None for all."""
+        part = self.features[rows.start : rows.stop]
+        yield np.asarray(part if columns is None else part[:, columns], np.float32)
+
+
 _TYPES: dict[str, type] = {
     "event_time": np.int64,
     "amount": np.float64,

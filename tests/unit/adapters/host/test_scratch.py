@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fraud_detection.adapters.host.scratch import scratch_folder
+from fraud_detection.adapters.host.scratch import LOCK, PREFIX, remove_left, scratch_folder
 
 OTHER = """
 import sys, time
@@ -26,8 +26,18 @@ def test_what_a_killed_process_left_is_removed_when_the_next_begins(tmp_path: Pa
         left = Path(other.stdout.readline().strip())
         with scratch_folder(tmp_path) as own:
             assert {left, own} == set(tmp_path.iterdir())
+        remove_left(tmp_path)
         assert (left / "spilled").exists()
         other.kill()
     with scratch_folder(tmp_path) as own:
         assert [own] == list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_left_is_removed_without_a_run_and_nothing_else(tmp_path: Path) -> None:
+    for name in (f"{PREFIX}killed", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / LOCK).touch()
+    remove_left(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    remove_left(tmp_path / "absent")

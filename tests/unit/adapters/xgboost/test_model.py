@@ -8,8 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fraud_detection.adapters.xgboost.fit import FittedModel, fit
 from fraud_detection.adapters.xgboost.leaf_finder import CompiledTrees
-from fraud_detection.adapters.xgboost.model import FittedModel, Sample, XGBoostScorer, fit
+from fraud_detection.adapters.xgboost.model import XGBoostScorer
+from fraud_detection.adapters.xgboost.pages import Sample
 from fraud_detection.adapters.xgboost.tree_walk import reached_from
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.errors import ConfigError

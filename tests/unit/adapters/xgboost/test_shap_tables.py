@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from fraud_detection.adapters.xgboost.model import Sample, XGBoostScorer, fit
+from fraud_detection.adapters.xgboost.fit import fit
+from fraud_detection.adapters.xgboost.model import XGBoostScorer
+from fraud_detection.adapters.xgboost.pages import Sample
 from fraud_detection.adapters.xgboost.shap_tables import ShapTables
 from fraud_detection.adapters.xgboost.tree_walk import TreeWalk
 from fraud_detection.core.project_schema import Model
