@@ -7,12 +7,9 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import click
-
-if TYPE_CHECKING:
-    from fraud_detection.training.tables.engines import EngineSettings
 
 BUNDLE = Path("build/bundle")
 STATE = Path("build/state.db")
@@ -98,20 +95,6 @@ class HistoryOptions(NamedTuple):
     labels: tuple[Path, ...]
     as_of: int | None
     state: tuple[Path, ...]
-
-
-class EngineOptions(NamedTuple):
-    """What replays history: which engine, on how many processes or which cluster; None where it decides."""
-
-    engine: Literal["local", "spark"]
-    jobs: int | None
-    master: str | None
-
-    def settings(self) -> EngineSettings:
-        """Return the engine."""
-        from fraud_detection.training.tables.engines import EngineSettings
-
-        return EngineSettings(self.engine, self.jobs, self.master)
 
 
 class DecidedBy(NamedTuple):
@@ -294,31 +277,6 @@ def compared(function: Function) -> Function:
 
 
 history_options = gathered("history_options", HistoryOptions, data, labels, as_of, logged_states)
-engine_options = gathered(
-    "engine_options",
-    EngineOptions,
-    click.option(
-        "--engine",
-        type=click.Choice(["local", "spark"]),
-        default="local",
-        help="What replays history; the table is the same.",
-    ),
-    click.option(
-        "--jobs",
-        cls=DefaultOption,
-        type=click.IntRange(1, 256),
-        metavar="N",
-        show_default="one a core, one for a small file",
-        help="Processes that replay history.",
-    ),
-    click.option(
-        "--master",
-        cls=DefaultOption,
-        metavar="URL",
-        show_default="local[*]",
-        help="Spark's cluster, such as spark://host:7077.",
-    ),
-)
 decided_by = gathered("by", DecidedBy, any_bundle, registry, own_config)
 releasing = gathered(
     "request",

@@ -56,7 +56,7 @@ def test_many_rows_get_pages_on_disk_which_go_at_the_end(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("limit", [2 * GB, 16 * GB])
 @pytest.mark.parametrize("rows", [10**6, 10**7])
-def test_a_page_fits_beside_what_each_row_takes(rows: int, limit: int) -> None:
+def test_a_page_fits_with_what_each_row_takes(rows: int, limit: int) -> None:
     size = page_rows(rows, 57, limit)
     assert sizes.MIN_PAGE_ROWS <= size <= rows
     base = sizes.BASE_BYTES + 57 * sizes.FEATURE_BYTES
@@ -89,7 +89,7 @@ def test_without_a_limit_half_of_the_memory_that_is_available_is_taken(
         assert cache is not None
 
 
-def test_what_a_killed_process_left_beside_the_output_goes_at_the_next_start(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_next_to_the_output_goes_at_the_next_start(tmp_path: Path) -> None:
     left = tmp_path / f"{PREFIX}killed"
     left.mkdir()
     for name in ("lock", "train-0x7f.gradient_index.page"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fraud_detection.cli import options
+from fraud_detection.cli import engines
 from fraud_detection.cli.command import command
 from fraud_detection.cli.printing import Output
 from fraud_detection.core.errors import ConfigError, FraudDetectionError
@@ -18,8 +18,8 @@ CATEGORY_ENCODING = {"channel": {"in_store": 0.6, "online": 0.4}}
 @command("parity")
 @click.option("--events", type=int, default=1_000_000, help="Number of events.")
 @click.option("--seed", type=int, default=7, help="Seed of the simulation.")
-@options.engine_options
-def parity(output: Output, *, events: int, seed: int, engine_options: options.EngineOptions) -> None:
+@engines.engine_options
+def parity(output: Output, *, events: int, seed: int, engine_options: engines.EngineOptions) -> None:
     """Compare served and replayed features: they must be bit-identical.
 
     A stream is served and its log replayed, in partitions with --jobs or --engine spark; exit code 2 where a

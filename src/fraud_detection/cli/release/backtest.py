@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fraud_detection.cli import options
+from fraud_detection.cli import engines, options
 from fraud_detection.cli.command import command
 from fraud_detection.cli.printing import Output, print_line, write_json
 from fraud_detection.core.file_targets import check_target
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @options.data
 @options.labels
 @options.as_of
-@options.engine_options
+@engines.engine_options
 @click.option("--features", type=options.PATH, help="Feature table to use; with --data it is written there.")
 @click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="Bundle of the baseline.")
 @click.option("--out", type=options.PATH, default=Path("build/backtest"), help="Folder of the report.")
@@ -62,7 +62,7 @@ def backtest(
     data: Path | None,
     labels: tuple[Path, ...],
     as_of: int | None,
-    engine_options: options.EngineOptions,
+    engine_options: engines.EngineOptions,
     features: Path | None,
     bundle: Path,
     out: Path,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fraud_detection.cli import options
+from fraud_detection.cli import engines, options
 from fraud_detection.cli.command import command
 from fraud_detection.cli.extras import tracks
 from fraud_detection.cli.printing import Output
@@ -61,14 +61,14 @@ def evaluate(
     default=Path("scores.parquet"),
     help="Table of fold, id and score per payment.",
 )
-@options.engine_options
+@engines.engine_options
 def prequential(
     output: Output,
     *,
     config: Path,
     data: Path | None,
     features: Path | None,
-    engine_options: options.EngineOptions,
+    engine_options: engines.EngineOptions,
     start_dates: str,
     train_days: int,
     delay_days: int,

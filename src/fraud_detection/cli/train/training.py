@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fraud_detection.cli import options
+from fraud_detection.cli import engines, options
 from fraud_detection.cli.command import command
 from fraud_detection.cli.extras import tracks
 from fraud_detection.cli.printing import Output
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 @command("features")
 @options.config
 @options.history_options
-@options.engine_options
+@engines.engine_options
 @click.option("--out", type=options.PATH, default=options.FEATURES, help="Where to write it.")
 def features(
     output: Output,
     *,
     config: Path,
     history_options: options.HistoryOptions,
-    engine_options: options.EngineOptions,
+    engine_options: engines.EngineOptions,
     out: Path,
 ) -> None:
     """Replay history into a table of features."""
@@ -47,7 +47,7 @@ def features(
 @command("train")
 @options.config
 @options.history_options
-@options.engine_options
+@engines.engine_options
 @click.option("--features", type=options.PATH, help="Feature table to train on, instead of --data.")
 @click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="Where to write the bundle.")
 @click.option("--refit", is_flag=True, help="Evaluate it, then refit it on all data.")
@@ -58,7 +58,7 @@ def train(
     *,
     config: Path,
     history_options: options.HistoryOptions,
-    engine_options: options.EngineOptions,
+    engine_options: engines.EngineOptions,
     features: Path | None,
     bundle: Path,
     refit: bool,
@@ -113,7 +113,7 @@ def history_file(project: Project, history_options: options.HistoryOptions) -> P
 def make_table(
     project: Project,
     history_options: options.HistoryOptions,
-    engine_options: options.EngineOptions,
+    engine_options: engines.EngineOptions,
     out: Path,
     screen: Terminal,
 ) -> FeaturesReport:
