@@ -76,7 +76,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_read(tmp_path: Path) 
         Workspace(tmp_path / "cache", 10**14).cache(10**12, 57),
     ):
         pass
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_without_a_limit_half_of_the_memory_that_is_available_is_taken(
